@@ -1,0 +1,1 @@
+"""Real QEMU guests, made from distribution packages, behind the same scenarios as the simulator."""

@@ -1,0 +1,206 @@
+"""The workload inside a lab guest: holds memory, touches it at a pace, says how it went.
+
+Driven by the host over a virtio-serial port, in lines of words:
+
+    size BYTES RATE      hold BYTES of anonymous memory, moving there at RATE bytes a second
+    cache BYTES          read BYTES of the disk, so that they lie in the page cache
+    pace OPS             touch OPS random pages a second, in slots of SLOT_S
+    hoard BYTES          protect page cache from reclaim (memory.min), then read BYTES of it: memory that
+                         the kernel calls available and that no balloon can get
+    seed N               seed of the random touches
+    noswap               swap off
+    start                counters to zero
+
+and answers twice a second:
+
+    report TIME_S DONE WANTED SWAP_IN_PAGES OOM_KILLS HELD_BYTES MEMTOTAL_BYTES AVAILABLE_BYTES SWAP_USED_BYTES LATENCIES
+
+LATENCIES are counts of slots by how late they ended, in the buckets of BUCKETS_S, joined by commas.
+
+Work is open-loop, as requests are: what a slot cannot do within its time and the patience of PATIENCE_S is lost,
+not done later. A guest that stands still loses work; it cannot hide that by running faster afterwards.
+"""
+
+import os
+import random
+import select
+import time
+
+PORT = "/dev/virtio-ports/org.ballonet.lab.0"
+CHUNK_BYTES = 1 << 20
+PAGES_PER_CHUNK = CHUNK_BYTES >> 12
+SLOT_S = 0.1
+PATIENCE_S = 0.4
+REPORT_S = 0.5
+BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 1e9)
+
+
+def find_port():
+    """The port's device by its name in sysfs: no udev here to make links."""
+    while True:
+        for entry in os.listdir("/sys/class/virtio-ports"):
+            try:
+                with open("/sys/class/virtio-ports/%s/name" % entry) as file:
+                    if file.read().strip() == "org.ballonet.lab.0":
+                        return "/dev/" + entry
+            except OSError:
+                pass
+        time.sleep(0.05)
+
+
+def counter(path, *names):
+    """The sum of the named counters of a /proc file of `name value` lines."""
+    total = 0
+    with open(path) as file:
+        for line in file:
+            words = line.split()
+            if words[0] in names:
+                total += int(words[1])
+    return total
+
+
+class Workload:
+    def __init__(self, port):
+        self.port = port
+        self.buffer = b""
+        self.chunks = []
+        self.size_bytes = 0
+        self.size_now = 0.0
+        self.rate = 1e12
+        self.pace = 0
+        self.start()
+
+    def start(self):
+        self.done = self.wanted = 0
+        self.latencies = [0] * len(BUCKETS_S)
+        self.swap_in0 = counter("/proc/vmstat", "pswpin")
+        self.oom0 = counter("/proc/vmstat", "oom_kill")
+        self.time0 = time.monotonic()
+
+    # Commands
+
+    def read_commands(self, wait_s):
+        if not select.select([self.port], [], [], wait_s)[0]:
+            return
+        try:
+            data = os.read(self.port, 4096)
+        except OSError:
+            data = b""
+        if not data:  # nobody at the other end
+            time.sleep(min(wait_s, 0.02))
+            return
+        *lines, self.buffer = (self.buffer + data).split(b"\n")
+        for line in lines:
+            words = line.decode().split()
+            if words:
+                getattr(self, "do_" + words[0])(*words[1:])
+
+    def do_size(self, size, rate):
+        self.size_bytes, self.rate = int(size), float(rate)
+
+    def do_cache(self, size):
+        with open("/dev/vda", "rb", buffering=0) as file:
+            left = int(size)
+            while left > 0:
+                left -= max(1, len(file.read(CHUNK_BYTES)))
+
+    def do_hoard(self, size):
+        with open("/sys/fs/cgroup/hoard/memory.min", "w") as file:
+            file.write("max")
+        if os.fork() == 0:  # the child's cgroup is charged with the cache, and stays as its keeper
+            with open("/sys/fs/cgroup/hoard/cgroup.procs", "w") as file:
+                file.write(str(os.getpid()))
+            self.do_cache(size)
+            while True:
+                time.sleep(3600)
+
+    def do_pace(self, ops):
+        self.pace = int(ops)
+
+    def do_seed(self, seed):
+        random.seed(int(seed))
+
+    def do_noswap(self):
+        os.system("swapoff -a")
+
+    def do_start(self):
+        self.start()
+
+    # Work
+
+    def resize(self, dt):
+        """One step towards the wished size. The first touch of a page is here: a bytearray is zeroed."""
+        step = self.rate * dt
+        self.size_now += max(-step, min(step, self.size_bytes - self.size_now))
+        chunks = int(self.size_now) // CHUNK_BYTES
+        while len(self.chunks) > chunks:
+            self.chunks.pop()
+        if len(self.chunks) < chunks:
+            self.chunks.append(bytearray(CHUNK_BYTES))
+        return len(self.chunks) == chunks
+
+    def work(self, ops, deadline):
+        """Touch `ops` random pages or as many as fit before `deadline`. Gives how many."""
+        chunks, randrange, monotonic = self.chunks, random.randrange, time.monotonic
+        pages = len(chunks) * PAGES_PER_CHUNK
+        if not pages:
+            return ops
+        for op in range(ops):
+            page = randrange(pages)
+            chunks[page >> 8][(page & 255) << 12] ^= 1
+            if not op & 7 and monotonic() > deadline:
+                return op + 1
+        return ops
+
+    def run(self):
+        slot_start = time.monotonic()
+        report_at = slot_start + REPORT_S
+        while True:
+            slot_end = slot_start + SLOT_S
+            self.read_commands(0)
+            deadline = slot_end + PATIENCE_S
+            ops = int(self.pace * SLOT_S)
+            settled = self.resize(SLOT_S)
+            while not settled and time.monotonic() < deadline:
+                settled = self.resize(0)
+            done = self.work(ops, deadline) if time.monotonic() < deadline else 0
+            now = time.monotonic()
+            self.wanted += ops
+            self.done += done
+            late_s = now - slot_start
+            self.latencies[next(i for i, limit in enumerate(BUCKETS_S) if late_s <= limit)] += 1
+            missed = max(0, int((now - slot_end - PATIENCE_S) / SLOT_S))  # whole slots that passed while this one stood
+            self.wanted += missed * ops
+            slot_start = slot_end + missed * SLOT_S
+            if now >= report_at:
+                self.report(now)
+                report_at = max(report_at + REPORT_S, now)
+            while (left_s := slot_start - time.monotonic()) > 0:
+                self.read_commands(left_s)
+
+    def report(self, now):
+        meminfo = {}
+        with open("/proc/meminfo") as file:
+            for line in file:
+                words = line.split()
+                meminfo[words[0]] = int(words[1]) * 1024
+        words = (
+            "report",
+            round(now - self.time0, 3),
+            self.done,
+            self.wanted,
+            counter("/proc/vmstat", "pswpin") - self.swap_in0,
+            counter("/proc/vmstat", "oom_kill") - self.oom0,
+            len(self.chunks) * CHUNK_BYTES,
+            meminfo["MemTotal:"],
+            meminfo["MemAvailable:"],
+            meminfo["SwapTotal:"] - meminfo["SwapFree:"],
+            ",".join(map(str, self.latencies)),
+        )
+        line = (" ".join(map(str, words)) + "\n").encode()
+        if select.select([], [self.port], [], 0)[1]:
+            os.write(self.port, line)
+
+
+if __name__ == "__main__":
+    Workload(os.open(find_port(), os.O_RDWR)).run()

@@ -1,0 +1,292 @@
+"""One QEMU process of the lab: its command line, its life, its own QMP session and its workload.
+
+Each machine dies with the lab (PR_SET_PDEATHSIG, prctl(2)), however the lab dies.
+"""
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from qemu.qmp import ConnectError, QMPClient, QMPError
+
+from ballonet.lab.errors import LabError
+from ballonet.lab.image import Image
+from ballonet.model.units import MIB
+
+QEMU: Final = "qemu-system-x86_64"
+SWAP_IOPS: Final = 400
+"""Requests a second of a guest's swap disk: a good disk under mixed load. Unthrottled, a swap file lies in the host's
+page cache and swapping costs nothing, so that a run with 16,000 swap-ins shows no harm at all."""
+
+_PR_SET_PDEATHSIG = 1
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+@dataclass(frozen=True)
+class Hardware:
+    """What a guest is made of. Machines of equal hardware share one template."""
+
+    memory_bytes: int
+    accelerator: str = "tcg"
+    swap_bytes: int = 512 * MIB
+    extra: tuple[str, ...] = ()
+    """More words for QEMU's command line."""
+
+    def words(self) -> list[str]:
+        """QEMU's command line without what differs between two machines of the same hardware."""
+        accelerator = "kvm" if self.accelerator == "kvm" else "tcg,tb-size=32"
+        return [
+            *(QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
+            *("-machine", "pc,memory-backend=ram", "-accel", accelerator, "-smp", "1"),
+            *("-cpu", "host" if self.accelerator == "kvm" else "qemu64", "-m", f"{self.memory_bytes // MIB}M"),
+            *("-device", "virtio-balloon-pci,id=balloon0", "-device", "virtio-serial-pci"),
+            *("-device", "virtserialport,chardev=lab,name=org.ballonet.lab.0"),
+            *("-device", "virtio-blk-pci,drive=swap"),
+            *self.extra,
+        ]
+
+
+@dataclass
+class Machine:
+    """A running guest."""
+
+    name: str
+    folder: Path
+    hardware: Hardware
+    process: asyncio.subprocess.Process
+    ram: int
+    """A file descriptor of the memory that backs the guest's RAM (memfd_create(2)): gone with its last holder."""
+    qmp: QMPClient = field(default_factory=QMPClient)
+    """The lab's own session: templates, faults. The daemon under test has a socket of its own."""
+    port: asyncio.StreamWriter | None = None
+    on_report: Callable[[str, list[str]], None] = lambda _name, _words: None
+    _tasks: list[asyncio.Task[None]] = field(default_factory=list)
+
+    @property
+    def qmp_path(self) -> Path:
+        """The socket for the daemon under test."""
+        return qmp_folder(self.folder) / f"{self.name}.sock"
+
+    async def connect(self, deadline_s: float) -> None:
+        """Opens the lab's QMP session. Raises LabError when QEMU does not answer in time."""
+        path = self.folder / f"{self.name}.lab.sock"
+        try:
+            async with asyncio.timeout(deadline_s):
+                while not await self._try_connect(path):
+                    if self.process.returncode is not None:
+                        raise LabError(f"QEMU for {self.name} ended at once: {self.console_tail()}")
+                    await asyncio.sleep(0.01)
+        except (TimeoutError, QMPError) as error:
+            raise LabError(f"QEMU for {self.name} does not answer on {path.name}: {error!r}") from error
+
+    async def _try_connect(self, path: Path) -> bool:
+        """False while QEMU has not made its socket, or made it and does not listen yet."""
+        if not path.exists():
+            return False
+        try:
+            await self.qmp.connect(str(path))
+        except ConnectError as error:
+            if isinstance(error.exc, ConnectionRefusedError):
+                return False
+            raise
+        return True
+
+    async def open_port(self) -> None:
+        """Opens the channel to the workload and starts reading its reports."""
+        reader, self.port = await asyncio.open_unix_connection(self.folder / f"{self.name}.port.sock")
+        self._tasks.append(asyncio.create_task(self._read(reader)))
+
+    async def _read(self, reader: asyncio.StreamReader) -> None:
+        with contextlib.suppress(ConnectionError, ValueError):
+            while line := await reader.readline():
+                words = line.decode("ascii", "replace").split()
+                if words and words[0] == "report":
+                    self.on_report(self.name, words[1:])
+
+    def occupied_bytes(self) -> int:
+        """What the guest's RAM really occupies on the host, from the memory that backs it."""
+        return os.fstat(self.ram).st_blocks * 512
+
+    def tell(self, *words: object) -> None:
+        """Sends one command to the workload (lab/image/workload.py has the list). Never waits."""
+        if self.port is not None and not self.port.is_closing():
+            self.port.write((" ".join(map(str, words)) + "\n").encode())
+
+    async def command(self, name: str, **arguments: Any) -> Any:
+        """One QMP command on the lab's own session."""
+        return await self.qmp.execute(name, arguments or None)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Sends a signal to this machine's QEMU."""
+        if self.process.returncode is None:
+            self.process.send_signal(number)
+
+    def console_tail(self, lines: int = 5) -> str:
+        """The last lines of the guest's console and of QEMU's own messages."""
+        text = ""
+        for suffix in ("console", "log"):
+            with contextlib.suppress(OSError):
+                text += (self.folder / f"{self.name}.{suffix}").read_text("utf-8", "replace")
+        return " / ".join(text.strip().splitlines()[-lines:]) or "it said nothing"
+
+    async def close(self) -> None:
+        """Ends the QEMU process. Its folder belongs to whoever made it."""
+        for task in self._tasks:
+            task.cancel()
+        if self.port is not None:
+            self.port.close()
+        self.signal(signal.SIGKILL)
+        await self.process.wait()
+        os.close(self.ram)
+        with contextlib.suppress(QMPError, OSError, EOFError):
+            await self.qmp.disconnect()
+
+
+def qmp_folder(folder: Path) -> Path:
+    """Where the sockets for the daemon lie, in a run's folder, apart from all else so that a glob finds just them."""
+    return folder / "qmp"
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """A stopped guest on disk: its devices, its RAM (sparse) and its swap disk (sparse)."""
+
+    folder: Path
+
+    @property
+    def devices(self) -> Path:
+        """QEMU's migration stream without the RAM."""
+        return self.folder / "devices"
+
+    @property
+    def ram(self) -> Path:
+        """The guest's RAM."""
+        return self.folder / "ram"
+
+    @property
+    def swap(self) -> Path:
+        """The swap disk."""
+        return self.folder / "swap"
+
+
+async def boot(name: str, folder: Path, hardware: Hardware, image: Image) -> Machine:
+    """Starts a guest from its kernel. Raises LabError when QEMU does not start."""
+    with (folder / f"{name}.swap").open("ab") as file:
+        file.truncate(hardware.swap_bytes)
+    words = ["-kernel", str(image.kernel), "-initrd", str(image.initramfs)]
+    # Page table isolation flushes QEMU's own translation cache at each system call: ten times slower under TCG.
+    words += ["-append", "console=ttyS0 quiet panic=-1 psi=1 mitigations=off"]
+    return await _start(name, folder, hardware, words, Charge())
+
+
+async def restore(name: str, folder: Path, hardware: Hardware, saved: SavedState, charge: "Charge") -> Machine:
+    """A new guest that goes on where `saved` stopped. Raises LabError when QEMU cannot."""
+    await charge.run("cp", "--sparse=always", str(saved.swap), str(folder / f"{name}.swap"))
+    machine = await _start(name, folder, hardware, ["-incoming", "defer"], charge, ram_from=saved.ram)
+    try:
+        await _ignore_shared(machine)
+        await machine.command("migrate-incoming", uri=f"exec:cat {saved.devices}")
+        while (await machine.command("query-status"))["status"] == "inmigrate":
+            await asyncio.sleep(0.005)
+        await machine.command("cont")
+        await machine.open_port()
+    except BaseException as error:
+        await machine.close()
+        if isinstance(error, QMPError):
+            raise LabError(f"QEMU could not restore {name}: {error!r}; {machine.console_tail()}") from error
+        raise
+    return machine
+
+
+async def save(machine: Machine, saved: SavedState) -> None:
+    """Stops the guest and saves it; the machine is of no more use. Raises LabError when QEMU cannot."""
+    await machine.command("stop")
+    await _ignore_shared(machine)
+    await machine.command("migrate", uri=f"exec:cat > {saved.devices}")
+    while (status := (await machine.command("query-migrate")).get("status")) != "completed":
+        if status == "failed":
+            raise LabError(f"QEMU could not save {machine.name}: {machine.console_tail()}")
+        await asyncio.sleep(0.02)
+    await Charge().run("cp", "--sparse=always", f"/proc/{os.getpid()}/fd/{machine.ram}", str(saved.ram))
+    await Charge().run("cp", "--sparse=always", str(machine.folder / f"{machine.name}.swap"), str(saved.swap))
+
+
+async def _ignore_shared(machine: Machine) -> None:
+    """Leaves the RAM out of the migration stream: it is copied as a file, holes stay holes, and that is fast.
+
+    In the stream, each zero page would be read once on arrival, and reading a hole of a memfd fills it.
+    """
+    await machine.command("migrate-set-capabilities", capabilities=[{"capability": "x-ignore-shared", "state": True}])
+
+
+async def _start(
+    name: str, folder: Path, hardware: Hardware, words: list[str], charge: "Charge", ram_from: Path | None = None
+) -> Machine:
+    qmp_folder(folder).mkdir(exist_ok=True)
+    ram = os.memfd_create(f"ballonet-{name}")
+    os.ftruncate(ram, hardware.memory_bytes)
+    if ram_from is not None:
+        await charge.run("cp", "--sparse=always", str(ram_from), f"/proc/{os.getpid()}/fd/{ram}")
+    swap = folder / f"{name}.swap"
+    drive = f"file={swap},if=none,id=swap,format=raw,cache={_cache_mode(swap)},throttling.iops-total={SWAP_IOPS}"
+    words = [
+        *hardware.words(),
+        *("-object", f"memory-backend-file,id=ram,size={hardware.memory_bytes},share=on,mem-path=/proc/self/fd/{ram}"),
+        *("-name", name, "-serial", f"file:{folder / name}.console"),
+        *("-qmp", f"unix:{qmp_folder(folder) / name}.sock,server=on,wait=off"),
+        *("-qmp", f"unix:{folder / name}.lab.sock,server=on,wait=off"),
+        *("-chardev", f"socket,id=lab,path={folder / name}.port.sock,server=on,wait=off"),
+        *("-drive", drive),
+        *words,
+    ]
+    with (folder / f"{name}.log").open("wb") as log:
+        process = await charge.spawn(*words, log=log.fileno(), keep=(ram,))
+    machine = Machine(name, folder, hardware, process, ram)
+    try:
+        await machine.connect(deadline_s=20)
+    except BaseException:
+        await machine.close()
+        raise
+    return machine
+
+
+@dataclass(frozen=True)
+class Charge:
+    """Who is charged for the memory of the processes started here: a cgroup, or nobody in particular."""
+
+    procs: Path | None = None
+    """The cgroup's `cgroup.procs`; None = the lab's own cgroup."""
+
+    async def spawn(self, *words: str, log: int, keep: tuple[int, ...] = ()) -> asyncio.subprocess.Process:
+        """Starts a process that dies with the lab, in the cgroup from its first page on."""
+        return await asyncio.create_subprocess_exec(
+            *words, stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, pass_fds=keep, preexec_fn=self._enter
+        )
+
+    async def run(self, *words: str) -> None:
+        """Runs a process to its end. Raises LabError when it fails."""
+        process = await self.spawn(*words, log=asyncio.subprocess.DEVNULL)
+        if await process.wait():
+            raise LabError(f"`{' '.join(words)}` failed; is the disk full?")
+
+    def _enter(self) -> None:
+        """In the child: a process group of its own, so that Ctrl-C reaches the lab only; killed with the lab."""
+        os.setpgid(0, 0)
+        _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if self.procs is not None:
+            self.procs.write_text(str(os.getpid()))
+
+
+def _cache_mode(swap: Path) -> str:
+    """`none` where the file system can do without the page cache, so that swap is as slow as its throttle says."""
+    try:
+        os.close(os.open(swap, os.O_RDWR | os.O_DIRECT))
+    except OSError:
+        return "writeback"
+    return "none"

@@ -1,0 +1,113 @@
+"""Templates: one booted guest of each hardware, saved, and restored as often as guests are needed.
+
+Ten boots under TCG take half a minute on two cores, ten restores a few seconds.
+"""
+
+import asyncio
+import hashlib
+import json
+import shutil
+import subprocess
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+from ballonet.lab.errors import LabError
+from ballonet.lab.image import Image, build_image, cache_folder
+from ballonet.lab.machine import QEMU, Charge, Hardware, Machine, SavedState, boot, restore, save
+
+BOOT_DEADLINE_S = {"kvm": 12.0, "tcg": 90.0}
+"""A real KVM guest is up in 2 s. Where /dev/kvm opens and yet boots nothing (nested set-ups), 12 s tell."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """A saved guest."""
+
+    hardware: Hardware
+    saved: SavedState
+    base_bytes: int
+    """What the guest uses before any work: its memory less MemAvailable, when it was saved."""
+
+    async def restore(self, name: str, folder: Path, charge: Charge | None = None) -> Machine:
+        """A new guest `name` in `folder`, running, its workload idle."""
+        return await restore(name, folder, self.hardware, self.saved, charge or Charge())
+
+
+async def template(memory_bytes: int, extra: tuple[str, ...] = ()) -> Template:
+    """The template for guests of `memory_bytes`, from the cache or booted now; KVM where it boots a guest, else TCG.
+
+    Raises:
+        LabUnavailableError: no QEMU or no packages here.
+        LabError: the guest did not boot; the console's last words are in the text.
+    """
+    image = await asyncio.to_thread(build_image)
+    hardware = Hardware(memory_bytes, await _accelerator(image), extra=extra)
+    return await _cached(image, hardware)
+
+
+async def _accelerator(image: Image) -> str:
+    """`kvm` when a guest reached its workload under it in time on this boot of the host, else `tcg`."""
+    if not Path("/dev/kvm").exists():
+        return "tcg"
+    boot_id = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    verdict = cache_folder() / f"kvm-{boot_id}-{image.checksum}"
+    if not verdict.exists():
+        try:
+            await _cached(image, Hardware(512 << 20, "kvm"))
+            verdict.write_text("kvm")
+        except LabError:
+            verdict.write_text("tcg")
+    return verdict.read_text()
+
+
+async def _cached(image: Image, hardware: Hardware) -> Template:
+    version = await asyncio.to_thread(subprocess.check_output, [QEMU, "--version"])
+    code = (Path(__file__).parent / "machine.py").read_bytes()
+    recipe = [image.checksum.encode(), version, code, *(word.encode() for word in hardware.words())]
+    folder = cache_folder() / f"template-{hashlib.sha256(b'|'.join(recipe)).hexdigest()[:16]}"
+    if not (folder / "facts.json").exists():
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix="saving-"))
+        try:
+            await _make(image, hardware, SavedState(partial))
+            partial.rename(folder)
+        finally:
+            shutil.rmtree(partial, ignore_errors=True)
+    facts = json.loads((folder / "facts.json").read_text())
+    return Template(hardware, SavedState(folder), facts["base_bytes"])
+
+
+async def _make(image: Image, hardware: Hardware, saved: SavedState) -> None:
+    # In /tmp: a unix socket's name has 107 characters, and the cache may lie deep.
+    with tempfile.TemporaryDirectory(prefix="ballonet-template-") as work:
+        machine = await boot("template", Path(work), hardware, image)
+        reports: asyncio.Queue[list[str]] = asyncio.Queue()
+        machine.on_report = lambda _name, words: reports.put_nowait(words)
+        deadline_s = BOOT_DEADLINE_S[hardware.accelerator]
+        try:
+            async with asyncio.timeout(deadline_s):
+                await machine.open_port()
+                words = await _settled(machine, reports)
+            await save(machine, saved)
+        except TimeoutError as error:
+            text = f"no guest under {hardware.accelerator} in {deadline_s:.0f} s; its console: {machine.console_tail()}"
+            raise LabError(text) from error
+        finally:
+            await machine.close()
+    facts = {"base_bytes": hardware.memory_bytes - int(words[7]), "memtotal_bytes": int(words[6])}
+    (saved.folder / "facts.json").write_text(json.dumps(facts))
+
+
+async def _settled(machine: Machine, reports: asyncio.Queue[list[str]]) -> list[str]:
+    """The third report: the first ones still count what booting left behind. LabError when QEMU ends before it."""
+    ended = asyncio.create_task(machine.process.wait())
+    for _ in range(3):
+        report = asyncio.create_task(reports.get())
+        await asyncio.wait((ended, report), return_when=asyncio.FIRST_COMPLETED)
+        if not report.done():
+            report.cancel()
+            raise LabError(f"the guest ended while it booted; its console: {machine.console_tail()}")
+    ended.cancel()
+    return report.result()
