@@ -1,0 +1,112 @@
+"""The contract between ballonet and a hypervisor. `ballonet.testing.check_hypervisor` runs it on any adapter.
+
+An adapter watches its guests by itself, one task or thread each, so that a guest that hangs delays nobody. `guests()`
+hands out what is known by then and never waits.
+"""
+
+import asyncio
+import enum
+from typing import Protocol
+
+from msgspec import Struct
+
+from ballonet.model.plan import Look
+from ballonet.model.snapshot import Guest
+
+
+class Steering(enum.Enum):
+    """What an outsider can set on a guest."""
+
+    TARGET = "target"
+    """What the guest keeps, in bytes (KVM)."""
+    BOUNDS = "bounds"
+    """Minimum, maximum, buffer and priority of the hypervisor's own loop (Hyper-V)."""
+    ENTITLEMENT = "entitlement"
+    """Shares, reservation and limit of the hypervisor's own loop (ESXi)."""
+
+
+class Mechanism(enum.Enum):
+    """How memory moves."""
+
+    BALLOON = "balloon"
+    """A driver in the guest reserves pages and hands them to the host. Any amount, guest memory stays nominal."""
+    VIRTIO_MEM = "virtio-mem"
+    """Memory is plugged and unplugged in blocks: dynamic allocation, which is not ballooning."""
+
+
+class Capabilities(Struct, frozen=True, kw_only=True):
+    """What an adapter can do."""
+
+    name: str
+    """The adapter's name in the configuration."""
+    steering: Steering
+    mechanisms: frozenset[Mechanism]
+
+
+class HypervisorError(Exception):
+    """A command did not do what was asked. The subclass says what is known after it."""
+
+
+class GuestGoneError(HypervisorError):
+    """No such guest (any more). Its memory is back at the host or on its way there; nothing else changed."""
+
+
+class RefusedError(HypervisorError):
+    """The hypervisor said no. Nothing changed."""
+
+
+class NoAnswerError(HypervisorError):
+    """No answer in time, or the connection broke in the middle.
+
+    Unknown: whether the command took effect, now or later. Count the guest at the larger of what it had and what it
+    was asked to keep, until it answers again.
+    """
+
+
+class Hypervisor(Protocol):
+    """What an adapter does. All sizes in bytes."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """What this adapter can do. Constant."""
+        ...
+
+    @property
+    def news(self) -> asyncio.Event:
+        """Set by the adapter when the loop should not wait for its next tick; cleared by the loop."""
+        ...
+
+    async def open(self) -> None:
+        """Starts watching. Guests appear in `guests()` as they answer. Cancelled: call `close` all the same."""
+        ...
+
+    async def close(self) -> None:
+        """Stops watching and leaves every guest as it is. May be called twice."""
+        ...
+
+    def guests(self) -> tuple[Guest, ...]:
+        """What is known of each guest now, with ages; operator's settings at their defaults. Never waits.
+
+        Names are unique. Resident memory is measured in this very call where the host can measure it.
+        """
+        ...
+
+    def watch(self, name: str, look: Look) -> None:
+        """Looks at a guest as closely as `look` says from now on. An unknown name is ignored: it may just have gone."""
+        ...
+
+    async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
+        """Asks a guest's balloon to leave it `keep_bytes`. Returns when the hypervisor has taken the request; the
+        guest gets there later, or never: `guests()` shows how far it is.
+
+        Args:
+            name: of a guest.
+            keep_bytes: > 0 and <= its ceiling.
+            deadline_s: give up after this long.
+
+        Raises:
+            GuestGoneError: no such guest.
+            RefusedError: out of range, no balloon, or the hypervisor says no.
+            NoAnswerError: nothing in time. Cancellation leaves the same unknown.
+        """
+        ...

@@ -1,0 +1,88 @@
+"""What the host itself knows of a QEMU process, from /proc: no guest can lie about it.
+
+Format of the files: proc(5) and Documentation/filesystems/proc.rst.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+_KIB = 1024
+_BLOCK_BYTES = 512
+"""Unit of st_blocks, whatever the file system's own block (inode(7))."""
+
+
+@dataclass(frozen=True)
+class ProcessFacts:
+    """What makes a balloon inert, as the host sees it."""
+
+    locked_bytes: int
+    """VmLck: memory that cannot be taken back (mlock)."""
+    hugetlb_bytes: int
+    """HugetlbPages: its balloon frees nothing."""
+    has_vfio: bool
+    """A device of the host is passed through: all guest memory is pinned for it."""
+    age_s: float
+    """Since the process started."""
+
+
+class Process:
+    """One QEMU process."""
+
+    def __init__(self, pid: int, root: Path) -> None:
+        self.pid = pid
+        self._root = root
+        self._folder = root / "proc" / str(pid)
+        self._backing = self._find_backing()
+
+    def resident_bytes(self) -> int | None:
+        """What the guest's RAM occupies now; None when it cannot be read.
+
+        Where the RAM is a memfd of the guest's own, its blocks: exact, and a page that the balloon gave back is gone
+        from it at once. Else the process's RSS, which includes QEMU's own few dozen MiB.
+        """
+        try:
+            if self._backing is not None:
+                return os.stat(self._backing).st_blocks * _BLOCK_BYTES
+            fields = (self._folder / "statm").read_text().split()
+            return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def facts(self) -> ProcessFacts | None:
+        """What would make this guest's balloon inert; None when it cannot be read (gone, or not permitted)."""
+        try:
+            status = dict(line.split(":", 1) for line in (self._folder / "status").read_text().splitlines())
+            uptime_s = float((self._root / "proc/uptime").read_text().split()[0])
+            # The 22nd field; the second one may hold blanks and ends with the last parenthesis.
+            started = int((self._folder / "stat").read_text().rpartition(")")[2].split()[19])
+            return ProcessFacts(
+                locked_bytes=_kib(status.get("VmLck")),
+                hugetlb_bytes=_kib(status.get("HugetlbPages")),
+                has_vfio=any("vfio" in target for target in self._open_files().values()),
+                age_s=uptime_s - started / os.sysconf("SC_CLK_TCK"),
+            )
+        except (OSError, ValueError, IndexError):
+            return None
+
+    def _open_files(self) -> dict[str, str]:
+        found = {}
+        folder = self._folder / "fd"
+        for name in os.listdir(folder):
+            try:
+                found[name] = os.readlink(folder / name)
+            except OSError:
+                continue  # closed in between
+        return found
+
+    def _find_backing(self) -> Path | None:
+        """The memfd that is the guest's RAM: the largest one that it has open."""
+        try:
+            memfds = [self._folder / "fd" / name for name, target in self._open_files().items() if "/memfd:" in target]
+            return max(memfds, key=lambda path: os.stat(path).st_size, default=None)
+        except OSError:
+            return None
+
+
+def _kib(text: str | None) -> int:
+    return int(text.split()[0]) * _KIB if text else 0

@@ -1,0 +1,122 @@
+"""What is to be done, and why: one decision per guest, each with a reason code and a sentence with its numbers.
+
+Also the file format `ballonet.plan/1`.
+"""
+
+import enum
+from typing import Any, Final
+
+from msgspec import Struct
+
+from ballonet.model.units import format_size
+
+PLAN_SCHEMA: Final = "ballonet.plan/1"
+
+
+class Reason(enum.Enum):
+    """Why a guest keeps what it keeps. The value is the code in logs, files and metrics."""
+
+    CALM = "calm"
+    NEEDS = "needs"
+    DISTRESS = "distress"
+    SPARE = "spare"
+    DONOR = "donor"
+    SHORT = "short"
+    STATIC = "static"
+    FLOOR = "floor"
+    BUDGET = "budget"
+    STALE = "stale"
+    STUCK = "stuck"
+    PARKED = "parked"
+    ALONE = "alone"
+    UNKNOWN = "unknown"
+    OBSERVED = "observed"
+
+
+SENTENCES: Final = {
+    Reason.CALM: "keeps {keep_bytes}: it needs {need_bytes} and nobody else needs the rest",
+    Reason.NEEDS: "gets {keep_bytes}: it uses {used_bytes}, grows by {growth_bytes}/s, so it needs {need_bytes}",
+    Reason.DISTRESS: "gets {keep_bytes} at once: it pages ({swap_in_bytes}/s swapped in), so {need_bytes} was not enough before",
+    Reason.SPARE: "gets {keep_bytes}: it needs {need_bytes} and the host has memory to spare",
+    Reason.DONOR: "gives down to {keep_bytes}: it needs {need_bytes} and the host is {deficit_bytes} short of its reserve",
+    Reason.SHORT: "keeps {keep_bytes} of the {need_bytes} that it needs: what fits is divided by guarantees and shares",
+    Reason.STATIC: "keeps its equal part of the host, {keep_bytes}",
+    Reason.FLOOR: "keeps {keep_bytes}: never below its floor of {floor_bytes} (asked: {wish_bytes})",
+    Reason.BUDGET: "gets {keep_bytes} of {wish_bytes} for now: only {slack_bytes} of the host are unpromised",
+    Reason.STALE: "keeps {keep_bytes}: its last statistics are {stats_age_s} old, and on old news nobody loses memory",
+    Reason.STUCK: "is set back to the {keep_bytes} that it has: asked for {asked_bytes}, it has not moved for {still_s}",
+    Reason.PARKED: "keeps {keep_bytes}: it did not move when asked; asked again in {wait_s}",
+    Reason.ALONE: "is left alone: {why}",
+    Reason.UNKNOWN: "is left alone: nothing is known of its balloon yet",
+    Reason.OBSERVED: "is only watched (mode {mode})",
+}
+
+
+class Decision(Struct, frozen=True):
+    """What one guest shall keep, and why."""
+
+    name: str
+    keep_bytes: int | None
+    """What it shall keep; equal to what it keeps now when it is left alone. None = unknown and left alone."""
+    reason: Reason
+    numbers: dict[str, Any]
+    """What decided: the values that the reason's sentence names, sizes in bytes, times in seconds."""
+    is_command: bool = False
+    """Whether something is to be sent to the hypervisor."""
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words, with its numbers. Made when somebody reads it: a thousand guests are decided in 10 ms."""
+        return SENTENCES[self.reason].format_map({key: _text(key, value) for key, value in self._facts().items()})
+
+    def _facts(self) -> dict[str, Any]:
+        return self.numbers | {"keep_bytes": self.keep_bytes}
+
+
+def _text(key: str, value: Any) -> str:
+    if value is None:
+        return "an unknown amount"
+    if key.endswith("_bytes"):
+        return format_size(value)
+    return f"{value:.1f} s" if key.endswith("_s") else str(value)
+
+
+class Shortage(Struct, frozen=True):
+    """A guest that does not get what it needs, and by how much."""
+
+    name: str
+    bytes: int
+
+
+class Look(Struct, frozen=True):
+    """How closely to watch one guest until the next plan."""
+
+    every_s: float
+    wake_below_bytes: int
+    """Wake the loop at once when the guest's available memory falls under this line."""
+
+
+class Plan(Struct, frozen=True, kw_only=True):
+    """One tick's outcome. Guests are in the order of the snapshot."""
+
+    policy: str
+    guests: tuple[Decision, ...]
+    short: tuple[Shortage, ...] = ()
+    looks: dict[str, Look] = {}
+    next_s: float = 1.0
+    """When to decide again, if nothing happens before."""
+    memory_bytes: int = 0
+    """Memory for guests: what they hold plus what the host has available."""
+    reserve_bytes: int = 0
+    """What is to stay unpromised of it."""
+    promised_bytes: int = 0
+    """What guests may still take without asking again, the commands of this plan included."""
+
+    def wire(self) -> dict[str, Any]:
+        """The plan as `ballonet.plan/1`."""
+        guests = [
+            {"name": d.name, "keep_bytes": d.keep_bytes, "reason": d.reason.value, "sentence": d.sentence}
+            for d in self.guests
+        ]
+        short = [{"name": shortage.name, "bytes": shortage.bytes} for shortage in self.short]
+        return {"schema": PLAN_SCHEMA, "policy": self.policy, "guests": guests, "short": short}

@@ -1,0 +1,123 @@
+"""The picture of one moment: the host and its guests, each number with its age and with who claims it.
+
+Also the file format `ballonet.snapshot/1`: a snapshot encodes to it and decodes from it as it stands, so that any
+moment can be written down, sent, and decided again.
+
+Who claims a number (see `CLAIMS`): the **host** measured it itself; the **hypervisor** says so of its guest; the
+**guest** says so of itself. Only the first kind is a fact: what a guest says may be late, absent or false.
+"""
+
+import enum
+from collections.abc import Iterator
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+SNAPSHOT_SCHEMA: Final = "ballonet.snapshot/1"
+
+
+class Source(enum.Enum):
+    """Who claims a number."""
+
+    HOST = "host"
+    HYPERVISOR = "hypervisor"
+    GUEST = "guest"
+
+
+class Mode(enum.Enum):
+    """What ballonet does about a guest, or about the whole host."""
+
+    OBSERVE = "observe"
+    """Sense and record."""
+    ADVISE = "advise"
+    """Plan as well, and do nothing."""
+    ACT = "act"
+    """Plan and do."""
+
+
+class Claim(NamedTuple):
+    """One number with its origin."""
+
+    field: str
+    value: int | None
+    age_s: float | None
+    source: Source
+
+
+class GuestStats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What a guest says of its own memory, by its balloon driver or an agent. None = it does not say.
+
+    The first seven are those of virtio-balloon (virtio 1.2, section 5.5.6.3); swap_in, swap_out and major_faults
+    count since the guest booted. Swap sizes are known from an agent only.
+    """
+
+    total_bytes: int | None = None
+    """MemTotal. Shrinks with the balloon, unless the driver deflates on OOM (and never on Windows)."""
+    free_bytes: int | None = None
+    available_bytes: int | None = None
+    """MemAvailable: what the guest can free without paging anonymous memory."""
+    cache_bytes: int | None = None
+    swap_total_bytes: int | None = None
+    swap_free_bytes: int | None = None
+    swap_in_bytes: int | None = None
+    swap_out_bytes: int | None = None
+    major_faults: int | None = None
+
+
+class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """One virtual machine."""
+
+    name: str
+    ceiling_bytes: int
+    """What the guest has with its balloon empty. > 0."""
+    keep_bytes: int | None = None
+    """What it keeps now, by the hypervisor's word (QMP `query-balloon`). None = never heard."""
+    keep_age_s: float = 0.0
+    resident_bytes: int | None = None
+    """What its RAM occupies on the host now, measured by the host. None = cannot be measured."""
+    resident_age_s: float = 0.0
+    stats: GuestStats | None = None
+    stats_age_s: float | None = None
+    """Age of `stats`; None = unknown, which counts as too old."""
+    floor_bytes: int | None = None
+    """The operator's floor. None = the operator set none."""
+    guaranteed_bytes: int = 0
+    """Comes first when not everything fits."""
+    shares: int = 1000
+    """Weight among the guests when memory is divided. > 0."""
+    can_balloon: bool = True
+    is_migrating: bool = False
+    leave_alone: str = ""
+    """Why the balloon of this guest cannot or must not be moved, in words; empty = it can."""
+    mode: Mode = Mode.ACT
+
+    def claims(self) -> Iterator[Claim]:
+        """Every number of this guest with its age and origin, for faces and history."""
+        yield Claim("keep_bytes", self.keep_bytes, self.keep_age_s, Source.HYPERVISOR)
+        yield Claim("resident_bytes", self.resident_bytes, self.resident_age_s, Source.HOST)
+        if self.stats is not None:
+            for field in self.stats.__struct_fields__:
+                yield Claim(field, getattr(self.stats, field), self.stats_age_s, Source.GUEST)
+
+
+class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The machine that lends the memory. All measured by itself."""
+
+    total_bytes: int
+    available_bytes: int
+    """What can be handed out without reclaim: MemAvailable plus what a ZFS ARC can shrink by, within the cgroup."""
+    pressure_some_avg10_share: float = 0.0
+    """Share of the last 10 s in which some task stood waiting for memory (PSI, Documentation/accounting/psi.rst)."""
+    pressure_full_avg10_share: float = 0.0
+    age_s: float = 0.0
+
+
+class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One picture of a host: what a decision is made from."""
+
+    schema: str = SNAPSHOT_SCHEMA
+    host: Host
+    guests: tuple[Guest, ...] = ()
+    """Names are unique; the order is the adapter's, and a plan keeps it."""
+    options: dict[str, float] = {}
+    """The policy's own settings."""
