@@ -91,6 +91,10 @@ class Hypervisor(Protocol):
         """
         ...
 
+    def pids(self) -> tuple[int, ...]:
+        """The guests' processes on this host, as far as there are any."""
+        ...
+
     def watch(self, name: str, look: Look) -> None:
         """Looks at a guest as closely as `look` says from now on. An unknown name is ignored: it may just have gone."""
         ...

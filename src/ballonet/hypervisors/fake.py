@@ -109,6 +109,10 @@ class FakeHypervisor:
         self._advance()
         return tuple(self._reading(guest) for guest in self.fakes.values())
 
+    def pids(self) -> tuple[int, ...]:
+        """None: nothing runs."""
+        return ()
+
     def watch(self, name: str, look: Look) -> None:
         """Its numbers are always fresh."""
 

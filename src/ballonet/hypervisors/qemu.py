@@ -117,6 +117,11 @@ class QemuGuest:
 
     # What others ask
 
+    @property
+    def pid(self) -> int | None:
+        """Its process; None while it was never reached."""
+        return self._process.pid if self._process else None
+
     def reading(self) -> Guest | None:
         """What is known now; None until it has answered for the first time."""
         if not self._ceiling_bytes:
@@ -261,6 +266,8 @@ class QemuGuest:
         now = time.monotonic()
         if self._updated != (report.last_update, report.stats):
             is_first = self._stats is None
+            if is_first:
+                self._facts_at = 0.0  # there is a driver after all
             self._updated = (report.last_update, report.stats)
             age_s = max(0.0, time.time() - report.last_update - 1.0)
             self._stats_at = now - age_s if is_first else max(asked_at, now - age_s)
@@ -363,6 +370,10 @@ class QemuHypervisor:
                 found[reading.name] = reading
         return tuple(found.values())
 
+    def pids(self) -> tuple[int, ...]:
+        """As the contract says."""
+        return tuple(pid for guest in self._guests.values() if (pid := guest.pid) is not None)
+
     def watch(self, name: str, look: Look) -> None:
         """As the contract says."""
         if (guest := self._named(name)) is not None:
@@ -391,8 +402,8 @@ class QemuHypervisor:
 
     def _has_died(self, path: str) -> bool:
         """A socket file outlives a QEMU that was killed; its process does not."""
-        process = self._guests[path]._process  # noqa: SLF001 one class in two parts
-        return process is not None and not (self._root / "proc" / str(process.pid)).exists()
+        pid = self._guests[path].pid
+        return pid is not None and not (self._root / "proc" / str(pid)).exists()
 
     async def _forget(self, path: str) -> None:
         guest, task = self._guests.pop(path), self._tasks.pop(path)

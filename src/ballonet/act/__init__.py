@@ -1,0 +1,1 @@
+"""Doing: a plan becomes commands to the hypervisor."""

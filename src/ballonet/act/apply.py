@@ -1,0 +1,106 @@
+"""Carries out a plan: free first, then give; a deadline for each guest; one that hangs delays nobody.
+
+A give is sent only when it fits into what is unpromised at that moment, by the larger of what each guest keeps, holds
+and was asked to keep (R4). One that does not fit waits for the next tick, when the host has seen what was freed.
+"""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from msgspec import Struct
+
+from ballonet.hypervisors.contract import Hypervisor, HypervisorError, NoAnswerError
+from ballonet.model.plan import Decision, Plan
+from ballonet.model.snapshot import Guest, Mode, Snapshot
+
+log = logging.getLogger(__name__)
+
+DEADLINE_S = 1.0
+PATIENCE_S = 0.1
+"""How long a tick waits for its commands. One that takes longer goes on by itself, until its deadline."""
+REACHED_BYTES = 2 << 20
+"""A balloon this near to what was asked is there: drivers move 1 MiB a request."""
+
+
+class Outcome(Struct, frozen=True, kw_only=True):
+    """What became of a plan so far."""
+
+    sent: tuple[str, ...] = ()
+    """Guests whose hypervisor took the command in time."""
+    under_way: tuple[str, ...] = ()
+    """Guests that have not answered yet."""
+    failed: dict[str, str] = {}
+    """Guest to reason."""
+    waiting: tuple[str, ...] = ()
+    """Guests whose memory is not there yet."""
+
+
+class Actor:
+    """Sends commands, and knows which are still under way."""
+
+    def __init__(self, hypervisor: Hypervisor) -> None:
+        self._hypervisor = hypervisor
+        self._asked: dict[str, int] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+
+    async def apply(self, plan: Plan, snapshot: Snapshot) -> Outcome:
+        """Sends the commands of `plan` that it has for guests in mode `act`.
+
+        Returns after PATIENCE_S at most. Cancelled: commands that were sent take effect or not, as with no answer.
+        """
+        for name, look in plan.looks.items():
+            self._hypervisor.watch(name, look)
+        guests = {guest.name: guest for guest in snapshot.guests}
+        commands = [one for one in plan.guests if one.is_command and guests[one.name].mode is Mode.ACT]
+        takes = [one for one in commands if _is_take(one, guests[one.name])]
+        gives = [one for one in commands if not _is_take(one, guests[one.name])]
+        left = plan.memory_bytes - sum(map(self._held_bytes, snapshot.guests))
+        fitting, waiting = [], []
+        for give in gives:
+            more = max(0, (give.keep_bytes or 0) - self._held_bytes(guests[give.name]))
+            (fitting if more <= max(0, left) else waiting).append(give)
+            left -= more if more <= max(0, left) else 0
+        outcome = await self._send([*takes, *fitting])
+        return Outcome(**outcome, waiting=tuple(one.name for one in waiting))
+
+    def missed(self, snapshot: Snapshot) -> dict[str, int]:
+        """Verifies asked against reached: guests that are not where they were sent, by how many bytes."""
+        return {
+            guest.name: asked - guest.keep_bytes
+            for guest in snapshot.guests
+            if (asked := self._asked.get(guest.name)) is not None
+            and guest.keep_bytes is not None
+            and abs(asked - guest.keep_bytes) > REACHED_BYTES
+        }
+
+    def _held_bytes(self, guest: Guest) -> int:
+        keep = guest.ceiling_bytes if guest.keep_bytes is None else guest.keep_bytes
+        return max(keep, guest.resident_bytes or 0, self._asked.get(guest.name, 0) if guest.name in self._tasks else 0)
+
+    async def _send(self, commands: Iterable[Decision]) -> dict[str, object]:
+        failed: dict[str, str] = {}
+        sent: list[str] = []
+        for one in commands:
+            if one.name in self._tasks or one.keep_bytes is None:
+                continue  # its last command is still under way
+            self._asked[one.name] = one.keep_bytes
+            self._tasks[one.name] = asyncio.create_task(self._command(one.name, one.keep_bytes, sent, failed))
+        if self._tasks:
+            await asyncio.wait(self._tasks.values(), timeout=PATIENCE_S)
+        return {"sent": tuple(sent), "failed": dict(failed), "under_way": tuple(self._tasks)}
+
+    async def _command(self, name: str, keep_bytes: int, sent: list[str], failed: dict[str, str]) -> None:
+        try:
+            await self._hypervisor.set_keep(name, keep_bytes, DEADLINE_S)
+            sent.append(name)
+        except HypervisorError as error:
+            failed[name] = str(error)
+            is_unknown = isinstance(error, NoAnswerError)
+            log.warning("command failed", extra={"guest": name, "trouble": str(error), "took_effect": None if is_unknown else False})
+        finally:
+            self._tasks.pop(name, None)
+
+
+def _is_take(one: Decision, guest: Guest) -> bool:
+    return guest.keep_bytes is not None and one.keep_bytes is not None and one.keep_bytes < guest.keep_bytes

@@ -1,0 +1,1 @@
+"""The daemon: the only place where sense, decide and act meet."""

@@ -1,0 +1,89 @@
+"""The loop: sense, decide, act; each second, and at once on news."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+
+from msgspec import Struct
+
+from ballonet.act.apply import Actor, Outcome
+from ballonet.decide.step import START, step
+from ballonet.hypervisors.contract import Hypervisor
+from ballonet.model.limits import Limits
+from ballonet.model.plan import Plan
+from ballonet.model.snapshot import Snapshot
+from ballonet.sense.host import SenseError
+from ballonet.sense.picture import Eye
+
+log = logging.getLogger(__name__)
+
+LEAST_S = 0.05
+"""Between two ticks, however much news there is."""
+
+
+class Tick(Struct, frozen=True, kw_only=True):
+    """What one turn of the loop saw, decided and did."""
+
+    at: float
+    """Seconds on the loop's clock."""
+    snapshot: Snapshot
+    plan: Plan
+    outcome: Outcome
+    missed: dict[str, int]
+    took_s: float
+
+
+class Loop:
+    """Runs until it is cancelled; guests stay as they are then."""
+
+    def __init__(
+        self,
+        eye: Eye,
+        hypervisor: Hypervisor,
+        limits: Limits,
+        *,
+        policy: str = "adaptive",
+        on_tick: Callable[[Tick], None] = lambda _tick: None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Args:
+        eye: takes the pictures.
+        hypervisor: opened already.
+        limits: of every decision.
+        policy: a name of `decide.policies`.
+        on_tick: told of every tick, in the loop itself: be quick.
+        clock: seconds, rising only.
+        """
+        self._eye = eye
+        self._news = hypervisor.news
+        self._actor = Actor(hypervisor)
+        self._limits = limits
+        self._policy = policy
+        self._on_tick = on_tick
+        self._clock = clock
+        self._state = START
+
+    async def run(self) -> None:
+        """Ticks for ever."""
+        while True:
+            next_s = await self.tick()
+            await asyncio.sleep(LEAST_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), max(0.0, next_s - LEAST_S))
+
+    async def tick(self) -> float:
+        """One turn. Returns after how many seconds the next is due, if nothing happens before."""
+        self._news.clear()
+        at = self._clock()
+        try:
+            snapshot = self._eye.look()
+        except SenseError as error:
+            log.error("host cannot be read", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
+            return self._limits.interval_s
+        self._state, plan = step(self._state, snapshot, self._limits, at, self._policy)
+        missed = self._actor.missed(snapshot)
+        outcome = await self._actor.apply(plan, snapshot)
+        self._on_tick(Tick(at=at, snapshot=snapshot, plan=plan, outcome=outcome, missed=missed, took_s=self._clock() - at))
+        return plan.next_s

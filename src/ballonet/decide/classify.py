@@ -1,0 +1,75 @@
+"""Who sits at the table: which guest may give, which may take, and what each needs at the least.
+
+R8 old news is no news; R13 leave alone what cannot be ballooned; R7 parked guests are counted at what they hold.
+"""
+
+from typing import Final
+
+from ballonet.decide import estimate, stuck
+from ballonet.decide.floor import floor_bytes, has_swap
+from ballonet.decide.memory import GuestMemory
+from ballonet.decide.seat import Seat
+from ballonet.model.limits import Limits
+from ballonet.model.plan import Reason
+from ballonet.model.snapshot import Guest, Mode
+
+OLD_INTERVALS: Final = 3
+"""Statistics older than so many intervals are old (R8): one may be late, three are not."""
+
+
+def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Seat:
+    """A guest's place at this tick's table, with all that was and is known of it."""
+    memory = estimate.remember(old, guest, limits, now)
+    keep = guest.keep_bytes
+    if keep is None:
+        held = max(guest.ceiling_bytes, guest.resident_bytes or 0)
+        return _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes, held_bytes=held), Reason.UNKNOWN, {})
+    memory = stuck.judge(memory, keep, limits, now)
+    taken = Seat(guest, memory, keep_bytes=keep, held_bytes=_held_bytes(memory, guest, keep))
+    taken.floor_bytes = floor_bytes(guest) if limits.has("R6") else 1
+    _need(taken, limits, now)
+    _permit(taken, limits, now)
+    if not taken.may_give:
+        taken.low_bytes, taken.tight_bytes = max(taken.low_bytes, keep), max(taken.tight_bytes, keep)
+    if not taken.may_take:
+        taken.low_bytes, taken.tight_bytes = min(taken.low_bytes, keep), min(taken.tight_bytes, keep)
+    return taken
+
+
+def _held_bytes(memory: GuestMemory, guest: Guest, keep_bytes: int) -> int:
+    """R4: what the guest may take without asking. Freed memory counts when the host sees it (R9)."""
+    asked = memory.asked_bytes or 0
+    return max(keep_bytes, guest.resident_bytes or 0, 0 if memory.parked_sign else asked)
+
+
+def _need(taken: Seat, limits: Limits, now: float) -> None:
+    memory, ceiling = taken.memory, taken.guest.ceiling_bytes
+    taken.is_distressed = limits.has("R1") and now < memory.distress_until
+    tight = max(estimate.tight_bytes(memory, ceiling), taken.floor_bytes)
+    taken.tight_bytes = min(ceiling, tight)
+    taken.low_bytes = min(ceiling, max(estimate.low_bytes(memory, ceiling), tight))
+    # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
+    if limits.has("R6") and not has_swap(taken.guest, memory.used_bytes):
+        least = int(memory.used_bytes + estimate.TIGHT_SHARE * ceiling / 2)
+        taken.floor_bytes = min(ceiling, max(taken.floor_bytes, min(least, taken.keep_bytes)))
+
+
+def _permit(taken: Seat, limits: Limits, now: float) -> None:
+    guest, memory = taken.guest, taken.memory
+    if limits.has("R13") and (guest.leave_alone or guest.is_migrating or not guest.can_balloon):
+        why = guest.leave_alone or ("it is being migrated" if guest.is_migrating else "its balloon cannot be moved")
+        _alone(taken, Reason.ALONE, {"why": why})
+    elif guest.mode is Mode.OBSERVE:
+        _alone(taken, Reason.OBSERVED, {"mode": guest.mode.value})
+    elif memory.parked_sign:
+        taken.may_give, taken.may_take = memory.parked_sign > 0, memory.parked_sign < 0
+        taken.reason, taken.numbers = Reason.PARKED, {"wait_s": max(0.0, memory.parked_until - now)}
+    elif limits.has("R8") and (guest.stats_age_s is None or guest.stats_age_s > OLD_INTERVALS * limits.interval_s):
+        taken.may_give = taken.may_take = False
+        taken.reason, taken.numbers = Reason.STALE, {"stats_age_s": guest.stats_age_s}
+
+
+def _alone(taken: Seat, reason: Reason, numbers: dict[str, object]) -> Seat:
+    taken.may_give = taken.may_take = False
+    taken.reason, taken.numbers = reason, numbers
+    return taken

@@ -1,0 +1,133 @@
+"""R2: need, not use. What a guest needs, from what it says and how that moved.
+
+used = MemTotal - MemAvailable + what MemTotal does not show; need = the slowly falling maximum of used, a margin, and
+its growth over the time that a look, a decision and a balloon take. Paging says that the estimate was too low: then
+what was paged out counts as used, and is remembered (`learned_bytes`).
+
+Everything here is the guest's word, bounded by its own floor and ceiling (R9).
+"""
+
+import math
+from typing import Final
+
+from msgspec.structs import replace
+
+from ballonet.decide.memory import GuestMemory
+from ballonet.model.limits import Limits
+from ballonet.model.snapshot import Guest, GuestStats
+from ballonet.model.units import MIB
+
+MARGIN_SHARE: Final = 0.04
+"""Of the ceiling, beside the use: a kernel reclaims in the background below about 1.3 % (watermarks), and statistics
+are a look old. 20 MiB of a 512 MiB guest kept ten real guests from paging (benchmarks/results)."""
+TIGHT_SHARE: Final = 0.02
+"""The same when not everything fits."""
+LEAST_MARGIN_BYTES: Final = 16 * MIB
+LEAST_TIGHT_BYTES: Final = 10 * MIB
+HORIZON_S: Final = 1.2
+"""Time for which growth is added: one look of 0.3 s, one decision, half a second of a donor's balloon."""
+TIGHT_HORIZON_S: Final = 0.8
+GROWTH_FADE_S: Final = 0.85
+"""Growth falls to a third in this time after the last rise: a guest that has stopped growing is soon believed."""
+SLOW_FADE_S: Final = 8.0
+"""Of the slow maximum: long against the seconds between two requests of a server, short against its phases."""
+LEARNED_FADE_S: Final = 300.0
+DISTRESS_S: Final = 2.0
+"""How long a sign of distress holds."""
+SWAP_IN_PER_S: Final = 256 * 1024
+"""Swap-in above this rate is distress: 64 pages a second, half a second of stall on a disk of 8 ms a page."""
+LEAST_SAMPLE_S: Final = 0.03
+"""Two samples closer together than this give no rate."""
+REST_BYTES: Final = 2 * MIB
+"""A balloon that is this near to what was asked is at rest: drivers move in steps of 1 MiB."""
+
+
+def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> GuestMemory:
+    """What is known of a guest after this snapshot. Without fresh statistics nothing changes."""
+    stats, age_s = guest.stats, guest.stats_age_s
+    if stats is None or age_s is None or guest.keep_bytes is None or stats.total_bytes is None:
+        return old
+    sampled_at = now - age_s
+    dt = sampled_at - old.sampled_at
+    if dt < LEAST_SAMPLE_S:
+        return old
+    available = _available_bytes(stats)
+    if available is None:
+        return old
+    total = min(stats.total_bytes, guest.ceiling_bytes)
+    unseen = _unseen_bytes(old, guest.keep_bytes, total)
+    used = max(0, min(guest.ceiling_bytes, total - min(available, total) + unseen))
+    if old.unseen_bytes is None:  # the first look: nothing to compare with
+        return replace(
+            old,
+            sampled_at=sampled_at,
+            used_bytes=used,
+            unseen_bytes=unseen,
+            slow_bytes=used,
+            swap_in_bytes=stats.swap_in_bytes or 0,
+            swap_out_bytes=stats.swap_out_bytes or 0,
+        )
+    return _compared(old, stats, sampled_at, dt, used, unseen, limits)
+
+
+def _compared(
+    old: GuestMemory, stats: GuestStats, sampled_at: float, dt: float, used: int, unseen: int, limits: Limits
+) -> GuestMemory:
+    swap_in, swap_out = stats.swap_in_bytes or 0, stats.swap_out_bytes or 0
+    came_in = max(0, swap_in - old.swap_in_bytes)
+    went_out = max(0, swap_out - old.swap_out_bytes)
+    swapped = max(0, old.swapped_bytes + went_out - came_in)
+    swap_in_per_s = came_in / dt
+    learned, distress_until = old.learned_bytes * math.exp(-dt / LEARNED_FADE_S), old.distress_until
+    if swap_in_per_s >= SWAP_IN_PER_S and limits.has("R2"):
+        learned = max(learned, used + swapped, old.slow_bytes)
+        distress_until = sampled_at + DISTRESS_S
+    slow_fade = 0.0 if not limits.has("R2") else math.exp(-dt / SLOW_FADE_S)
+    growth = max(0.0, used - old.used_bytes) / dt if limits.has("R2") else 0.0
+    return replace(
+        old,
+        sampled_at=sampled_at,
+        used_bytes=used,
+        unseen_bytes=unseen,
+        slow_bytes=max(used, used + (old.slow_bytes - used) * slow_fade),
+        growth_per_s=max(growth, old.growth_per_s * math.exp(-dt / GROWTH_FADE_S)),
+        swap_in_bytes=swap_in,
+        swap_out_bytes=swap_out,
+        swapped_bytes=swapped,
+        swap_in_per_s=swap_in_per_s,
+        learned_bytes=learned,
+        distress_until=distress_until,
+    )
+
+
+def _available_bytes(stats: GuestStats) -> int | None:
+    """MemAvailable, or free and cache where an old driver does not send it."""
+    if stats.available_bytes is not None:
+        return stats.available_bytes
+    return None if stats.free_bytes is None else stats.free_bytes + (stats.cache_bytes or 0) // 2
+
+
+def _unseen_bytes(old: GuestMemory, keep_bytes: int, total_bytes: int) -> int:
+    """What the guest keeps beyond MemTotal; negative where MemTotal does not shrink with the balloon.
+
+    While the balloon moves the two are of different moments, so the last value at rest stands: an error of a tenth of
+    a second would be 100 MiB.
+    """
+    is_resting = old.keep_bytes is None or abs(keep_bytes - old.keep_bytes) < REST_BYTES
+    is_there = old.asked_bytes is None or abs(keep_bytes - old.asked_bytes) < REST_BYTES
+    if old.unseen_bytes is None or (is_resting and is_there):
+        return keep_bytes - total_bytes
+    return old.unseen_bytes
+
+
+def low_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:
+    """What a guest should keep: need with its full margin, in bytes."""
+    margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * ceiling_bytes)
+    return int(max(memory.slow_bytes, memory.learned_bytes) + margin + memory.growth_per_s * HORIZON_S)
+
+
+def tight_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:
+    """What a guest needs at the least for the next moments, in bytes."""
+    margin = max(LEAST_TIGHT_BYTES, TIGHT_SHARE * ceiling_bytes)
+    used = max(memory.used_bytes, memory.learned_bytes) if memory.swapped_bytes else memory.used_bytes
+    return int(used + margin + memory.growth_per_s * TIGHT_HORIZON_S)

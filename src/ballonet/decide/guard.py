@@ -1,0 +1,61 @@
+"""What no policy may do: go below a floor, promise what is not there, move who must not be moved. R4, R6, R8, R13."""
+
+from typing import Final
+
+from ballonet.decide.estimate import REST_BYTES
+from ballonet.decide.seat import Seat
+from ballonet.decide.table import Table
+from ballonet.model.plan import Reason
+
+_URGENT: Final = (Reason.DISTRESS, Reason.NEEDS, Reason.SHORT)
+
+
+def apply(table: Table) -> None:
+    """Corrects every wish. After it any command of the plan may be carried out alone, in any order (R4)."""
+    for seat in table.seats:
+        _bound(seat)
+    if table.limits.has("R4"):
+        _promise(table)
+
+
+def _bound(seat: Seat) -> None:
+    wish = seat.wish_bytes
+    if not (seat.may_give or seat.may_take):
+        seat.wish_bytes = seat.keep_bytes
+        return
+    if wish < seat.floor_bytes and seat.may_take:
+        seat.wish_bytes = seat.floor_bytes
+        if seat.reason in {Reason.STATIC, Reason.DONOR} or seat.keep_bytes < seat.floor_bytes - REST_BYTES:
+            seat.reason, seat.numbers = Reason.FLOOR, {"floor_bytes": seat.floor_bytes, "wish_bytes": wish}
+    seat.wish_bytes = max(1, min(seat.wish_bytes, seat.guest.ceiling_bytes))
+    if not seat.may_give:
+        seat.wish_bytes = max(seat.wish_bytes, seat.keep_bytes)
+    if not seat.may_take:
+        seat.wish_bytes = min(seat.wish_bytes, seat.keep_bytes)
+
+
+def _promise(table: Table) -> None:
+    """Gives come out of what nobody may take yet; what this plan frees is promised when the host has seen it."""
+    slack = table.slack_bytes
+    gains = [seat for seat in table.seats if seat.wish_bytes > seat.held_bytes]
+    for seat in sorted(gains, key=_urgency):
+        # Spare stops at the reserve, and so does every policy that knows no urgency.
+        room = slack - (table.reserve_bytes if seat.reason is Reason.SPARE else 0)
+        more = max(0, min(seat.wish_bytes - seat.held_bytes, room))
+        if more < seat.wish_bytes - seat.held_bytes:
+            _cut(seat, seat.held_bytes + more, slack)
+        slack -= more
+
+
+def _cut(seat: Seat, keep: int, slack: int) -> None:
+    numbers = {"wish_bytes": seat.wish_bytes, "slack_bytes": max(0, slack)}
+    # Resident beyond what it keeps is no reason to give: it would only come back slower.
+    seat.wish_bytes = max(seat.keep_bytes, keep) if keep > seat.keep_bytes else seat.keep_bytes
+    seat.reason, seat.numbers = Reason.BUDGET, numbers
+
+
+def _urgency(seat: Seat) -> tuple[int, float]:
+    """Distress first, then who runs out soonest."""
+    order = _URGENT.index(seat.reason) if seat.reason in _URGENT else len(_URGENT)
+    headroom = seat.keep_bytes - seat.memory.used_bytes
+    return order, headroom / (seat.memory.growth_per_s + 1.0)

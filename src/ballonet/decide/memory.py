@@ -1,0 +1,51 @@
+"""What is remembered of each guest from tick to tick. Frozen; a tick makes new ones."""
+
+from msgspec import Struct
+
+
+class GuestMemory(Struct, frozen=True):
+    """One guest's past, as far as decisions need it. Times are on the clock that `step` is given."""
+
+    # What it said
+    sampled_at: float = -1e9
+    """When the guest took the newest statistics."""
+    used_bytes: int = 0
+    """What it could not have freed then, of all its memory."""
+    unseen_bytes: int | None = None
+    """What it keeps beyond its MemTotal: kernel image, page tables. Learned while its balloon rests."""
+    slow_bytes: float = 0.0
+    """`used_bytes`, risen at once and falling slowly."""
+    growth_per_s: float = 0.0
+    """Rise of `used_bytes` in bytes a second, risen at once and falling within seconds."""
+    swap_in_bytes: int = 0
+    swap_out_bytes: int = 0
+    swapped_bytes: int = 0
+    """What it has paged out and not in again since it was first seen."""
+    swap_in_per_s: float = 0.0
+    learned_bytes: float = 0.0
+    """Need that distress has taught; forgotten slowly."""
+    distress_until: float = -1e9
+
+    # What was asked of it
+    asked_bytes: int | None = None
+    """The last command; None = none by us."""
+    keep_bytes: int | None = None
+    """What it kept at the last tick."""
+    commanded_at: float = -1e9
+    mark_bytes: int = -1
+    """What it kept when its balloon was last seen to move."""
+    moved_at: float = 0.0
+    """When that was, or when it was asked to move after a rest."""
+    parked_until: float = -1e9
+    parked_sign: int = 0
+    """-1 = it did not give when asked, 1 = it did not take, 0 = it is not parked."""
+    backoff_s: float = 0.0
+
+
+class State(Struct, frozen=True):
+    """The past of all guests and of the host."""
+
+    guests: dict[str, GuestMemory] = {}
+    decided_at: float = -1e9
+    spike_bytes: float = 0.0
+    """The largest growth of all guests together within the time that detection and reclaim take; fades (R3)."""

@@ -1,0 +1,162 @@
+"""Ours: each guest what it needs and a fair part of the spare, moved only when somebody has use for it.
+
+1. Every guest has a need (R2), with a full margin (`low`) and a tight one.
+2. If all low needs and the reserve (R3) fit, the spare is divided by shares on top. If not, the reserve shrinks to a
+   third, then margins shrink towards tight, then the guaranteed bytes come first and the rest goes by shares (R10);
+   who is short is named, with by how much.
+3. A guest below its need gets its whole wish now (R1). A guest above its wish gives only while the host lacks its
+   reserve, the one with most to spare first. Spare is handed out only in portions. So a fixed world rests (R12).
+
+Not attempted here: order of coinciding demands by priority, host states, learned reclaim speeds.
+"""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from ballonet.decide.seat import Seat
+from ballonet.decide.stuck import is_under_way
+from ballonet.decide.table import Table
+from ballonet.model.plan import Reason, Shortage
+from ballonet.model.units import MIB
+
+LEAST_RESERVE: Final = 1 / 3
+"""Part of the reserve that stays while margins are full: grants of the next moments come out of it."""
+SPARE_BAND_SHARE: Final = 0.06
+"""Of the ceiling: spare is handed out in portions of at least this much."""
+REFILL_SHARE: Final = 0.1
+"""Of the reserve: a smaller gap in it is not worth a command."""
+STEP_SHARE: Final = 0.12
+"""Of the ceiling: the most that a donor is asked for at once. 2 GiB of 16: what a balloon moves in two seconds."""
+STEP_BYTES: Final = 48 * MIB
+
+
+def divide(table: Table) -> None:
+    """Sets every wish, and who is short."""
+    movable = [seat for seat in table.seats if seat.may_give or seat.may_take]
+    pool = table.memory_bytes - sum(seat.held_bytes for seat in table.seats if not (seat.may_give or seat.may_take))
+    _set_wishes(table, movable, pool)
+    _move(table, movable)
+
+
+# What each should have
+
+
+def _set_wishes(table: Table, seats: list[Seat], pool: int) -> None:
+    low = sum(seat.low_bytes for seat in seats)
+    tight = sum(seat.tight_bytes for seat in seats)
+    least = int(table.reserve_bytes * LEAST_RESERVE)
+    if low + table.reserve_bytes <= pool:
+        _spread(seats, pool - table.reserve_bytes - low, lambda seat: seat.low_bytes, lambda seat: seat.most_bytes)
+    elif low + least <= pool:
+        for seat in seats:
+            seat.wish_bytes = seat.low_bytes
+    elif tight <= pool:
+        part = max(0.0, pool - least - tight) / max(1, low - tight)
+        for seat in seats:
+            seat.wish_bytes = seat.tight_bytes + int(part * (seat.low_bytes - seat.tight_bytes))
+    else:
+        _ration(table, seats, pool)
+
+
+def _ration(table: Table, seats: list[Seat], pool: int) -> None:
+    """R10: not even tight needs fit. Floors and guarantees first, the rest by shares."""
+
+    def least_bytes(seat: Seat) -> int:
+        return max(seat.floor_bytes, min(seat.tight_bytes, seat.guest.guaranteed_bytes))
+
+    left = pool - sum(map(least_bytes, seats))
+    _spread(seats, max(0, left), least_bytes, lambda seat: max(least_bytes(seat), seat.tight_bytes))
+    for seat in seats:
+        if seat.wish_bytes < seat.tight_bytes:
+            table.short.append(Shortage(seat.guest.name, seat.tight_bytes - seat.wish_bytes))
+
+
+def _spread(seats: list[Seat], amount: int, start: Callable[[Seat], int], most: Callable[[Seat], int]) -> None:
+    """Divides `amount` by shares on top of `start`, nobody above `most`; what one cannot use goes to the others."""
+    for seat in seats:
+        seat.wish_bytes = start(seat)
+    open_seats = [seat for seat in seats if seat.wish_bytes < most(seat)]
+    while amount > MIB and open_seats:
+        per_share = amount / sum(seat.guest.shares for seat in open_seats)
+        still_open = []
+        for seat in open_seats:
+            portion = min(int(per_share * seat.guest.shares), most(seat) - seat.wish_bytes)
+            seat.wish_bytes += portion
+            amount -= portion
+            if seat.wish_bytes < most(seat):
+                still_open.append(seat)
+        if len(still_open) == len(open_seats):
+            return
+        open_seats = still_open
+
+
+# Who moves now
+
+
+def _move(table: Table, seats: list[Seat]) -> None:
+    """Turns wishes into what to ask for now; a seat that does not move wishes what it keeps."""
+    is_calm = table.limits.has("R12")
+    gap = table.reserve_bytes - table.slack_bytes
+    donors: list[tuple[int, Seat]] = []
+    for seat in seats:
+        # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
+        here = _heading_bytes(seat)
+        wish = seat.wish_bytes
+        if here < min(seat.low_bytes, wish) and seat.may_take:
+            gap += max(0, wish - max(here, seat.held_bytes))
+            _set(seat, wish, _gain_reason(table, seat))
+        elif wish < here and seat.may_give:
+            gap -= max(0, seat.keep_bytes - here)
+            donors.append((here - wish, seat))
+            _rest(seat, here)
+        elif is_calm and wish - here < SPARE_BAND_SHARE * seat.guest.ceiling_bytes:
+            _rest(seat, here)
+        else:
+            _set(seat, wish, Reason.SPARE)
+    if gap > (REFILL_SHARE * table.reserve_bytes if is_calm else 0):
+        _take(donors, gap)
+
+
+def _heading_bytes(seat: Seat) -> int:
+    """What the guest keeps when it has done what it was asked last."""
+    asked = seat.memory.asked_bytes
+    return asked if asked is not None and not seat.memory.parked_sign and is_under_way(seat.memory, seat.keep_bytes) else seat.keep_bytes
+
+
+def _take(donors: list[tuple[int, Seat]], gap: int) -> None:
+    """R3: the host refills its reserve, from those with most to spare."""
+    left = gap
+    for excess, seat in sorted(donors, key=lambda donor: -donor[0]):
+        if left <= 0:
+            return
+        here = seat.wish_bytes
+        step = max(STEP_BYTES, int(STEP_SHARE * seat.guest.ceiling_bytes))
+        room = max(0, step - max(0, seat.keep_bytes - here))
+        taken = min(excess, left, room)
+        if taken > 0:
+            _set(seat, here - taken, Reason.DONOR, deficit_bytes=gap)
+            left -= taken
+
+
+def _gain_reason(table: Table, seat: Seat) -> Reason:
+    if seat.is_distressed:
+        return Reason.DISTRESS
+    return Reason.SHORT if any(short.name == seat.guest.name for short in table.short) else Reason.NEEDS
+
+
+def _rest(seat: Seat, here: int) -> None:
+    if seat.reason is Reason.CALM or seat.numbers is None:
+        _set(seat, here, Reason.CALM)
+    else:
+        seat.wish_bytes = here
+
+
+def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
+    seat.wish_bytes, seat.reason = wish, reason
+    seat.numbers = {
+        "need_bytes": seat.low_bytes,
+        "used_bytes": seat.memory.used_bytes,
+        "growth_bytes": int(seat.memory.growth_per_s),
+        "swap_in_bytes": int(seat.memory.swap_in_per_s),
+        **more,
+    }

@@ -1,0 +1,12 @@
+"""All memory that each guest was promised: the yardstick of lab and simulator, for a host without a budget."""
+
+from ballonet.decide.table import Table
+from ballonet.model.plan import Reason
+
+
+def divide(table: Table) -> None:
+    """Wishes each guest its ceiling."""
+    for seat in table.seats:
+        if seat.may_give or seat.may_take:
+            seat.wish_bytes = seat.guest.ceiling_bytes
+            seat.reason, seat.numbers = Reason.SPARE, {"need_bytes": seat.low_bytes}

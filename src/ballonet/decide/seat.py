@@ -1,0 +1,41 @@
+"""One guest at the table of one tick: what it is, what it was, what it needs, what it may."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from ballonet.decide.memory import GuestMemory
+from ballonet.model.plan import Reason
+from ballonet.model.snapshot import Guest
+
+
+@dataclass(slots=True)
+class Seat:
+    """Working notes of one tick; never leaves `decide`."""
+
+    guest: Guest
+    memory: GuestMemory
+    may_give: bool = True
+    may_take: bool = True
+    reason: Reason = Reason.CALM
+    """Why it may not give or take, while it may not; later, why its wish is what it is."""
+    numbers: dict[str, Any] | None = None
+
+    keep_bytes: int = 0
+    """What it keeps now."""
+    held_bytes: int = 0
+    """What it may take without asking again, or holds already if that is more (R4)."""
+    floor_bytes: int = 0
+    """Never below (R6)."""
+    tight_bytes: int = 0
+    """The least with which it does not page in the next moments."""
+    low_bytes: int = 0
+    """What it should have: need with its full margin."""
+    is_distressed: bool = False
+
+    wish_bytes: int = 0
+    """What the policy wants it to keep."""
+
+    @property
+    def most_bytes(self) -> int:
+        """The most that it can keep after this tick."""
+        return self.guest.ceiling_bytes if self.may_take else self.keep_bytes

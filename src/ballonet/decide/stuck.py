@@ -1,0 +1,55 @@
+"""R7: guests whose balloon does not move are parked. Nobody else's memory may swing because of one guest.
+
+Squeezed (Xen) calls a domain stuck after 5 s without progress, and judges it anew on every run; a driver that cannot
+reach a value retries five times a second for ever (virtio_balloon.c, fill_balloon), so the value is pulled back.
+"""
+
+from typing import Final
+
+from msgspec.structs import replace
+
+from ballonet.decide.estimate import REST_BYTES
+from ballonet.decide.memory import GuestMemory
+from ballonet.model.limits import Limits
+from ballonet.model.units import MIB
+
+STILL_S: Final = 5.0
+MOVE_BYTES: Final = MIB
+"""Drivers move 1 MiB a request."""
+BACKOFF_S: Final = 10.0
+LONGEST_BACKOFF_S: Final = 300.0
+
+
+def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> GuestMemory:
+    """Whether a guest moves as asked: notes its moves, parks it when it stands still, and lets it try again."""
+    has_moved = abs(keep_bytes - old.mark_bytes) >= MOVE_BYTES
+    memory = replace(
+        old,
+        keep_bytes=keep_bytes,
+        mark_bytes=keep_bytes if has_moved else old.mark_bytes,
+        moved_at=now if has_moved else old.moved_at,
+    )
+    if memory.parked_sign:
+        return replace(memory, parked_sign=0, moved_at=now) if now >= memory.parked_until else memory
+    if not is_under_way(memory, keep_bytes):
+        return replace(memory, backoff_s=0.0) if has_moved and memory.backoff_s else memory
+    if now - memory.moved_at < STILL_S or not limits.has("R7"):
+        return memory
+    backoff_s = min(max(BACKOFF_S, 2 * memory.backoff_s), LONGEST_BACKOFF_S)
+    sign = -1 if (memory.asked_bytes or 0) < keep_bytes else 1
+    return replace(memory, parked_sign=sign, parked_until=now + backoff_s, backoff_s=backoff_s)
+
+
+def is_under_way(memory: GuestMemory, keep_bytes: int) -> bool:
+    """Whether the guest was asked to keep something else than it keeps now."""
+    return memory.asked_bytes is not None and abs(memory.asked_bytes - keep_bytes) > REST_BYTES
+
+
+def commanded(memory: GuestMemory, keep_bytes: int, now: float) -> GuestMemory:
+    """After a command: the clock of standing still starts anew only after a rest, or when the direction changes."""
+    here = memory.keep_bytes or 0
+    asked = memory.asked_bytes
+    goes_on = asked is not None and is_under_way(memory, here) and (asked < here) == (keep_bytes < here)
+    return replace(
+        memory, asked_bytes=keep_bytes, commanded_at=now, moved_at=memory.moved_at if goes_on else now
+    )

@@ -1,0 +1,1 @@
+"""Reading: the world becomes one frozen snapshot per tick."""

@@ -1,0 +1,55 @@
+"""One picture per tick: the host, and every guest with its operator's settings."""
+
+from collections.abc import Callable
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ballonet.hypervisors.contract import Hypervisor
+from ballonet.model.snapshot import Guest, Mode, Snapshot
+from ballonet.sense.host import HostSense
+
+
+class GuestSettings(Struct, frozen=True, kw_only=True):
+    """What the operator says of one guest."""
+
+    floor_bytes: int | None = None
+    ceiling_bytes: int | None = None
+    """Less than the guest was given, if it shall never have all of it back."""
+    guaranteed_bytes: int = 0
+    shares: int = 1000
+    mode: Mode = Mode.ACT
+
+
+class Eye:
+    """Takes the pictures."""
+
+    def __init__(self, host: HostSense, hypervisor: Hypervisor, settings: Callable[[str], GuestSettings]) -> None:
+        """Args:
+        host: reads the host.
+        hypervisor: knows the guests.
+        settings: the operator's word on a guest, by name.
+        """
+        self._host = host
+        self._hypervisor = hypervisor
+        self._settings = settings
+
+    def look(self) -> Snapshot:
+        """The world now. Guests first: what one takes between the two readings is missing from available then, and
+        an error to that side promises too little. Raises SenseError.
+        """
+        guests = self._hypervisor.guests()
+        host = self._host.read(self._hypervisor.pids())
+        return Snapshot(host=host, guests=tuple(map(self._with_settings, guests)))
+
+    def _with_settings(self, guest: Guest) -> Guest:
+        settings = self._settings(guest.name)
+        ceiling = guest.ceiling_bytes if settings.ceiling_bytes is None else settings.ceiling_bytes
+        return replace(
+            guest,
+            ceiling_bytes=min(guest.ceiling_bytes, ceiling),
+            floor_bytes=settings.floor_bytes,
+            guaranteed_bytes=settings.guaranteed_bytes,
+            shares=settings.shares,
+            mode=settings.mode,
+        )
