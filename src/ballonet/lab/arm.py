@@ -1,0 +1,204 @@
+"""One arm: a scenario on real guests under one policy, from the first QEMU to the last."""
+
+import asyncio
+import contextlib
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from ballonet.daemon.loop import Loop, Tick
+from ballonet.hypervisors.qemu import QemuHypervisor
+from ballonet.lab.budget import BudgetHost
+from ballonet.lab.cgroup import BudgetGroup
+from ballonet.lab.errors import LabError
+from ballonet.lab.machine import Charge, Machine, qmp_folder
+from ballonet.lab.record import SAMPLE_S, GuestRecord, Record
+from ballonet.lab.template import Template, template
+from ballonet.model.limits import Limits
+from ballonet.model.snapshot import Snapshot
+from ballonet.scenarios.scenario import Fault, GuestScript, Scenario
+from ballonet.sense.picture import Eye, GuestSettings
+
+SETTLE_S = 1.0
+"""After the end, for the workloads' last reports."""
+
+
+@dataclass(frozen=True)
+class Order:
+    """What to run."""
+
+    scenario: Scenario
+    scripts: tuple[GuestScript, ...]
+    policy: str
+    budget_bytes: int
+    scale: int
+    seed: int
+    limits: Limits = Limits()
+
+
+@dataclass
+class Progress:
+    """Whoever watches a run. Called often, from the run itself: be quick."""
+
+    on_stage: Callable[[str, float, float], None] = lambda _text, _done, _all: None
+    """What is being done, and how much of how much."""
+    on_tick: Callable[[float, Tick], None] = lambda _at, _tick: None
+    """Each tick of the daemon's loop, with the scenario's time."""
+
+
+async def run_arm(order: Order, progress: Progress) -> Record:
+    """Runs one arm. Every process and file that it makes is gone when it returns, fails or is cancelled.
+
+    Raises:
+        LabUnavailableError: this machine cannot run the lab.
+        LabError: a guest did not come up.
+    """
+    templates = {size: await template(size) for size in {script.memory_bytes for script in order.scripts}}
+    _sweep()
+    folder = Path(tempfile.mkdtemp(prefix=f"ballonet-lab-{os.getpid()}-"))
+    group = BudgetGroup.make(order.budget_bytes, len(order.scripts)) if order.policy != "ideal" else None
+    machines: list[Machine] = []
+    try:
+        charge = Charge(group.procs if group else None)
+        for number, script in enumerate(order.scripts):
+            progress.on_stage("starting guests", number, len(order.scripts))
+            machines.append(await templates[script.memory_bytes].restore(script.name, folder, charge))
+        record = await _fly(order, machines, templates, progress)
+        record.kernel_enforced = group is not None
+        if group is not None and group.kills():
+            raise LabError(f"the kernel killed {group.kills()} QEMU for exceeding the budget")
+        return record
+    finally:
+        for machine in machines:
+            await machine.close()
+        if group is not None:
+            group.remove()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+async def _fly(
+    order: Order, machines: list[Machine], templates: dict[int, Template], progress: Progress
+) -> Record:
+    guests = {script.name: GuestRecord(script) for script in order.scripts}
+    record = Record(
+        order.scenario, order.policy, order.seed, order.budget_bytes, machines[0].hardware.accelerator, guests
+    )
+    host = BudgetHost(order.budget_bytes, machines)
+    for machine in machines:
+        machine.on_report = lambda name, words: setattr(guests[name], "report", words)
+    clock = asyncio.get_running_loop().time
+    start = clock() + order.scenario.warmup_s
+
+    def on_tick(tick: Tick) -> None:
+        at = clock() - start
+        record.command(at, tick.plan)
+        record.decide_s.append(tick.took_s)
+        progress.on_tick(at, tick)
+
+    async with _daemon(order, machines, host, on_tick) as hypervisor, asyncio.TaskGroup() as tasks:
+        jobs = [tasks.create_task(_sample(record, host, hypervisor, machines, start))]
+        for machine, script in zip(machines, order.scripts, strict=True):
+            base_bytes = templates[script.memory_bytes].base_bytes
+            jobs.append(tasks.create_task(_drive(machine, script, base_bytes, order.seed, start)))
+        by_name = {machine.name: machine for machine in machines}
+        for fault in order.scenario.faults:
+            jobs.append(tasks.create_task(_break(by_name[fault.guest], fault, order.scale, start)))
+        while (at := clock() - start) < order.scenario.duration_s + SETTLE_S:
+            progress.on_stage(order.policy, at + order.scenario.warmup_s, order.scenario.duration_s + order.scenario.warmup_s)
+            await asyncio.sleep(0.25)
+        for job in jobs:
+            job.cancel()
+    return record
+
+
+@contextlib.asynccontextmanager
+async def _daemon(
+    order: Order, machines: list[Machine], host: BudgetHost, on_tick: Callable[[Tick], None]
+) -> AsyncIterator[QemuHypervisor]:
+    """The real daemon's loop over the real adapter; only the host is the lab's."""
+    hypervisor = QemuHypervisor((f"{qmp_folder(machines[0].folder)}/*.sock",))
+    floors = {script.name: script for script in order.scripts}
+
+    def settings(name: str) -> GuestSettings:
+        script = floors[name]
+        return GuestSettings(
+            floor_bytes=script.floor_bytes, guaranteed_bytes=script.guaranteed_bytes, shares=script.shares
+        )
+
+    loop = Loop(Eye(host, hypervisor, settings), hypervisor, order.limits, policy=order.policy, on_tick=on_tick)
+    await hypervisor.open()
+    running = asyncio.create_task(loop.run())
+    try:
+        yield hypervisor
+        if running.done():
+            running.result()
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await hypervisor.close()
+
+
+async def _sample(
+    record: Record, host: BudgetHost, hypervisor: QemuHypervisor, machines: list[Machine], start: float
+) -> None:
+    clock = asyncio.get_running_loop().time
+    due = clock()
+    while True:
+        occupied = {machine.name: machine.occupied_bytes() for machine in machines}
+        snapshot = Snapshot(host=host.read(()), guests=hypervisor.guests())
+        record.sample(clock() - start, snapshot, occupied)
+        due = max(due + SAMPLE_S, clock())
+        await asyncio.sleep(due - clock())
+
+
+async def _drive(machine: Machine, script: GuestScript, base_bytes: int, seed: int, start: float) -> None:
+    """Leads one guest through its phases. What a phase needs includes what the guest uses before any work."""
+
+    def size(used_bytes: int, per_s: int) -> None:
+        machine.tell("size", max(0, used_bytes - base_bytes), per_s)
+
+    machine.tell("seed", seed)
+    if not script.has_swap:
+        machine.tell("noswap")
+    if script.cache_bytes:
+        machine.tell("cache", script.cache_bytes)
+    _, used_bytes, per_s = script.phases[0]
+    size(used_bytes, per_s)
+    machine.tell("pace", script.pace)
+    await _until(start)
+    machine.tell("start")
+    for at_s, used_bytes, per_s in script.phases[1:]:
+        await _until(start + at_s)
+        size(used_bytes, per_s)
+
+
+async def _break(machine: Machine, fault: Fault, scale: int, start: float) -> None:
+    """Does what a fault says."""
+    await _until(start + fault.at_s)
+    if fault.kind == "vanish":
+        machine.signal(signal.SIGKILL)
+    elif fault.kind == "outside-hand":
+        await machine.command("balloon", value=fault.bytes // scale)
+    elif fault.kind == "hoard":
+        machine.tell("hoard", fault.bytes // scale)
+    else:
+        machine.signal(signal.SIGSTOP)
+        if fault.until_s is not None:
+            await _until(start + fault.until_s)
+            machine.signal(signal.SIGCONT)
+
+
+async def _until(when: float) -> None:
+    await asyncio.sleep(max(0.0, when - asyncio.get_running_loop().time()))
+
+
+def _sweep() -> None:
+    """Removes the folders of runs whose process is gone: what a kill -9 left behind. Their QEMUs died with them."""
+    for folder in Path(tempfile.gettempdir()).glob("ballonet-lab-*-*"):
+        pid = folder.name.split("-")[2]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
+            shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,26 @@
+"""The lab's host: a budget of memory, and what the guests' RAM really occupies of it.
+
+Measured from the memory that backs each guest's RAM, so no guest and no hypervisor can be wrong about it. QEMU's own
+memory is not the guests' and not counted.
+"""
+
+from collections.abc import Iterable, Sequence
+
+from ballonet.lab.machine import Machine
+from ballonet.model.snapshot import Host
+
+
+class BudgetHost:
+    """A host that has `budget_bytes` for guests. Reads like any other (`sense.host.HostSense`)."""
+
+    def __init__(self, budget_bytes: int, machines: Sequence[Machine]) -> None:
+        self.budget_bytes = budget_bytes
+        self._machines = machines
+
+    def occupied_bytes(self) -> int:
+        """What all guests' RAM occupies now."""
+        return sum(machine.occupied_bytes() for machine in self._machines)
+
+    def read(self, pids: Iterable[int]) -> Host:  # noqa: ARG002 the budget knows its guests
+        """The host now."""
+        return Host(total_bytes=self.budget_bytes, available_bytes=max(0, self.budget_bytes - self.occupied_bytes()))

@@ -1,0 +1,76 @@
+"""Reading what people write: TOML into checked values, with errors that name the file, the place and the remedy."""
+
+import difflib
+import re
+import tomllib
+from typing import Any, TypeVar
+
+import msgspec
+
+from ballonet.model.units import SizeError, parse_size
+
+T = TypeVar("T", bound=msgspec.Struct)
+
+
+class SettingsError(Exception):
+    """A file that people wrote cannot be used. Nothing of it was applied."""
+
+
+class Size(int):
+    """A size in bytes, written as text: `16GiB`."""
+
+
+def decode_toml(text: str, kind: type[T], origin: str) -> T:
+    """The checked value of a TOML text.
+
+    Args:
+        text: TOML.
+        kind: what it must be; unknown keys are refused when the type says so.
+        origin: the file, for errors.
+
+    Raises:
+        SettingsError: not TOML (with line and column), an unknown key (with what may be meant), or a wrong value
+            (with its place).
+    """
+    try:
+        data = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError(f"{origin}: {error}; see https://toml.io for the syntax") from error
+    try:
+        return msgspec.convert(data, kind, dec_hook=_decode_size)
+    except msgspec.ValidationError as error:
+        raise SettingsError(f"{origin}: {_explain(str(error), kind)}") from error
+
+
+def _decode_size(kind: type, value: Any) -> Any:
+    if kind is not Size:
+        raise NotImplementedError
+    if not isinstance(value, str):
+        raise TypeError("write a size as text with its unit, like \"16GiB\"")
+    try:
+        return Size(parse_size(value))
+    except SizeError as error:
+        raise ValueError(str(error)) from error
+
+
+def _explain(text: str, kind: type[msgspec.Struct]) -> str:
+    """msgspec's message, place first, with a guess at what an unknown key should have been."""
+    place, key = "", ""
+    if match := re.search(r" - at `([^`]*)`$", text):
+        place, text = match[1].removeprefix("$").removeprefix("."), text[: match.start()]
+    if match := re.search(r"unknown field `([^`]*)`", text):
+        key = match[1]
+        near = difflib.get_close_matches(key, sorted(_keys(kind)), n=1)
+        text = f"unknown key `{key}`" + (f"; do you mean `{near[0]}`?" if near else "; remove it")
+    return f"at `{place}`: {text}" if place else text
+
+
+def _keys(kind: Any, seen: frozenset[Any] = frozenset()) -> set[str]:
+    """All keys that a structure and those inside it take."""
+    if isinstance(kind, type) and issubclass(kind, msgspec.Struct):
+        if kind in seen:
+            return set()
+        fields = msgspec.structs.fields(kind)
+        inner = [_keys(field.type, seen | {kind}) for field in fields]
+        return {field.encode_name for field in fields}.union(*inner)
+    return set().union(*(_keys(part, seen) for part in getattr(kind, "__args__", ())))

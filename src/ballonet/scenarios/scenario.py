@@ -1,0 +1,189 @@
+"""A scenario: hosts, groups of guests, what they do over time, faults, and what must hold. docs/reference/scenario.md."""
+
+import random
+from collections.abc import Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Literal
+
+from msgspec import Struct
+
+from ballonet.model.settings import SettingsError, Size, decode_toml
+
+STANDARD = resources.files("ballonet.scenarios") / "standard"
+
+
+class HostPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[host]`."""
+
+    memory: Size
+    """For guests. `--host-share` replaces it by a share of what the guests were promised."""
+
+
+class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[guests.phases]]`: from `at_s` on the guest needs `used`, going there at `per_s`."""
+
+    at_s: float
+    used: Size
+    """All that the guest needs, its kernel included."""
+    per_s: Size = Size(1 << 30)
+    """Bytes a second."""
+
+
+class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[guests]]`: `count` guests of one kind, named NAME-0, NAME-1, ..."""
+
+    name: str
+    memory: Size
+    phases: tuple[Phase, ...]
+    count: int = 1
+    floor: Size | None = None
+    guaranteed: Size = Size(0)
+    shares: int = 1000
+    swap: bool = True
+    pace: int = 1000
+    """Random touches a second. Not scaled."""
+    cache: Size = Size(0)
+    """Page cache that it reads at the start."""
+    stagger_s: float = 0.0
+    """Each next guest's phases after the first begin so much later."""
+    vary_share: float = 0.0
+    """Each guest's first `used` is drawn within this share around what is written, by the seed."""
+    vary_s: float = 0.0
+    """Each later phase is shifted by up to this much, by the seed."""
+
+
+class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[faults]]`: something goes wrong with one guest."""
+
+    at_s: float
+    guest: str
+    kind: Literal["hang", "vanish", "outside-hand", "hoard"]
+    """`hang`: its QEMU is stopped. `vanish`: its QEMU is killed. `outside-hand`: another controller sets its balloon
+    to `bytes`. `hoard`: it holds `bytes` of page cache that it calls available and no balloon can get."""
+    until_s: float | None = None
+    """For `hang`: when it goes on."""
+    bytes: Size = Size(0)
+
+
+class Expect(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[expect]`: what the adaptive policy must hold. Names of the result's summary; None = nothing is expected."""
+
+    least_throughput_share: float | None = None
+    least_throughput_share_worst: float | None = None
+    most_swap_in_pages: int | None = None
+    most_oom_kills: int | None = None
+    most_floor_violations: int | None = None
+    most_budget_violations: int | None = None
+    most_direction_changes: int | None = None
+    most_shortage_s: float | None = None
+
+
+class Scenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A whole scenario. Sizes are those of the real thing; `scaled` makes it small."""
+
+    name: str
+    about: str
+    duration_s: float
+    warmup_s: float = 10.0
+    """Before time 0: guests reach their first `used`, nothing counts."""
+    host: HostPart
+    guests: tuple[Group, ...]
+    faults: tuple[Fault, ...] = ()
+    expect: Expect = Expect()
+    expect_at_share: dict[str, Expect] = {}
+    """By host share, written like "0.6"."""
+
+
+class GuestScript(Struct, frozen=True, kw_only=True):
+    """One guest of a scenario, unfolded: sizes scaled, phases placed."""
+
+    name: str
+    memory_bytes: int
+    floor_bytes: int | None
+    guaranteed_bytes: int
+    shares: int
+    has_swap: bool
+    pace: int
+    cache_bytes: int
+    phases: tuple[tuple[float, int, int], ...]
+    """When (s), how much (bytes), how fast (bytes a second); the first one at 0."""
+
+    def used_bytes(self, at_s: float) -> float:
+        """What the guest needs at a time, on its way from phase to phase."""
+        phases = self.phases
+        used = float(phases[0][1])
+        for number, (start_s, goal, per_s) in enumerate(phases[1:], 1):
+            if at_s < start_s:
+                break
+            end_s = phases[number + 1][0] if number + 1 < len(phases) else at_s
+            way = per_s * (min(at_s, end_s) - start_s)
+            used = min(goal, used + way) if goal > used else max(goal, used - way)
+        return used
+
+
+def load(name_or_path: str) -> Scenario:
+    """A standard scenario by its name, or one from a file.
+
+    Raises:
+        SettingsError: no such scenario (with those that there are), or a file that says something wrong.
+    """
+    path = Path(name_or_path)
+    if path.suffix == ".toml":
+        try:
+            text = path.read_text()
+        except OSError as error:
+            raise SettingsError(f"cannot read {path}: {error.strerror}") from error
+        return _checked(decode_toml(text, Scenario, str(path)), str(path))
+    if name_or_path not in standard_names():
+        raise SettingsError(f"no scenario {name_or_path!r}; there are {', '.join(standard_names())}, or give a .toml file")
+    text = (STANDARD / f"{name_or_path}.toml").read_text()
+    return _checked(decode_toml(text, Scenario, f"{name_or_path}.toml"), f"{name_or_path}.toml")
+
+
+def standard_names() -> list[str]:
+    """The scenarios that come with ballonet."""
+    return sorted(path.name.removesuffix(".toml") for path in STANDARD.iterdir() if path.name.endswith(".toml"))
+
+
+def _checked(scenario: Scenario, origin: str) -> Scenario:
+    """What types cannot say. Raises SettingsError."""
+    names = {script.name for script in scripts(scenario, scale=1, seed=0)}
+    for number, fault in enumerate(scenario.faults):
+        if fault.guest not in names:
+            raise SettingsError(f"{origin}: at `faults[{number}].guest`: no guest {fault.guest!r}; there are {sorted(names)}")
+    for number, group in enumerate(scenario.guests):
+        if not group.phases or group.phases[0].at_s != 0:
+            raise SettingsError(f"{origin}: at `guests[{number}].phases`: the first phase must have at_s = 0")
+        if any(phase.used > group.memory for phase in group.phases):
+            raise SettingsError(f"{origin}: at `guests[{number}].phases`: a phase uses more than the guest's memory")
+    return scenario
+
+
+def scripts(scenario: Scenario, scale: int, seed: int) -> tuple[GuestScript, ...]:
+    """Every guest of the scenario with its phases, sizes divided by `scale`. The same seed gives the same scripts."""
+    source = random.Random(f"{scenario.name}/{seed}")  # noqa: S311 a seed that reproduces, no secret
+    return tuple(_script(group, number, scale, source) for group in scenario.guests for number in range(group.count))
+
+
+def _script(group: Group, number: int, scale: int, source: random.Random) -> GuestScript:
+    return GuestScript(
+        name=f"{group.name}-{number}",
+        memory_bytes=group.memory // scale,
+        floor_bytes=None if group.floor is None else group.floor // scale,
+        guaranteed_bytes=group.guaranteed // scale,
+        shares=group.shares,
+        has_swap=group.swap,
+        pace=group.pace,
+        cache_bytes=group.cache // scale,
+        phases=tuple(_phases(group, number, scale, source)),
+    )
+
+
+def _phases(group: Group, number: int, scale: int, source: random.Random) -> Iterator[tuple[float, int, int]]:
+    vary = 1 + group.vary_share * source.uniform(-1, 1)
+    shift_s = number * group.stagger_s + group.vary_s * source.uniform(0, 1)
+    resting = group.phases[0].used
+    for index, phase in enumerate(group.phases):
+        used = phase.used * vary if phase.used == resting else phase.used
+        yield phase.at_s + (shift_s if index else 0.0), int(used) // scale, phase.per_s // scale
