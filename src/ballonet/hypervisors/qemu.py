@@ -253,10 +253,9 @@ class QemuGuest:
             session.call("qom-get", _Report, DEADLINE_S, path=self._balloon_path, property="guest-stats"),
             session.call("query-balloon", _Balloon, DEADLINE_S),
         )
-        has_arrived = self._keep_bytes != balloon.actual
         self._keep_bytes = balloon.actual
         self._take_stats(report, asked_at)
-        if has_arrived or self._is_urgent():
+        if self._is_urgent():
             self._news()
 
     def _take_stats(self, report: _Report, asked_at: float) -> None:

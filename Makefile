@@ -1,0 +1,31 @@
+# The verbs. `make` alone lists them.
+.PHONY: help setup fmt check test demo lab sim bench docs lock all
+bin = .venv/bin
+SCENARIO ?= consolidation
+
+help: ## this list
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+setup: ## the environment in .venv and QEMU, where they are missing
+	@tools/setup
+fmt: setup ## format the code
+	$(bin)/ruff format src tests benchmarks
+	$(bin)/ruff check --fix --exit-zero -q src tests benchmarks
+check: setup ## style, types and layers
+	$(bin)/ruff check src tests benchmarks
+	$(bin)/mypy
+	$(bin)/lint-imports
+test: setup ## all tests; those on real guests where QEMU can be had
+	$(bin)/python -m pytest
+demo: setup ## the main job on real guests: ten of them on three quarters of their memory
+	$(bin)/ballonet demo
+lab: setup ## one scenario on real guests: make lab SCENARIO=spike
+	$(bin)/ballonet lab run $(SCENARIO)
+sim: ## the simulator (not built yet)
+	@echo "the simulator is not built yet; make lab runs the same scenarios on real guests" >&2; exit 2
+bench: setup ## one tick of decide at 10, 100 and 1,000 guests, into benchmarks/results
+	$(bin)/python benchmarks/decide_tick.py
+docs: setup ## check that the reference names what the code has
+	$(bin)/python -m pytest -q tests/unit/test_docs.py
+lock: ## pin the dependencies anew (needs uv)
+	uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --all-extras --group dev -o requirements.lock pyproject.toml
+all: check test ## what CI runs

@@ -1,0 +1,1 @@
+"""The command line: a face. It parses, shows and exits; the work is elsewhere."""
