@@ -9,6 +9,7 @@ import logging
 from collections.abc import Iterable
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Hypervisor, HypervisorError, NoAnswerError
 from ballonet.model.plan import Decision, Plan
@@ -56,13 +57,14 @@ class Actor:
         takes = [one for one in commands if _is_take(one, guests[one.name])]
         gives = [one for one in commands if not _is_take(one, guests[one.name])]
         left = plan.memory_bytes - sum(map(self._held_bytes, snapshot.guests))
-        fitting, waiting = [], []
+        fitting: list[Decision] = []
+        waiting: list[Decision] = []
         for give in gives:
             more = max(0, (give.keep_bytes or 0) - self._held_bytes(guests[give.name]))
             (fitting if more <= max(0, left) else waiting).append(give)
             left -= more if more <= max(0, left) else 0
         outcome = await self._send([*takes, *fitting])
-        return Outcome(**outcome, waiting=tuple(one.name for one in waiting))
+        return replace(outcome, waiting=tuple(one.name for one in waiting))
 
     def missed(self, snapshot: Snapshot) -> dict[str, int]:
         """Verifies asked against reached: guests that are not where they were sent, by how many bytes."""
@@ -78,7 +80,7 @@ class Actor:
         keep = guest.ceiling_bytes if guest.keep_bytes is None else guest.keep_bytes
         return max(keep, guest.resident_bytes or 0, self._asked.get(guest.name, 0) if guest.name in self._tasks else 0)
 
-    async def _send(self, commands: Iterable[Decision]) -> dict[str, object]:
+    async def _send(self, commands: Iterable[Decision]) -> Outcome:
         failed: dict[str, str] = {}
         sent: list[str] = []
         for one in commands:
@@ -88,7 +90,7 @@ class Actor:
             self._tasks[one.name] = asyncio.create_task(self._command(one.name, one.keep_bytes, sent, failed))
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=PATIENCE_S)
-        return {"sent": tuple(sent), "failed": dict(failed), "under_way": tuple(self._tasks)}
+        return Outcome(sent=tuple(sent), failed=dict(failed), under_way=tuple(self._tasks))
 
     async def _command(self, name: str, keep_bytes: int, sent: list[str], failed: dict[str, str]) -> None:
         try:
@@ -97,7 +99,10 @@ class Actor:
         except HypervisorError as error:
             failed[name] = str(error)
             is_unknown = isinstance(error, NoAnswerError)
-            log.warning("command failed", extra={"guest": name, "trouble": str(error), "took_effect": None if is_unknown else False})
+            log.warning(
+                "command failed",
+                extra={"guest": name, "trouble": str(error), "took_effect": None if is_unknown else False},
+            )
         finally:
             self._tasks.pop(name, None)
 

@@ -84,7 +84,7 @@ def read_config(path: Path) -> Config:
         raise SettingsError(f"cannot read {path}: {error}") from error
     config = decode_toml(text, Config, str(path))
     if not config.qemu.sockets:
-        raise SettingsError(f"{path}: at `qemu.sockets`: names no socket; for example [\"/run/qemu/*.qmp\"]")
+        raise SettingsError(f'{path}: at `qemu.sockets`: names no socket; for example ["/run/qemu/*.qmp"]')
     if config.loop.policy not in POLICIES:
         raise SettingsError(f"{path}: at `loop.policy`: no policy {config.loop.policy!r}; there are {', '.join(POLICIES)}")
     for name, one in config.guest.items():

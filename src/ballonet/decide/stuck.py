@@ -50,6 +50,4 @@ def commanded(memory: GuestMemory, keep_bytes: int, now: float) -> GuestMemory:
     here = memory.keep_bytes or 0
     asked = memory.asked_bytes
     goes_on = asked is not None and is_under_way(memory, here) and (asked < here) == (keep_bytes < here)
-    return replace(
-        memory, asked_bytes=keep_bytes, commanded_at=now, moved_at=memory.moved_at if goes_on else now
-    )
+    return replace(memory, asked_bytes=keep_bytes, commanded_at=now, moved_at=memory.moved_at if goes_on else now)

@@ -9,6 +9,7 @@ Sizes in QMP are bytes already. What is measured how:
 """
 
 import asyncio
+import contextlib
 import glob
 import logging
 import time
@@ -190,10 +191,8 @@ class QemuGuest:
         try:
             while session.is_open:
                 await self._take_a_look(session)
-                try:
+                with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(self._look_now.wait(), self._look.every_s)
-                except TimeoutError:
-                    pass
                 self._look_now.clear()
             raise NoAnswerError("the connection broke")
         finally:
@@ -295,7 +294,7 @@ class QemuGuest:
         self._leave_alone = self._why_not(status.status)
         self._facts_at = time.monotonic()
 
-    def _why_not(self, status: str) -> str:
+    def _why_not(self, status: str) -> str:  # noqa: PLR0911 a list of reasons, one line each
         facts = self._process.facts() if self._process else None
         if not self._balloon_path:
             return "it has no balloon device; add -device virtio-balloon-pci"
@@ -390,7 +389,7 @@ class QemuHypervisor:
 
     async def _discover(self) -> None:
         while True:
-            paths = {path for pattern in self._sockets for path in glob.glob(pattern)}
+            paths = {path for pattern in self._sockets for path in glob.glob(pattern)}  # noqa: PTH207 patterns are absolute
             for path in sorted(paths - self._guests.keys()):
                 self._guests[path] = guest = QemuGuest(path, self._root, self._news.set)
                 self._tasks[path] = asyncio.create_task(guest.run())

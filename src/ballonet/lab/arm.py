@@ -7,7 +7,7 @@ import shutil
 import signal
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from ballonet.daemon.loop import Loop, Tick
@@ -37,7 +37,7 @@ class Order:
     budget_bytes: int
     scale: int
     seed: int
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass
@@ -80,13 +80,9 @@ async def run_arm(order: Order, progress: Progress) -> Record:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _fly(
-    order: Order, machines: list[Machine], templates: dict[int, Template], progress: Progress
-) -> Record:
+async def _fly(order: Order, machines: list[Machine], templates: dict[int, Template], progress: Progress) -> Record:
     guests = {script.name: GuestRecord(script) for script in order.scripts}
-    record = Record(
-        order.scenario, order.policy, order.seed, order.budget_bytes, machines[0].hardware.accelerator, guests
-    )
+    record = Record(order.scenario, order.policy, order.seed, order.budget_bytes, machines[0].hardware.accelerator, guests)
     host = BudgetHost(order.budget_bytes, machines)
     for machine in machines:
         machine.on_report = lambda name, words: setattr(guests[name], "report", words)
@@ -105,8 +101,8 @@ async def _fly(
             base_bytes = templates[script.memory_bytes].base_bytes
             jobs.append(tasks.create_task(_drive(machine, script, base_bytes, order.seed, start)))
         by_name = {machine.name: machine for machine in machines}
-        for fault in order.scenario.faults:
-            jobs.append(tasks.create_task(_break(by_name[fault.guest], fault, order.scale, start)))
+        faults = order.scenario.faults
+        jobs += [tasks.create_task(_break(by_name[fault.guest], fault, order.scale, start)) for fault in faults]
         while (at := clock() - start) < order.scenario.duration_s + SETTLE_S:
             progress.on_stage(order.policy, at + order.scenario.warmup_s, order.scenario.duration_s + order.scenario.warmup_s)
             await asyncio.sleep(0.25)
@@ -125,9 +121,7 @@ async def _daemon(
 
     def settings(name: str) -> GuestSettings:
         script = floors[name]
-        return GuestSettings(
-            floor_bytes=script.floor_bytes, guaranteed_bytes=script.guaranteed_bytes, shares=script.shares
-        )
+        return GuestSettings(floor_bytes=script.floor_bytes, guaranteed_bytes=script.guaranteed_bytes, shares=script.shares)
 
     loop = Loop(Eye(host, hypervisor, settings), hypervisor, order.limits, policy=order.policy, on_tick=on_tick)
     await hypervisor.open()
@@ -142,9 +136,7 @@ async def _daemon(
         await hypervisor.close()
 
 
-async def _sample(
-    record: Record, host: BudgetHost, hypervisor: QemuHypervisor, machines: list[Machine], start: float
-) -> None:
+async def _sample(record: Record, host: BudgetHost, hypervisor: QemuHypervisor, machines: list[Machine], start: float) -> None:
     clock = asyncio.get_running_loop().time
     due = clock()
     while True:

@@ -115,8 +115,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     def wire(self) -> dict[str, Any]:
         """The plan as `ballonet.plan/1`."""
         guests = [
-            {"name": d.name, "keep_bytes": d.keep_bytes, "reason": d.reason.value, "sentence": d.sentence}
-            for d in self.guests
+            {"name": d.name, "keep_bytes": d.keep_bytes, "reason": d.reason.value, "sentence": d.sentence} for d in self.guests
         ]
         short = [{"name": shortage.name, "bytes": shortage.bytes} for shortage in self.short]
         return {"schema": PLAN_SCHEMA, "policy": self.policy, "guests": guests, "short": short}

@@ -46,7 +46,7 @@ def _decode_size(kind: type, value: Any) -> Any:
     if kind is not Size:
         raise NotImplementedError
     if not isinstance(value, str):
-        raise TypeError("write a size as text with its unit, like \"16GiB\"")
+        raise TypeError('write a size as text with its unit, like "16GiB"')
     try:
         return Size(parse_size(value))
     except SizeError as error:
@@ -54,7 +54,7 @@ def _decode_size(kind: type, value: Any) -> Any:
 
 
 def _explain(text: str, kind: type[msgspec.Struct]) -> str:
-    """msgspec's message, place first, with a guess at what an unknown key should have been."""
+    """The message of msgspec, place first, with a guess at what an unknown key should have been."""
     place, key = "", ""
     if match := re.search(r" - at `([^`]*)`$", text):
         place, text = match[1].removeprefix("$").removeprefix("."), text[: match.start()]

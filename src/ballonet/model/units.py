@@ -15,11 +15,7 @@ PAGE_BYTES: Final = 4096
 _FACTORS: Final = {
     "": 1,
     "b": 1,
-    **{
-        unit + tail: 1 << shift
-        for unit, shift in (("k", 10), ("m", 20), ("g", 30), ("t", 40))
-        for tail in ("", "b", "ib")
-    },
+    **{unit + tail: 1 << shift for unit, shift in (("k", 10), ("m", 20), ("g", 30), ("t", 40)) for tail in ("", "b", "ib")},
 }
 """`16G`, `16GB` and `16GiB` mean the same: memory comes in powers of two, and QEMU, libvirt and Proxmox VE read it so."""
 

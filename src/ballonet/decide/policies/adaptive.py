@@ -119,20 +119,30 @@ def _move(table: Table, seats: list[Seat]) -> None:
         else:
             _set(seat, wish, Reason.SPARE)
     if gap > (REFILL_SHARE * table.reserve_bytes if is_calm else 0):
-        _take(donors, gap)
+        _take(table, donors, gap)
 
 
 def _heading_bytes(seat: Seat) -> int:
     """What the guest keeps when it has done what it was asked last."""
     asked = seat.memory.asked_bytes
-    return asked if asked is not None and not seat.memory.parked_sign and is_under_way(seat.memory, seat.keep_bytes) else seat.keep_bytes
+    return (
+        asked
+        if asked is not None and not seat.memory.parked_sign and is_under_way(seat.memory, seat.keep_bytes)
+        else seat.keep_bytes
+    )
 
 
-def _take(donors: list[tuple[int, Seat]], gap: int) -> None:
+def _take(table: Table, donors: list[tuple[int, Seat]], gap: int) -> None:
     """R3: the host refills its reserve, from those with most to spare."""
     left = gap
     is_calm = table.limits.has("R12")
-    for excess, seat in sorted(donors, key=lambda donor: (donor[1].memory.growth_per_s > GROWING_SHARE_PER_S * donor[1].guest.ceiling_bytes, -donor[0])):
+    for excess, seat in sorted(
+        donors,
+        key=lambda donor: (
+            donor[1].memory.growth_per_s > GROWING_SHARE_PER_S * donor[1].guest.ceiling_bytes,
+            -donor[0],
+        ),
+    ):
         if left <= 0:
             return
         portion = int(PORTION_SHARE * seat.guest.ceiling_bytes) if is_calm else 0
