@@ -57,6 +57,9 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
     total = min(stats.total_bytes, guest.ceiling_bytes)
     unseen = _unseen_bytes(old, guest.keep_bytes, total)
     used = max(0, min(guest.ceiling_bytes, total - min(available, total) + unseen))
+    if guest.resident_bytes is not None and limits.has("R9"):
+        # Nobody uses what it never touched: the host's own measure bounds the claim.
+        used = min(used, guest.resident_bytes + int(TIGHT_SHARE * guest.ceiling_bytes))
     if old.unseen_bytes is None:  # the first look: nothing to compare with
         return replace(
             old,

@@ -1,0 +1,157 @@
+"""Each safety holds in a small world, and does not hold with its rule switched off."""
+
+import pytest
+
+from ballonet.decide.floor import default_floor_bytes
+from ballonet.hypervisors.fake import FakeGuest
+from ballonet.model.limits import Limits
+from ballonet.model.plan import Reason
+from ballonet.model.units import GIB, MIB
+from world import World
+
+
+def without(*rules: str) -> Limits:
+    return Limits(without=frozenset(rules))
+
+
+def idle(name: str, used: int = 256 * MIB) -> FakeGuest:
+    return FakeGuest(name, used_bytes=used)
+
+
+async def budget_overrun(limits: Limits) -> int:
+    """The most that was promised beyond the budget, once a start with everything promised was cured."""
+    world = World([idle(f"g{n}") for n in range(4)], 2 * GIB, limits)
+    await world.run(30)
+    most = 0
+    for name in ("g0", "g1", "g2"):
+        world.guest(name).used_bytes = 900 * MIB
+        for _ in range(20):
+            await world.tick()
+            most = max(most, world.promised_bytes() - world.budget_bytes)
+    return most
+
+
+async def test_r4_never_promises_what_is_not_there() -> None:
+    """After every tick the guests may together take no more than the host has; without R4 they may."""
+    assert await budget_overrun(Limits()) <= 2 * MIB
+    assert await budget_overrun(without("R4")) > 50 * MIB
+
+
+async def lowest_keep(limits: Limits) -> int:
+    world = World([idle("a", 20 * MIB), idle("b", 900 * MIB), idle("c", 900 * MIB)], 2 * GIB, limits, {"a": 400 * MIB})
+    await world.run(30)
+    return int(world.guest("a").keep_bytes)
+
+
+async def test_r6_keeps_floors() -> None:
+    """A guest is never asked to keep less than its floor; without R6 it is."""
+    assert await lowest_keep(Limits()) >= 400 * MIB
+    assert await lowest_keep(without("R6")) < 350 * MIB
+
+
+async def stuck_promises(limits: Limits) -> bool:
+    """Whether a guest that cannot give is recognised and its request pulled back to what it has."""
+    stuck = FakeGuest("stuck", used_bytes=100 * MIB, inflate_per_s=0)
+    world = World([stuck, idle("a"), idle("b")], 5 * GIB // 2, limits)
+    await world.run(20)
+    return abs(stuck.asked_bytes - stuck.keep_bytes) < 2 * MIB and world.swings("a", 10) == 0
+
+
+async def test_r7_parks_a_stuck_guest() -> None:
+    """A guest that does not move is parked at what it has, and the others do not swing; without R7 it is asked for ever."""
+    assert await stuck_promises(Limits())
+    assert not await stuck_promises(without("R7"))
+
+
+async def stale_loses(limits: Limits) -> bool:
+    silent = FakeGuest("silent", used_bytes=100 * MIB)
+    world = World([silent, idle("a"), idle("b")], 4 * GIB, limits)
+    await world.run(5)
+    silent.is_silent = True
+    await world.run(5)
+    before = silent.asked_bytes
+    world.budget_bytes = 2 * GIB
+    await world.run(20)
+    return silent.asked_bytes < before
+
+
+async def test_r8_takes_nothing_on_old_news() -> None:
+    """A guest whose statistics are old loses nothing; without R8 it does."""
+    assert not await stale_loses(Limits())
+    assert await stale_loses(without("R8"))
+
+
+async def test_r13_leaves_alone_what_cannot_be_ballooned() -> None:
+    """A guest that must be left alone gets no command, and the plan says why; without R13 it does."""
+    for limits, commanded in ((Limits(), False), (without("R13"), True)):
+        world = World([FakeGuest("alone", used_bytes=100 * MIB, leave_alone="VFIO"), idle("a")], GIB, limits)
+        await world.run(10)
+        assert any(name == "alone" for _, name, _ in world.hypervisor.commands) is commanded
+        if not commanded:
+            assert "VFIO" in world.plans[-1].guests[0].sentence
+
+
+async def free_at_spike(limits: Limits) -> int:
+    world = World([idle(f"g{n}") for n in range(4)], 3 * GIB, limits)
+    await world.run(30)
+    return world.budget_bytes - world.promised_bytes()
+
+
+async def test_r3_keeps_a_reserve() -> None:
+    """Some of the host is unpromised when a spike comes; without R3 all is promised."""
+    assert await free_at_spike(Limits()) > 100 * MIB
+    assert await free_at_spike(without("R3")) < 60 * MIB
+
+
+async def test_r12_a_fixed_world_comes_to_rest() -> None:
+    """After a while nothing is asked of anybody any more."""
+    world = World([idle("a"), idle("b", 700 * MIB), idle("c", 100 * MIB)], 2 * GIB)
+    await world.run(60)
+    before = len(world.hypervisor.commands)
+    await world.run(120)
+    assert len(world.hypervisor.commands) == before
+
+
+async def relief_s(limits: Limits) -> float:
+    """Seconds until a guest that an outside hand squeezed has what it uses."""
+    world = World([idle("victim", 700 * MIB), idle("a"), idle("b")], 2 * GIB, limits)
+    await world.run(20)
+    world.guest("victim").asked_bytes = 300 * MIB
+    start = world.now
+    await world.run(0.75)
+    while world.guest("victim").keep_bytes < 700 * MIB and world.now < start + 30:
+        await world.tick()
+    return world.now - start
+
+
+async def test_r1_an_outside_squeeze_is_undone() -> None:
+    """A guest that another controller squeezed has its memory back within 3 s."""
+    assert await relief_s(Limits()) <= 3
+
+
+async def test_r9_a_liar_cannot_take_what_others_need() -> None:
+    """A guest that claims to use everything gets no more than what is left beside the needs of the others."""
+    world = World(
+        [FakeGuest("liar", used_bytes=50 * MIB, claims_bytes=10 * GIB), idle("a", 600 * MIB), idle("b", 600 * MIB)], 2 * GIB
+    )
+    await world.run(30)
+    assert world.guest("a").swapped_bytes == 0
+    assert world.guest("b").swapped_bytes == 0
+    assert world.promised_bytes() <= world.budget_bytes
+
+
+async def test_r15_every_decision_has_a_reason_in_words() -> None:
+    """Each decision of each tick has a code and a sentence that can be read."""
+    world = World([idle("a"), FakeGuest("hung", hangs=True), FakeGuest("stuck", inflate_per_s=0), idle("c", 900 * MIB)], 2 * GIB)
+    await world.run(30)
+    for plan in world.plans:
+        for one in plan.guests:
+            assert isinstance(one.reason, Reason)
+            assert len(one.sentence) > 10
+            assert "{" not in one.sentence
+
+
+@pytest.mark.parametrize(("size", "floor"), [(512, 168), (2048, 360), (8192, 744), (32768, 1512)])
+def test_default_floor_is_hv_balloons(size: int, floor: int) -> None:
+    """The default floor is Linux's hv_balloon's."""
+    assert default_floor_bytes(size * MIB) == floor * MIB
