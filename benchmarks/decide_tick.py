@@ -1,6 +1,6 @@
 """One tick of decide at 10, 100 and 1,000 guests: median and 99th percentile, into benchmarks/results."""
 
-import datetime
+import datetime as dt
 import json
 import os
 import platform
@@ -46,7 +46,7 @@ def main() -> None:
     """Measures, prints and writes the results file."""
     rows = [measure(count) for count in (10, 100, 1000)]
     machine = {"cpus": os.cpu_count(), "arch": platform.machine(), "python": platform.python_version()}
-    now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     path = Path(__file__).parent / "results" / "decide_tick.json"
     path.parent.mkdir(exist_ok=True)
     path.write_text(json.dumps({"date": now, "machine": machine, "ticks": TICKS, "rows": rows}, indent=1) + "\n")
