@@ -94,7 +94,7 @@ async def test_r13_leaves_alone_what_cannot_be_ballooned() -> None:
 async def free_at_spike(limits: Limits) -> int:
     world = World([idle(f"g{n}") for n in range(4)], 3 * GIB, limits)
     await world.run(30)
-    return world.budget_bytes - world.promised_bytes()
+    return int(world.budget_bytes - world.promised_bytes())
 
 
 async def test_r3_keeps_a_reserve() -> None:
@@ -121,7 +121,7 @@ async def relief_s(limits: Limits) -> float:
     await world.run(0.75)
     while world.guest("victim").keep_bytes < 700 * MIB and world.now < start + 30:
         await world.tick()
-    return world.now - start
+    return float(world.now - start)
 
 
 async def test_r1_an_outside_squeeze_is_undone() -> None:

@@ -34,6 +34,8 @@ class GuestMemory(Struct, frozen=True):
     commanded_at: float = -1e9
     mark_bytes: int = -1
     """What it kept when its balloon was last seen to move."""
+    is_astray: bool = False
+    """It moves away from what it was asked: another hand is at its balloon."""
     moved_at: float = 0.0
     """When that was, or when it was asked to move after a rest."""
     parked_until: float = -1e9

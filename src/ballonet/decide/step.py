@@ -72,7 +72,7 @@ def _is_command(one: Seat, now: float) -> bool:
     if memory.asked_bytes is None or not stuck.is_under_way(memory, one.keep_bytes):
         # At rest, a command is due when the guest is to go elsewhere.
         return abs(wish - one.keep_bytes) > band
-    if abs(wish - memory.asked_bytes) > band:
+    if memory.is_astray or abs(wish - memory.asked_bytes) > band:
         return True
     return now - max(memory.commanded_at, memory.moved_at) > RESEND_S
 

@@ -26,6 +26,7 @@ def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> Gues
     memory = replace(
         old,
         keep_bytes=keep_bytes,
+        is_astray=_is_astray(old, keep_bytes),
         mark_bytes=keep_bytes if has_moved else old.mark_bytes,
         moved_at=now if has_moved else old.moved_at,
     )
@@ -38,6 +39,12 @@ def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> Gues
     backoff_s = min(max(BACKOFF_S, 2 * memory.backoff_s), LONGEST_BACKOFF_S)
     sign = -1 if (memory.asked_bytes or 0) < keep_bytes else 1
     return replace(memory, parked_sign=sign, parked_until=now + backoff_s, backoff_s=backoff_s)
+
+
+def _is_astray(old: GuestMemory, keep_bytes: int) -> bool:
+    if old.asked_bytes is None or old.keep_bytes is None:
+        return False
+    return abs(old.asked_bytes - keep_bytes) > abs(old.asked_bytes - old.keep_bytes) + REST_BYTES
 
 
 def is_under_way(memory: GuestMemory, keep_bytes: int) -> bool:
