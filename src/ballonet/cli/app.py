@@ -18,6 +18,7 @@ import ballonet
 from ballonet.daemon.config import read_config
 from ballonet.daemon.loop import Tick
 from ballonet.daemon.run import run as run_daemon
+from ballonet.decide.policies import POLICIES
 from ballonet.lab.arm import Progress
 from ballonet.lab.chart import draw
 from ballonet.lab.errors import LabError, LabUnavailableError
@@ -75,8 +76,8 @@ def lab_run(
 ) -> None:
     """Run a scenario on real QEMU guests and show what it did to them. Exits 1 when the scenario's [expect] fails."""
     policies = policy or ["adaptive"]
-    if wrong := sorted(set(policies) - {"adaptive", "static", "ideal"}):
-        raise SettingsError(f"no policy {wrong[0]!r}; there are adaptive, static, ideal")
+    if wrong := sorted(set(policies) - set(POLICIES)):
+        raise SettingsError(f"no policy {wrong[0]!r}; there are {', '.join(POLICIES)}")
     loaded = load(scenario)
     flight = _fly(loaded, policies, scale, host_share, seed)
     _write(flight, json, plot)

@@ -19,7 +19,7 @@ from ballonet.model.units import MIB
 
 MARGIN_SHARE: Final = 0.04
 """Of the ceiling, beside the use: a kernel reclaims in the background below about 1.3 % (watermarks), and statistics
-are a look old. 20 MiB of a 512 MiB guest kept ten real guests from paging (benchmarks/results)."""
+are a look old."""
 TIGHT_SHARE: Final = 0.02
 """The same when not everything fits."""
 LEAST_MARGIN_BYTES: Final = 16 * MIB

@@ -102,8 +102,6 @@ class Record:
     guests: dict[str, GuestRecord]
     kernel_enforced: bool = False
     occupied: list[tuple[float, int]] = field(default_factory=list)
-    tick_s: list[float] = field(default_factory=list)
-    """Times between ticks."""
     decide_s: list[float] = field(default_factory=list)
 
     def sample(self, at: float, snapshot: Snapshot, occupied: Mapping[str, int]) -> None:

@@ -9,8 +9,6 @@ from typing import Final
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
-PAGE_BYTES: Final = 4096
-"""A balloon's page, whatever the guest's own page size is (virtio 1.2, section 5.5.6)."""
 
 _FACTORS: Final = {
     "": 1,

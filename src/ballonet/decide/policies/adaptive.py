@@ -32,7 +32,7 @@ GROWING_SHARE_PER_S: Final = 0.005
 """Of the ceiling: a guest that grows faster gives last; what it gave it would soon ask back."""
 PORTION_SHARE: Final = 1 / 40
 """Of the ceiling: less than this is not asked of a donor. Many small moves cost the guests more CPU than the memory is
-worth: 1,320 of them in 70 s took 15 % of the work of ten guests under TCG, without one page swapped."""
+worth: with 1,320 of them in 70 s ten guests under TCG lost 15 % of their work without one page swapped in."""
 
 
 def divide(table: Table) -> None:
