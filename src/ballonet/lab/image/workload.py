@@ -141,12 +141,12 @@ class Workload:
 
     def work(self, ops, deadline):
         """Touch `ops` random pages or as many as fit before `deadline`. Gives how many."""
-        chunks, randrange, monotonic = self.chunks, random.randrange, time.monotonic
+        chunks, draw, monotonic = self.chunks, random.random, time.monotonic
         pages = len(chunks) * PAGES_PER_CHUNK
         if not pages:
             return ops
         for op in range(ops):
-            page = randrange(pages)
+            page = int(draw() * pages)  # a third of the cost of randrange, which ten guests on two cores feel
             chunks[page >> 8][(page & 255) << 12] ^= 1
             if not op & 7 and monotonic() > deadline:
                 return op + 1
