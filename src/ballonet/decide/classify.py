@@ -3,6 +3,7 @@
 R8 old news is no news; R13 leave alone what cannot be ballooned; R7 parked guests are counted at what they hold.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from ballonet.decide import estimate, stuck
@@ -30,10 +31,18 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Seat:
     _need(taken, limits, now)
     _permit(taken, limits, now)
     if not taken.may_give:
-        taken.low_bytes, taken.tight_bytes = max(taken.low_bytes, keep), max(taken.tight_bytes, keep)
+        _bound(taken, max)
     if not taken.may_take:
-        taken.low_bytes, taken.tight_bytes = min(taken.low_bytes, keep), min(taken.tight_bytes, keep)
+        _bound(taken, min)
     return taken
+
+
+def _bound(taken: Seat, by: Callable[[int, int], int]) -> None:
+    """Who cannot move needs what it keeps, or no more."""
+    keep = taken.keep_bytes
+    taken.low_bytes, taken.near_bytes, taken.tight_bytes = (
+        by(need, keep) for need in (taken.low_bytes, taken.near_bytes, taken.tight_bytes)
+    )
 
 
 def _held_bytes(memory: GuestMemory, guest: Guest, keep_bytes: int) -> int:
@@ -47,6 +56,7 @@ def _need(taken: Seat, limits: Limits, now: float) -> None:
     taken.is_distressed = limits.has("R1") and now < memory.distress_until
     tight = max(estimate.tight_bytes(memory, ceiling), taken.floor_bytes)
     taken.tight_bytes = min(ceiling, tight)
+    taken.near_bytes = min(ceiling, max(estimate.near_bytes(memory, ceiling), tight))
     taken.low_bytes = min(ceiling, max(estimate.low_bytes(memory, ceiling), tight))
     # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
     if limits.has("R6") and not has_swap(taken.guest, memory.used_bytes):

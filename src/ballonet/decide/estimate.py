@@ -1,8 +1,9 @@
 """R2: need, not use. What a guest needs, from what it says and how that moved.
 
 used = MemTotal - MemAvailable + what MemTotal does not show; need = the slowly falling maximum of used, a margin, and
-its growth over the time that a look, a decision and a balloon take. Paging says that the estimate was too low: then
-what was paged out counts as used, and is remembered (`learned_bytes`).
+its growth over the time that a look, a decision and a balloon take. What was paged out counts as used until the guest
+has asked nothing of it back for a while. Paging in says that the estimate was too low: the margin is raised, and that is
+remembered (`learned_bytes`).
 
 Everything here is the guest's word, bounded by its own floor and ceiling (R9).
 """
@@ -31,6 +32,11 @@ GROWTH_FADE_S: Final = 0.85
 """Growth falls to a third in this time after the last rise: a guest that has stopped growing is soon believed."""
 SLOW_FADE_S: Final = 8.0
 """Of the slow maximum: long against the seconds between two requests of a server, short against its phases."""
+SWAPPED_FADE_S: Final = 20.0
+"""Of what was paged out, while nothing of it is asked back: it is cold, or was freed and nobody says so."""
+LEARNED_SHARE: Final = 0.01
+"""Of the ceiling: what each bout of distress adds to the margin, up to MOST_LEARNED_SHARE."""
+MOST_LEARNED_SHARE: Final = 0.08
 LEARNED_FADE_S: Final = 300.0
 DISTRESS_S: Final = 2.0
 """How long a sign of distress holds."""
@@ -70,34 +76,43 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
             swap_in_bytes=stats.swap_in_bytes or 0,
             swap_out_bytes=stats.swap_out_bytes or 0,
         )
-    return _compared(old, stats, sampled_at, dt, used, unseen, limits)
+    return _compared(old, guest, stats, sampled_at, dt, used, unseen, limits)
 
 
 def _compared(
-    old: GuestMemory, stats: GuestStats, sampled_at: float, dt: float, used: int, unseen: int, limits: Limits
+    old: GuestMemory, guest: Guest, stats: GuestStats, sampled_at: float, dt: float, used: int, unseen: int, limits: Limits
 ) -> GuestMemory:
-    swap_in, swap_out = stats.swap_in_bytes or 0, stats.swap_out_bytes or 0
-    came_in = max(0, swap_in - old.swap_in_bytes)
-    went_out = max(0, swap_out - old.swap_out_bytes)
-    swapped = max(0, old.swapped_bytes + went_out - came_in)
-    swap_in_per_s = came_in / dt
-    learned, distress_until = old.learned_bytes * math.exp(-dt / LEARNED_FADE_S), old.distress_until
-    if swap_in_per_s >= SWAP_IN_PER_S and limits.has("R2"):
-        learned = max(learned, used + swapped, old.slow_bytes)
-        distress_until = sampled_at + DISTRESS_S
-    slow_fade = 0.0 if not limits.has("R2") else math.exp(-dt / SLOW_FADE_S)
+    slow_fade = math.exp(-dt / SLOW_FADE_S) if limits.has("R2") else 0.0
     growth = max(0.0, used - old.used_bytes) / dt if limits.has("R2") else 0.0
     return replace(
-        old,
+        _paged(old, guest, stats, sampled_at, dt, limits),
         sampled_at=sampled_at,
         used_bytes=used,
         unseen_bytes=unseen,
         slow_bytes=max(used, used + (old.slow_bytes - used) * slow_fade),
         growth_per_s=max(growth, old.growth_per_s * math.exp(-dt / GROWTH_FADE_S)),
+    )
+
+
+def _paged(old: GuestMemory, guest: Guest, stats: GuestStats, sampled_at: float, dt: float, limits: Limits) -> GuestMemory:
+    """What paging since the last sample teaches."""
+    swap_in, swap_out = stats.swap_in_bytes or 0, stats.swap_out_bytes or 0
+    came_in, went_out = max(0, swap_in - old.swap_in_bytes), max(0, swap_out - old.swap_out_bytes)
+    swapped = max(0.0, old.swapped_bytes + went_out - came_in)
+    learned, distress_until = old.learned_bytes * math.exp(-dt / LEARNED_FADE_S), old.distress_until
+    if came_in / dt < SWAP_IN_PER_S:
+        swapped *= math.exp(-dt / SWAPPED_FADE_S)
+    elif limits.has("R2"):
+        if sampled_at > distress_until:
+            ceiling = guest.ceiling_bytes
+            learned = min(learned + LEARNED_SHARE * ceiling, MOST_LEARNED_SHARE * ceiling)
+        distress_until = sampled_at + DISTRESS_S
+    return replace(
+        old,
         swap_in_bytes=swap_in,
         swap_out_bytes=swap_out,
-        swapped_bytes=swapped,
-        swap_in_per_s=swap_in_per_s,
+        swapped_bytes=int(swapped) if limits.has("R2") else 0,
+        swap_in_per_s=came_in / dt,
         learned_bytes=learned,
         distress_until=distress_until,
     )
@@ -124,13 +139,17 @@ def _unseen_bytes(old: GuestMemory, keep_bytes: int, total_bytes: int) -> int:
 
 
 def low_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:
-    """What a guest should keep: need with its full margin, in bytes."""
-    margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * ceiling_bytes)
-    return int(max(memory.slow_bytes, memory.learned_bytes) + margin + memory.growth_per_s * HORIZON_S)
+    """What a guest should keep, in bytes: what it used of late, with its full margin."""
+    return near_bytes(memory, ceiling_bytes) + int(memory.slow_bytes - memory.used_bytes)
+
+
+def near_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:
+    """What it should keep by what it uses now, in bytes: its recent past left out."""
+    margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * ceiling_bytes) + memory.learned_bytes
+    return int(memory.used_bytes + memory.swapped_bytes + margin + memory.growth_per_s * HORIZON_S)
 
 
 def tight_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:
     """What a guest needs at the least for the next moments, in bytes."""
     margin = max(LEAST_TIGHT_BYTES, TIGHT_SHARE * ceiling_bytes)
-    used = max(memory.used_bytes, memory.learned_bytes) if memory.swapped_bytes else memory.used_bytes
-    return int(used + margin + memory.growth_per_s * TIGHT_HORIZON_S)
+    return int(memory.used_bytes + memory.swapped_bytes + margin + memory.growth_per_s * TIGHT_HORIZON_S)

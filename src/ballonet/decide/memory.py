@@ -20,10 +20,10 @@ class GuestMemory(Struct, frozen=True):
     swap_in_bytes: int = 0
     swap_out_bytes: int = 0
     swapped_bytes: int = 0
-    """What it has paged out and not in again since it was first seen."""
+    """What it has paged out and not in again; fades while it asks nothing back."""
     swap_in_per_s: float = 0.0
     learned_bytes: float = 0.0
-    """Need that distress has taught; forgotten slowly."""
+    """Margin that distress has taught to add; forgotten slowly."""
     distress_until: float = -1e9
 
     # What was asked of it

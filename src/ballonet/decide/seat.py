@@ -28,8 +28,10 @@ class Seat:
     """Never below (R6)."""
     tight_bytes: int = 0
     """The least with which it does not page in the next moments."""
+    near_bytes: int = 0
+    """What it should have by its use now: with its full margin."""
     low_bytes: int = 0
-    """What it should have: need with its full margin."""
+    """What it should have by its use of late: with its full margin."""
     is_distressed: bool = False
 
     wish_bytes: int = 0

@@ -12,6 +12,10 @@ EuroSys'25, raw data of the clang runs)."""
 LOOKS_TO_EXHAUSTION: Final = 4
 """So many looks before a guest at that speed has used up what it has."""
 CLOSEST_S: Final = 0.15
+FALL_SHARE: Final = 0.04
+"""Of the ceiling: when a guest's available memory has fallen by so much, or by a quarter of what it had, the loop wakes."""
+LEAST_FALL_SHARE: Final = 0.004
+"""Less than this is noise: 2 MiB of 512."""
 
 
 def look(seat: Seat, interval_s: float) -> Look:
@@ -22,5 +26,5 @@ def look(seat: Seat, interval_s: float) -> Look:
     every_s = headroom / speed / LOOKS_TO_EXHAUSTION
     if seat.is_distressed or is_under_way(seat.memory, seat.keep_bytes):
         every_s = 0.0
-    line = max(seat.low_bytes - seat.memory.used_bytes, headroom - int(0.04 * ceiling))
-    return Look(min(interval_s, max(CLOSEST_S, every_s)), line if headroom > line else 0)
+    fall = max(LEAST_FALL_SHARE * ceiling, min(FALL_SHARE * ceiling, headroom / 4))
+    return Look(min(interval_s, max(CLOSEST_S, every_s)), max(0, headroom - int(fall)))

@@ -1,9 +1,9 @@
 """Ours: each guest what it needs and a fair part of the spare, moved only when somebody has use for it.
 
-1. Every guest has a need (R2), with a full margin (`low`) and a tight one.
+1. Every guest has a need (R2): by its use of late (`low`), by its use now (`near`), and with a small margin (`tight`).
 2. If all low needs and the reserve (R3) fit, the spare is divided by shares on top. If not, the reserve shrinks to a
-   third, then margins shrink towards tight, then the guaranteed bytes come first and the rest goes by shares (R10);
-   who is short is named, with by how much.
+   third, then the recent past is let go, then margins shrink, then the guaranteed bytes come first and the rest goes by
+   shares (R10); who is short is named, with by how much.
 3. A guest below its need gets its whole wish now (R1). A guest above its wish gives only while the host lacks its
    reserve, the one with most to spare first. Spare is handed out only in portions. So a fixed world rests (R12).
 
@@ -48,17 +48,19 @@ def divide(table: Table) -> None:
 
 def _set_wishes(table: Table, seats: list[Seat], pool: int) -> None:
     low = sum(seat.low_bytes for seat in seats)
+    near = sum(seat.near_bytes for seat in seats)
     tight = sum(seat.tight_bytes for seat in seats)
-    least = int(table.reserve_bytes * LEAST_RESERVE)
+    left = pool - int(table.reserve_bytes * LEAST_RESERVE)
     if low + table.reserve_bytes <= pool:
         _spread(seats, pool - table.reserve_bytes - low, lambda seat: seat.low_bytes, lambda seat: seat.most_bytes)
-    elif low + least <= pool:
+    elif near <= left:
+        part = min(1.0, (left - near) / max(1, low - near))
         for seat in seats:
-            seat.wish_bytes = seat.low_bytes
+            seat.wish_bytes = seat.near_bytes + int(part * (seat.low_bytes - seat.near_bytes))
     elif tight <= pool:
-        part = max(0.0, pool - least - tight) / max(1, low - tight)
+        part = max(0.0, left - tight) / max(1, near - tight)
         for seat in seats:
-            seat.wish_bytes = seat.tight_bytes + int(part * (seat.low_bytes - seat.tight_bytes))
+            seat.wish_bytes = seat.tight_bytes + int(part * (seat.near_bytes - seat.tight_bytes))
     else:
         _ration(table, seats, pool)
 
@@ -107,7 +109,7 @@ def _move(table: Table, seats: list[Seat]) -> None:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
         here = _heading_bytes(seat)
         wish = seat.wish_bytes
-        if here < min(seat.low_bytes, wish) and seat.may_take:
+        if _is_due(seat, here, is_calm):
             gap += max(0, wish - max(here, seat.held_bytes))
             _set(seat, wish, _gain_reason(table, seat))
         elif wish < here and seat.may_give:
@@ -120,6 +122,13 @@ def _move(table: Table, seats: list[Seat]) -> None:
             _set(seat, wish, Reason.SPARE)
     if gap > (REFILL_SHARE * table.reserve_bytes if is_calm else 0):
         _take(table, donors, gap)
+
+
+def _is_due(seat: Seat, here: int, is_calm: bool) -> bool:  # noqa: FBT001 a rule in force or not
+    """Whether a guest below its need gets more now: at once when it is near paging, else when it is worth a command."""
+    need = min(seat.low_bytes, seat.wish_bytes)
+    portion = PORTION_SHARE * seat.guest.ceiling_bytes if is_calm else 0
+    return seat.may_take and here < need and (here < seat.tight_bytes or need - here >= portion)
 
 
 def _heading_bytes(seat: Seat) -> int:
