@@ -54,7 +54,9 @@ def _held_bytes(memory: GuestMemory, guest: Guest, keep_bytes: int) -> int:
 def _need(taken: Seat, limits: Limits, now: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
     taken.is_distressed = limits.has("R1") and now < memory.distress_until
-    tight = max(estimate.tight_bytes(memory, ceiling), taken.floor_bytes)
+    # A balloon that could not grow has left its guest nothing to spare, whatever the guest's statistics say.
+    stuck_need = memory.stuck_bytes + int(estimate.TIGHT_SHARE * ceiling) if memory.parked_sign < 0 else 0
+    tight = max(estimate.tight_bytes(memory, ceiling), taken.floor_bytes, stuck_need)
     taken.tight_bytes = min(ceiling, tight)
     taken.near_bytes = min(ceiling, max(estimate.near_bytes(memory, ceiling), tight))
     taken.low_bytes = min(ceiling, max(estimate.low_bytes(memory, ceiling), tight))

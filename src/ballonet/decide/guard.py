@@ -43,12 +43,12 @@ def _promise(table: Table) -> None:
         room = slack - (table.reserve_bytes if seat.reason is Reason.SPARE else 0)
         more = max(0, min(seat.wish_bytes - seat.held_bytes, room))
         if more < seat.wish_bytes - seat.held_bytes:
-            _cut(seat, seat.held_bytes + more, slack)
+            _cut(seat, seat.held_bytes + more, room)
         slack -= more
 
 
-def _cut(seat: Seat, keep: int, slack: int) -> None:
-    numbers = {"wish_bytes": seat.wish_bytes, "slack_bytes": max(0, slack)}
+def _cut(seat: Seat, keep: int, room: int) -> None:
+    numbers = {"wish_bytes": seat.wish_bytes, "slack_bytes": max(0, room)}
     # Resident beyond what it keeps is no reason to give: it would only come back slower.
     seat.wish_bytes = max(seat.keep_bytes, keep) if keep > seat.keep_bytes else seat.keep_bytes
     seat.reason, seat.numbers = Reason.BUDGET, numbers

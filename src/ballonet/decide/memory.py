@@ -41,6 +41,8 @@ class GuestMemory(Struct, frozen=True):
     parked_until: float = -1e9
     parked_sign: int = 0
     """-1 = it did not give when asked, 1 = it did not take, 0 = it is not parked."""
+    stuck_bytes: int = 0
+    """What it kept when it stopped giving, while it is parked for that."""
     backoff_s: float = 0.0
 
 

@@ -56,10 +56,10 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
 
 def _decision(one: Seat, now: float) -> Decision:
     memory, wish = one.memory, one.wish_bytes
-    if memory.parked_sign and one.may_give != one.may_take and stuck.is_under_way(memory, one.keep_bytes):
+    if (one.may_give or one.may_take) and stuck.asks_in_vain(memory, one.keep_bytes):
         # The value that it cannot reach is pulled back: a driver would try for ever, and burn a CPU over it.
         numbers = {"asked_bytes": memory.asked_bytes, "still_s": now - memory.moved_at}
-        return Decision(one.guest.name, max(wish, one.keep_bytes), Reason.STUCK, numbers, is_command=True)
+        return Decision(one.guest.name, wish, Reason.STUCK, numbers, is_command=True)
     keep = None if one.reason is Reason.UNKNOWN else wish
     return Decision(one.guest.name, keep, one.reason, one.numbers or {}, is_command=_is_command(one, now))
 

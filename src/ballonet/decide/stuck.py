@@ -31,14 +31,15 @@ def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> Gues
         moved_at=now if has_moved else old.moved_at,
     )
     if memory.parked_sign:
-        return replace(memory, parked_sign=0, moved_at=now) if now >= memory.parked_until else memory
+        return replace(memory, parked_sign=0, stuck_bytes=0, moved_at=now) if now >= memory.parked_until else memory
     if not is_under_way(memory, keep_bytes):
         return replace(memory, backoff_s=0.0) if has_moved and memory.backoff_s else memory
     if now - memory.moved_at < STILL_S or not limits.has("R7"):
         return memory
     backoff_s = min(max(BACKOFF_S, 2 * memory.backoff_s), LONGEST_BACKOFF_S)
     sign = -1 if (memory.asked_bytes or 0) < keep_bytes else 1
-    return replace(memory, parked_sign=sign, parked_until=now + backoff_s, backoff_s=backoff_s)
+    stuck_bytes = keep_bytes if sign < 0 else 0
+    return replace(memory, parked_sign=sign, parked_until=now + backoff_s, backoff_s=backoff_s, stuck_bytes=stuck_bytes)
 
 
 def _is_astray(old: GuestMemory, keep_bytes: int) -> bool:
@@ -50,6 +51,12 @@ def _is_astray(old: GuestMemory, keep_bytes: int) -> bool:
 def is_under_way(memory: GuestMemory, keep_bytes: int) -> bool:
     """Whether the guest was asked to keep something else than it keeps now."""
     return memory.asked_bytes is not None and abs(memory.asked_bytes - keep_bytes) > REST_BYTES
+
+
+def asks_in_vain(memory: GuestMemory, keep_bytes: int) -> bool:
+    """Whether a parked guest is still asked for what it could not do."""
+    way = (memory.asked_bytes or 0) - keep_bytes
+    return memory.parked_sign * way > 0 and is_under_way(memory, keep_bytes)
 
 
 def commanded(memory: GuestMemory, keep_bytes: int, now: float) -> GuestMemory:

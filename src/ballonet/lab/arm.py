@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -87,28 +87,35 @@ async def _fly(order: Order, machines: list[Machine], templates: dict[int, Templ
     for machine in machines:
         machine.on_report = lambda name, words: setattr(guests[name], "report", words)
     clock = asyncio.get_running_loop().time
-    start = clock() + order.scenario.warmup_s
+    start = clock() + order.scenario.lead_s + order.scenario.warmup_s
 
     def on_tick(tick: Tick) -> None:
         at = clock() - start
-        record.command(at, tick.plan)
-        record.decide_s.append(tick.took_s)
+        record.tick(at - tick.took_s, tick.plan, tick.took_s)
         progress.on_tick(at, tick)
 
-    async with _daemon(order, machines, host, on_tick) as hypervisor, asyncio.TaskGroup() as tasks:
-        jobs = [tasks.create_task(_sample(record, host, hypervisor, machines, start))]
-        for machine, script in zip(machines, order.scripts, strict=True):
-            base_bytes = templates[script.memory_bytes].base_bytes
-            jobs.append(tasks.create_task(_drive(machine, script, base_bytes, order.seed, start)))
-        by_name = {machine.name: machine for machine in machines}
-        faults = order.scenario.faults
-        jobs += [tasks.create_task(_break(by_name[fault.guest], fault, order.scale, start)) for fault in faults]
-        while (at := clock() - start) < order.scenario.duration_s + SETTLE_S:
-            progress.on_stage(order.policy, at + order.scenario.warmup_s, order.scenario.duration_s + order.scenario.warmup_s)
-            await asyncio.sleep(0.25)
+    async with asyncio.TaskGroup() as tasks:
+        jobs = [tasks.create_task(job) for job in _world(order, machines, templates, start)]
+        await _until(start - order.scenario.warmup_s)
+        async with _daemon(order, machines, host, on_tick) as hypervisor:
+            jobs.append(tasks.create_task(_sample(record, host, hypervisor, machines, start)))
+            while (at := clock() - start) < order.scenario.duration_s + SETTLE_S:
+                progress.on_stage(order.policy, at + order.scenario.warmup_s, order.scenario.duration_s + order.scenario.warmup_s)
+                await asyncio.sleep(0.25)
         for job in jobs:
             job.cancel()
     return record
+
+
+def _world(
+    order: Order, machines: list[Machine], templates: dict[int, Template], start: float
+) -> Iterator[Coroutine[None, None, None]]:
+    """Everything that happens to the guests, whatever ballonet does."""
+    for machine, script in zip(machines, order.scripts, strict=True):
+        yield _drive(machine, script, templates[script.memory_bytes].base_bytes, order.seed, start)
+    by_name = {machine.name: machine for machine in machines}
+    for fault in order.scenario.faults:
+        yield _break(by_name[fault.guest], fault, order.scale, start)
 
 
 @contextlib.asynccontextmanager

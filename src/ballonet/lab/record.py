@@ -31,7 +31,6 @@ class GuestRecord:
     occupied: list[tuple[float, int]] = field(default_factory=list)
     commands: list[tuple[float, int]] = field(default_factory=list)
     """When it was asked to keep how much by ballonet."""
-    floor_violations: int = 0
 
     @property
     def done(self) -> int:
@@ -77,10 +76,17 @@ class GuestRecord:
                 found.append(max(0.0, (given[0] if given else self.keeps[-1][0]) - at))
         return found
 
+    def floor_violations(self) -> int:
+        """Samples since time 0 in which it kept less than its floor and ballonet had asked for that."""
+        bound = (self.script.floor_bytes or 0) - SLACK_BYTES
+        asked_at = next((at for at, asked in self.commands if asked < bound), None)
+        return sum(keep < bound and asked_at is not None and asked_at <= at for at, keep in self.keeps if at >= 0)
+
     def direction_changes(self) -> int:
-        """How often it was made to give after it was given, or the reverse, by more than CHANGE_BYTES."""
-        changes, sign, turn = 0, 0, self.commands[0][1] if self.commands else 0
-        for _, asked in self.commands[1:]:
+        """How often it was made to give after it was given, or the reverse, by more than CHANGE_BYTES, since time 0."""
+        asked_since = [asked for at, asked in self.commands if at >= 0]
+        changes, sign, turn = 0, 0, asked_since[0] if asked_since else 0
+        for asked in asked_since[1:]:
             way = asked - turn
             if abs(way) < CHANGE_BYTES:
                 continue
@@ -103,6 +109,8 @@ class Record:
     kernel_enforced: bool = False
     occupied: list[tuple[float, int]] = field(default_factory=list)
     decide_s: list[float] = field(default_factory=list)
+    tick_late_s: float = 0.0
+    _tick_due: float | None = None
 
     def sample(self, at: float, snapshot: Snapshot, occupied: Mapping[str, int]) -> None:
         """Takes one sample at scenario time `at`."""
@@ -114,14 +122,15 @@ class Record:
             one.needs.append((at, one.script.used_bytes(at)))
             one.occupied.append((at, occupied.get(guest.name, 0)))
 
-    def command(self, at: float, plan: Plan) -> None:
-        """Notes what a plan asked for, and whether it went below a floor."""
+    def tick(self, at: float, plan: Plan, took_s: float) -> None:
+        """Notes a tick that began at scenario time `at`: what it asked for, and whether it was late."""
+        if self._tick_due is not None:
+            self.tick_late_s = max(self.tick_late_s, at - self._tick_due)
+        self._tick_due = at + took_s + plan.next_s
+        self.decide_s.append(took_s)
         for decision in plan.guests:
             if decision.is_command and decision.keep_bytes is not None:
-                one = self.guests[decision.name]
-                one.commands.append((at, decision.keep_bytes))
-                if at >= 0 and decision.keep_bytes < (one.script.floor_bytes or 0) - SLACK_BYTES:
-                    one.floor_violations += 1
+                self.guests[decision.name].commands.append((at, decision.keep_bytes))
 
     def result(self, ideal: "Record | None") -> Result:
         """The run in numbers, throughput against the `ideal` arm, or against each guest's own pace without one."""
@@ -133,12 +142,13 @@ class Record:
             throughput_share_worst=min(shares, default=0.0),
             swap_in_pages=sum(guest.swap_in_pages for guest in guests),
             oom_kills=sum(one.oom_kills for one in self.guests.values()),
-            floor_violations=sum(one.floor_violations for one in self.guests.values()),
+            floor_violations=sum(one.floor_violations() for one in self.guests.values()),
             budget_violations=sum(used > self.budget_bytes + SLACK_BYTES for at, used in self.occupied if at >= 0),
             reaction_p50_s=_quantile(reactions, 0.5),
             reaction_p99_s=_quantile(reactions, 0.99),
             shortage_s=round(sum(guest.shortage_s for guest in guests), 2),
-            direction_changes=sum(one.direction_changes() for one in self.guests.values()),
+            direction_changes=sum(guest.direction_changes for guest in guests),
+            tick_late_s=round(self.tick_late_s, 3),
         )
         host = HostResult(
             budget_bytes=self.budget_bytes,
@@ -172,6 +182,7 @@ class Record:
             keep_min_bytes=min(keeps, default=0),
             keep_max_bytes=max(keeps, default=0),
             shortage_s=round(sum(lacks) * SAMPLE_S, 2),
+            direction_changes=one.direction_changes(),
         )
 
 

@@ -20,6 +20,8 @@ class GuestResult(Struct, frozen=True, kw_only=True):
     keep_max_bytes: int
     shortage_s: float
     """Seconds in which it wanted memory that it did not have."""
+    direction_changes: int
+    """How often it was made to give after it was given, or the reverse."""
 
 
 class Summary(Struct, frozen=True, kw_only=True):
@@ -31,7 +33,7 @@ class Summary(Struct, frozen=True, kw_only=True):
     swap_in_pages: int
     oom_kills: int
     floor_violations: int
-    """Samples in which a guest kept less than its floor by ballonet's doing."""
+    """Samples in which a guest kept less than its floor, and had been asked to."""
     budget_violations: int
     """Samples in which the guests' RAM occupied more than the host's budget."""
     reaction_p50_s: float | None
@@ -39,7 +41,9 @@ class Summary(Struct, frozen=True, kw_only=True):
     reaction_p99_s: float | None
     shortage_s: float
     direction_changes: int
-    """How often a guest was made to give after it was given, or the reverse."""
+    """Of all guests."""
+    tick_late_s: float | None = None
+    """By how much the daemon's latest tick was late; None = no daemon ran."""
     regret_share: float | None = None
 
 

@@ -67,7 +67,9 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Expect(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[expect]`: what the adaptive policy must hold. Names of the result's summary; None = nothing is expected."""
+    """`[expect]`: what the adaptive policy must hold. Names of the result's summary, and of the unhurt: the guests that
+    no fault hits. None = nothing is expected.
+    """
 
     least_throughput_share: float | None = None
     least_throughput_share_worst: float | None = None
@@ -77,6 +79,11 @@ class Expect(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     most_budget_violations: int | None = None
     most_direction_changes: int | None = None
     most_shortage_s: float | None = None
+    most_tick_late_s: float | None = None
+    least_throughput_share_unhurt: float | None = None
+    """Of the worst of them."""
+    most_direction_changes_unhurt: int | None = None
+    """Of all of them."""
 
 
 class Scenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -87,6 +94,8 @@ class Scenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     duration_s: float
     warmup_s: float = 10.0
     """Before time 0: guests reach their first `used`, nothing counts."""
+    lead_s: float = 0.0
+    """Before the warm-up: the guests run, and ballonet has not started yet."""
     host: HostPart
     guests: tuple[Group, ...]
     faults: tuple[Fault, ...] = ()

@@ -99,14 +99,18 @@ class Workload:
         self.size_bytes, self.rate = int(size), float(rate)
 
     def do_cache(self, size):
-        with open("/dev/vda", "rb", buffering=0) as file:
-            left = int(size)
-            while left > 0:
-                left -= max(1, len(file.read(CHUNK_BYTES)))
+        self.disk = open("/dev/vda", "rb", buffering=0)  # a disk that nobody has open keeps no page cache
+        left = int(size)
+        while left > 0:
+            left -= max(1, len(self.disk.read(CHUNK_BYTES)))
 
     def do_hoard(self, size):
-        with open("/sys/fs/cgroup/hoard/memory.min", "w") as file:
-            file.write("max")
+        # Real-time tasks may use the last quarter of the kernel's emergency memory and a balloon may not: so the guest
+        # lives on, at the brink, when its balloon has taken all that there was.
+        for path, value in (("/proc/sys/vm/min_free_kbytes", "16384"), ("/sys/fs/cgroup/hoard/memory.min", "max")):
+            with open(path, "w") as file:
+                file.write(value)
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
         if os.fork() == 0:  # the child's cgroup is charged with the cache, and stays as its keeper
             with open("/sys/fs/cgroup/hoard/cgroup.procs", "w") as file:
                 file.write(str(os.getpid()))
