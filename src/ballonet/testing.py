@@ -5,6 +5,8 @@
 
 import asyncio
 import time
+from collections.abc import Callable
+from functools import partial
 
 from ballonet.hypervisors.contract import GuestGoneError, Hypervisor, RefusedError, Steering
 from ballonet.model.plan import Look
@@ -36,7 +38,7 @@ async def check_hypervisor(hypervisor: Hypervisor, name: str, deadline_s: float 
     less = guest.ceiling_bytes * 3 // 4
     for keep_bytes in (less, guest.ceiling_bytes):
         await hypervisor.set_keep(name, keep_bytes, deadline_s)
-        await _wait(hypervisor, name, deadline_s, lambda one, goal=keep_bytes: _is_at(one, goal))
+        await _wait(hypervisor, name, deadline_s, partial(_is_at, keep_bytes=keep_bytes))
     hypervisor.watch(name, Look(0.2, 0))
     await _wait(hypervisor, name, deadline_s, lambda one: one.stats_age_s is not None and one.stats_age_s < 1.0)
     hypervisor.watch("nobody", Look(0.2, 0))
@@ -60,7 +62,7 @@ def _is_at(guest: Guest, keep_bytes: int) -> bool:
     return guest.keep_bytes is not None and abs(guest.keep_bytes - keep_bytes) <= REACHED_BYTES
 
 
-async def _wait(hypervisor: Hypervisor, name: str, deadline_s: float, holds) -> Guest:  # type: ignore[no-untyped-def]  # noqa: ANN001
+async def _wait(hypervisor: Hypervisor, name: str, deadline_s: float, holds: Callable[[Guest], bool]) -> Guest:
     start = time.monotonic()
     while True:
         seen = next((one for one in hypervisor.guests() if one.name == name), None)

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from ballonet.hypervisors.contract import NoAnswerError
-from ballonet.hypervisors.qemu import QemuHypervisor
-from ballonet.hypervisors.qmp import QmpSession
+from ballonet.hypervisors.qemu.adapter import QemuHypervisor
+from ballonet.hypervisors.qemu.qmp import QmpSession
 
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\r\n'
 

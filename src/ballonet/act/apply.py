@@ -66,6 +66,13 @@ class Actor:
         outcome = await self._send([*takes, *fitting])
         return replace(outcome, waiting=tuple(one.name for one in waiting))
 
+    async def close(self) -> None:
+        """Gives up on commands that are under way: each takes effect or not, as with no answer."""
+        tasks = tuple(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
     def missed(self, snapshot: Snapshot) -> dict[str, int]:
         """Verifies asked against reached: guests that are not where they were sent, by how many bytes."""
         return {
@@ -96,7 +103,9 @@ class Actor:
         try:
             await self._hypervisor.set_keep(name, keep_bytes, DEADLINE_S)
             sent.append(name)
-        except HypervisorError as error:
+        except Exception as error:
+            if not isinstance(error, HypervisorError):  # an adapter's own fault: told with its trace, and no other guest's loss
+                log.exception("adapter failed", extra={"guest": name})
             failed[name] = str(error)
             is_unknown = isinstance(error, NoAnswerError)
             log.warning(

@@ -10,23 +10,24 @@ from typing import Annotated
 
 import msgspec
 import typer
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
 import ballonet
 from ballonet.daemon.config import read_config
-from ballonet.daemon.loop import Tick
 from ballonet.daemon.run import run as run_daemon
 from ballonet.decide.policies import POLICIES
 from ballonet.lab.arm import Progress
 from ballonet.lab.chart import draw
 from ballonet.lab.errors import LabError, LabUnavailableError
 from ballonet.lab.run import Flight, run_arms, unmet
+from ballonet.model.limits import RULES, Limits
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError
 from ballonet.scenarios.scenario import Scenario, load, standard_names
-from ballonet.tui.board import board
+from ballonet.tui.board import Board
 
 UNMET, USAGE, UNAVAILABLE = 1, 2, 3
 err = Console(stderr=True, highlight=False)
@@ -58,8 +59,10 @@ def run(config: Annotated[Path, typer.Option("--config", "-c", help="TOML file; 
 @lab.command("list")
 def list_scenarios() -> None:
     """List the scenarios that come with ballonet."""
+    table = Table(box=None, pad_edge=False, show_header=False)
     for name in standard_names():
-        out.print(f"{name:14} {load(name).about}")
+        table.add_row(name, load(name).about)
+    out.print(table)
 
 
 @lab.command("run")
@@ -73,13 +76,18 @@ def lab_run(
     json: Annotated[Path | None, typer.Option(help="Write ballonet.result/1 here; -POLICY is added for several.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")] = None,
     seed: Annotated[int, typer.Option(help="Of the scenario's variations and the workloads.")] = 1,
+    without: Annotated[
+        list[str] | None, typer.Option(help="Switch a safety off (R1 to R16) to see what it is for; docs/reference/rules.md.")
+    ] = None,
 ) -> None:
     """Run a scenario on real QEMU guests and show what it did to them. Exits 1 when the scenario's [expect] fails."""
     policies = policy or ["adaptive"]
     if wrong := sorted(set(policies) - set(POLICIES)):
         raise SettingsError(f"no policy {wrong[0]!r}; there are {', '.join(POLICIES)}")
+    if unknown := sorted(set(without or ()) - set(RULES)):
+        raise SettingsError(f"no rule {unknown[0]!r}; there are R1 to R16, see docs/reference/rules.md")
     loaded = load(scenario)
-    flight = _fly(loaded, policies, scale, host_share, seed)
+    flight = _fly(loaded, policies, scale, host_share, seed, Limits(without=frozenset(without or ())))
     _write(flight, json, plot)
     _finish(loaded, host_share, flight)
 
@@ -89,27 +97,24 @@ def demo(results: Annotated[Path, typer.Option(help="Folder for results and char
     """Show ballonet at work: ten guests of 512 MiB on 3,840 MiB, fully backed, in equal parts, and ballooned."""
     results.mkdir(parents=True, exist_ok=True)
     loaded = load("consolidation")
-    flight = _fly(loaded, ["ideal", "static", "adaptive"], 32, None, 1)
+    flight = _fly(loaded, ["ideal", "static", "adaptive"], 32, None, 1, Limits())
     _write(flight, results / "consolidation.json", results / "consolidation.png")
     _finish(loaded, None, flight)
 
 
-def _fly(scenario: Scenario, policies: list[str], scale: int, host_share: float | None, seed: int) -> Flight:
-    with Live(console=err, refresh_per_second=4, transient=True) as live:
+def _fly(scenario: Scenario, policies: list[str], scale: int, host_share: float | None, seed: int, limits: Limits) -> Flight:
+    view = Board(scenario, policies)
 
-        def progress(policy: str) -> Progress:
-            title = f"{scenario.name}, {policy} (arm {policies.index(policy) + 1} of {len(policies)})"
+    def progress(policy: str) -> Progress:
+        def on_stage(text: str) -> None:
+            view.stage(policy, text)
+            if not err.is_terminal:
+                err.print(view.headline)
 
-            def on_stage(text: str, done: float, whole: float) -> None:
-                if text != policy:
-                    live.update(f"{title}: {text}, {done:.0f} of {whole:.0f}")
+        return Progress(on_stage, view.tick)
 
-            def on_tick(at: float, tick: Tick) -> None:
-                live.update(board(title, at, scenario.duration_s, tick.snapshot, tick.plan))
-
-            return Progress(on_stage, on_tick)
-
-        arms = run_arms(scenario, policies, scale=scale, host_share=host_share, seed=seed, progress=progress)
+    with Live(get_renderable=lambda: view, console=err, refresh_per_second=4, transient=True):
+        arms = run_arms(scenario, policies, scale=scale, host_share=host_share, seed=seed, progress=progress, limits=limits)
         return asyncio.run(arms)
 
 
@@ -137,9 +142,9 @@ def _finish(scenario: Scenario, host_share: float | None, flight: Flight) -> Non
 
 
 def _table(results: tuple[Result, ...]) -> Table:
-    table = Table(title=f"{results[0].scenario}: work done against fully backed guests")
-    for name in ("policy", "mean", "worst guest", "swap-ins", "OOM", "over budget", "below floor", "short", "peak"):
-        table.add_column(name, justify="left" if name == "policy" else "right")
+    table = Table(title=f"{results[0].scenario}: work done against fully backed guests", box=box.SIMPLE_HEAD)
+    for name in ("policy", "mean", "worst\nguest", "swap-\nins", "OOM", "over\nbudget", "below\nfloor", "short", "peak"):
+        table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
     for one in results:
         s = one.summary
         counts = (s.swap_in_pages, s.oom_kills, s.budget_violations, s.floor_violations)

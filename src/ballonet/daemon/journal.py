@@ -8,8 +8,12 @@ from typing import Any, Final
 from ballonet.daemon.loop import Tick
 from ballonet.model.plan import Decision, Reason
 from ballonet.model.snapshot import Guest
+from ballonet.model.units import MIB
 
 log = logging.getLogger("ballonet.decision")
+
+SAME_BYTES: Final = MIB
+"""Two amounts this near are one decision: in mode `advise` a plan that nobody carries out is made again each second."""
 
 _OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
@@ -42,14 +46,18 @@ class Journal:
     """Tells decisions as they change."""
 
     def __init__(self) -> None:
-        self._last: dict[str, Reason] = {}
+        self._last: dict[str, tuple[Reason, int]] = {}
 
     def tell(self, tick: Tick) -> None:
-        """Logs what is new in a tick."""
+        """Logs what is new in a tick: another reason, or another amount that is to be asked for."""
         for decision, guest in zip(tick.plan.guests, tick.snapshot.guests, strict=True):
-            if decision.is_command or self._last.get(decision.name) is not decision.reason:
+            reason, told_bytes = self._last.get(decision.name, (None, 0))
+            asks_bytes = decision.keep_bytes or 0 if decision.is_command else told_bytes
+            if decision.reason is not reason or abs(asks_bytes - told_bytes) > SAME_BYTES:
                 self._line(decision, guest)
-            self._last[decision.name] = decision.reason
+                self._last[decision.name] = (decision.reason, asks_bytes)
+        for name in tick.outcome.failed:
+            self._last.pop(name, None)
 
     def _line(self, decision: Decision, guest: Guest) -> None:
         log.info(

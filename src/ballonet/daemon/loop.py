@@ -67,11 +67,14 @@ class Loop:
 
     async def run(self) -> None:
         """Ticks for ever."""
-        while True:
-            next_s = await self.tick()
-            await asyncio.sleep(LEAST_S)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), max(0.0, next_s - LEAST_S))
+        try:
+            while True:
+                next_s = await self.tick()
+                await asyncio.sleep(LEAST_S)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(self._news.wait(), max(0.0, next_s - LEAST_S))
+        finally:
+            await self._actor.close()
 
     async def tick(self) -> float:
         """One turn. Returns after how many seconds the next is due, if nothing happens before."""

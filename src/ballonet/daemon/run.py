@@ -9,7 +9,7 @@ from pathlib import Path
 from ballonet.daemon.config import Config
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.loop import Loop
-from ballonet.hypervisors.qemu import QemuHypervisor
+from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.model.limits import Limits
 from ballonet.sense.host import ProcHost
 from ballonet.sense.picture import Eye

@@ -51,5 +51,7 @@ class State(Struct, frozen=True):
 
     guests: dict[str, GuestMemory] = {}
     decided_at: float = -1e9
+    busy_at: float = -1e9
+    """When a guest was last moved because another or itself was in need."""
     spike_bytes: float = 0.0
     """The largest growth of all guests together within the time that detection and reclaim take; fades (R3)."""

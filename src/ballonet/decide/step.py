@@ -46,12 +46,15 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
         total_bytes=host.total_bytes,
         memory_bytes=host.available_bytes + resident,
         reserve_bytes=reserve.reserve_bytes(host.total_bytes, spike, limits),
+        quiet_s=now - state.busy_at,
     )
     POLICIES[policy](table)
     guard.apply(table)
     decisions = tuple(_decision(one, now) for one in seats)
     memories = {one.guest.name: _after(one, decision, now) for one, decision in zip(seats, decisions, strict=True)}
-    return State(guests=memories, decided_at=now, spike_bytes=spike), _plan(table, decisions, policy)
+    is_busy = any(one.is_command and one.reason is not Reason.SPARE for one in decisions)
+    after = State(guests=memories, decided_at=now, busy_at=now if is_busy else state.busy_at, spike_bytes=spike)
+    return after, _plan(table, decisions, policy)
 
 
 def _decision(one: Seat, now: float) -> Decision:

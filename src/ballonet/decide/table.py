@@ -1,5 +1,6 @@
 """The table of one tick: all seats and the memory that is to be divided among them."""
 
+import math
 from dataclasses import dataclass, field
 
 from ballonet.decide.seat import Seat
@@ -18,6 +19,8 @@ class Table:
     memory_bytes: int
     """For guests: what they occupy and what the host has available."""
     reserve_bytes: int
+    quiet_s: float = math.inf
+    """For how long nobody was moved out of need."""
     short: list[Shortage] = field(default_factory=list)
 
     @property

@@ -1,1 +1,1 @@
-"""The door to the hypervisors: the contract, and one file per adapter."""
+"""The door to the hypervisors: the contract, and one adapter each."""

@@ -2,20 +2,17 @@
 
 import asyncio
 import contextlib
-import os
-import shutil
 import signal
-import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from ballonet.daemon.loop import Loop, Tick
-from ballonet.hypervisors.qemu import QemuHypervisor
+from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.lab.budget import BudgetHost
 from ballonet.lab.cgroup import BudgetGroup
 from ballonet.lab.errors import LabError
 from ballonet.lab.machine import Charge, Machine, qmp_folder
+from ballonet.lab.mortal import mortal_folder
 from ballonet.lab.record import SAMPLE_S, GuestRecord, Record
 from ballonet.lab.template import Template, template
 from ballonet.model.limits import Limits
@@ -44,8 +41,8 @@ class Order:
 class Progress:
     """Whoever watches a run. Called often, from the run itself: be quick."""
 
-    on_stage: Callable[[str, float, float], None] = lambda _text, _done, _all: None
-    """What is being done, and how much of how much."""
+    on_stage: Callable[[str], None] = lambda _text: None
+    """What is being done now, in words."""
     on_tick: Callable[[float, Tick], None] = lambda _at, _tick: None
     """Each tick of the daemon's loop, with the scenario's time."""
 
@@ -57,27 +54,26 @@ async def run_arm(order: Order, progress: Progress) -> Record:
         LabUnavailableError: this machine cannot run the lab.
         LabError: a guest did not come up.
     """
+    progress.on_stage("preparing the guest image; the first time takes about a minute")
     templates = {size: await template(size) for size in {script.memory_bytes for script in order.scripts}}
-    _sweep()
-    folder = Path(tempfile.mkdtemp(prefix=f"ballonet-lab-{os.getpid()}-"))
     group = BudgetGroup.make(order.budget_bytes, len(order.scripts)) if order.policy != "ideal" else None
     machines: list[Machine] = []
-    try:
-        charge = Charge(group.procs if group else None)
-        for number, script in enumerate(order.scripts):
-            progress.on_stage("starting guests", number, len(order.scripts))
-            machines.append(await templates[script.memory_bytes].restore(script.name, folder, charge))
-        record = await _fly(order, machines, templates, progress)
-        record.kernel_enforced = group is not None
-        if group is not None and group.kills():
-            raise LabError(f"the kernel killed {group.kills()} QEMU for exceeding the budget")
-        return record
-    finally:
-        for machine in machines:
-            await machine.close()
-        if group is not None:
-            group.remove()
-        shutil.rmtree(folder, ignore_errors=True)
+    with mortal_folder("ballonet-lab-", cgroup=group.folder if group else None) as folder:
+        try:
+            charge = Charge(group.procs if group else None)
+            progress.on_stage(f"starting {len(order.scripts)} guests")
+            for script in order.scripts:
+                machines.append(await templates[script.memory_bytes].restore(script.name, folder, charge))  # noqa: PERF401 one that fails leaves the others to be closed
+            record = await _fly(order, machines, templates, progress)
+            record.kernel_enforced = group is not None
+            if group is not None and group.kills():
+                raise LabError(f"the kernel killed {group.kills()} QEMU for exceeding the budget")
+            return record
+        finally:
+            for machine in machines:
+                await machine.close()
+            if group is not None:
+                group.remove()
 
 
 async def _fly(order: Order, machines: list[Machine], templates: dict[int, Template], progress: Progress) -> Record:
@@ -99,9 +95,10 @@ async def _fly(order: Order, machines: list[Machine], templates: dict[int, Templ
         await _until(start - order.scenario.warmup_s)
         async with _daemon(order, machines, host, on_tick) as hypervisor:
             jobs.append(tasks.create_task(_sample(record, host, hypervisor, machines, start)))
-            while (at := clock() - start) < order.scenario.duration_s + SETTLE_S:
-                progress.on_stage(order.policy, at + order.scenario.warmup_s, order.scenario.duration_s + order.scenario.warmup_s)
-                await asyncio.sleep(0.25)
+            progress.on_stage(f"warming up for {order.scenario.warmup_s:.0f} s")
+            await _until(start)
+            progress.on_stage(f"running for {order.scenario.duration_s:.0f} s")
+            await _until(start + order.scenario.duration_s + SETTLE_S)
         for job in jobs:
             job.cancel()
     return record
@@ -193,11 +190,3 @@ async def _break(machine: Machine, fault: Fault, scale: int, start: float) -> No
 
 async def _until(when: float) -> None:
     await asyncio.sleep(max(0.0, when - asyncio.get_running_loop().time()))
-
-
-def _sweep() -> None:
-    """Removes the folders of runs whose process is gone: what a kill -9 left behind. Their QEMUs died with them."""
-    for folder in Path(tempfile.gettempdir()).glob("ballonet-lab-*-*"):
-        pid = folder.name.split("-")[2]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists():
-            shutil.rmtree(folder, ignore_errors=True)

@@ -10,12 +10,12 @@ import json
 import os
 import shutil
 import stat
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from ballonet.lab import package
+from ballonet.lab.mortal import mortal_folder
 
 _FILES = Path(__file__).parent / "image"
 _MODULES = (
@@ -64,9 +64,9 @@ def build_image() -> Image:
     if not _is_whole(folder):
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="building-") as work:
-            _build(packages, Path(work))
-            (Path(work) / "done").replace(folder)
+        with mortal_folder("building-", folder.parent) as work:
+            _build(packages, work)
+            (work / "done").replace(folder)
     return Image(folder / "vmlinuz", folder / "initramfs", checksum)
 
 

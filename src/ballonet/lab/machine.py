@@ -20,6 +20,7 @@ from ballonet.lab.image import Image
 from ballonet.model.units import MIB
 
 QEMU: Final = "qemu-system-x86_64"
+RESTORE_DEADLINE_S: Final = 30.0
 SWAP_IOPS: Final = 400
 """Requests a second of a guest's swap disk: a good disk under mixed load. Unthrottled, a swap file lies in the host's
 page cache and swapping costs nothing, so that a run with 16,000 swap-ins shows no harm at all."""
@@ -35,8 +36,6 @@ class Hardware:
     memory_bytes: int
     accelerator: str = "tcg"
     swap_bytes: int = 512 * MIB
-    extra: tuple[str, ...] = ()
-    """More words for QEMU's command line."""
 
     def words(self) -> list[str]:
         """QEMU's command line without what differs between two machines of the same hardware."""
@@ -48,7 +47,6 @@ class Hardware:
             *("-device", "virtio-balloon-pci,id=balloon0", "-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=lab,name=org.ballonet.lab.0"),
             *("-device", "virtio-blk-pci,drive=swap"),
-            *self.extra,
         ]
 
 
@@ -108,6 +106,15 @@ class Machine:
                 words = line.decode("ascii", "replace").split()
                 if words and words[0] == "report":
                     self.on_report(self.name, words[1:])
+
+    def bury_when_dead(self) -> None:
+        """Has the RAM given back when QEMU dies, as the kernel would do if the lab did not hold it too."""
+
+        async def bury() -> None:
+            await self.process.wait()
+            os.ftruncate(self.ram, 0)
+
+        self._tasks.append(asyncio.create_task(bury()))
 
     def occupied_bytes(self) -> int:
         """What the guest's RAM really occupies on the host, from the memory that backs it."""
@@ -193,13 +200,14 @@ async def restore(name: str, folder: Path, hardware: Hardware, saved: SavedState
     try:
         await _ignore_shared(machine)
         await machine.command("migrate-incoming", uri=f"exec:cat {saved.devices}")
-        while (await machine.command("query-status"))["status"] == "inmigrate":
-            await asyncio.sleep(0.005)
+        async with asyncio.timeout(RESTORE_DEADLINE_S):
+            while (await machine.command("query-status"))["status"] == "inmigrate":
+                await asyncio.sleep(0.005)
         await machine.command("cont")
         await machine.open_port()
     except BaseException as error:
         await machine.close()
-        if isinstance(error, QMPError):
+        if isinstance(error, QMPError | TimeoutError):
             raise LabError(f"QEMU could not restore {name}: {error!r}; {machine.console_tail()}") from error
         raise
     return machine
@@ -249,6 +257,7 @@ async def _start(
     with (folder / f"{name}.log").open("wb") as log:
         process = await charge.spawn(*words, log=log.fileno(), keep=(ram,))
     machine = Machine(name, folder, hardware, process, ram)
+    machine.bury_when_dead()
     try:
         await machine.connect(deadline_s=20)
     except BaseException:

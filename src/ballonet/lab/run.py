@@ -7,6 +7,7 @@ import msgspec
 
 from ballonet.lab.arm import Order, Progress, run_arm
 from ballonet.lab.record import Record
+from ballonet.model.limits import Limits
 from ballonet.model.result import Result
 from ballonet.scenarios.scenario import Expect, Scenario, scripts
 
@@ -30,6 +31,7 @@ async def run_arms(
     host_share: float | None,
     seed: int,
     progress: Callable[[str], Progress],
+    limits: Limits | None = None,
 ) -> Flight:
     """Runs `scenario` under each policy; throughput is measured against the arm `ideal` when it is among them.
 
@@ -40,6 +42,7 @@ async def run_arms(
         host_share: the host's memory as a share of what guests are promised; None = as the scenario says.
         seed: of the scenario's variations and of the workloads.
         progress: who watches the arm of a policy.
+        limits: of every decision; rules can be switched off here. None = the defaults.
     """
     guests = scripts(scenario, scale, seed)
     promised = sum(script.memory_bytes for script in guests)
@@ -47,7 +50,7 @@ async def run_arms(
     records: list[Record] = []
     for policy in policies:
         own_budget = int(promised * IDEAL_SHARE) if policy == "ideal" else budget
-        order = Order(scenario, guests, policy, own_budget, scale, seed)
+        order = Order(scenario, guests, policy, own_budget, scale, seed, limits or Limits())
         records.append(await run_arm(order, progress(policy)))
     ideal = next((record for record in records if record.policy == "ideal"), None)
     return Flight(tuple(records), tuple(record.result(ideal) for record in records))

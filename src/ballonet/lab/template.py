@@ -8,13 +8,13 @@ import hashlib
 import json
 import shutil
 import subprocess
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 from ballonet.lab.errors import LabError
 from ballonet.lab.image import Image, build_image, cache_folder
 from ballonet.lab.machine import QEMU, Charge, Hardware, Machine, SavedState, boot, restore, save
+from ballonet.lab.mortal import mortal_folder
 
 BOOT_DEADLINE_S = {"kvm": 12.0, "tcg": 90.0}
 """A real KVM guest is up in 2 s. Where /dev/kvm opens and yet boots nothing (nested set-ups), 12 s tell."""
@@ -34,7 +34,7 @@ class Template:
         return await restore(name, folder, self.hardware, self.saved, charge or Charge())
 
 
-async def template(memory_bytes: int, extra: tuple[str, ...] = ()) -> Template:
+async def template(memory_bytes: int) -> Template:
     """The template for guests of `memory_bytes`, from the cache or booted now; KVM where it boots a guest, else TCG.
 
     Raises:
@@ -42,7 +42,7 @@ async def template(memory_bytes: int, extra: tuple[str, ...] = ()) -> Template:
         LabError: the guest did not boot; the console's last words are in the text.
     """
     image = await asyncio.to_thread(build_image)
-    hardware = Hardware(memory_bytes, await _accelerator(image), extra=extra)
+    hardware = Hardware(memory_bytes, await _accelerator(image))
     return await _cached(image, hardware)
 
 
@@ -69,20 +69,17 @@ async def _cached(image: Image, hardware: Hardware) -> Template:
     if not (folder / "facts.json").exists():
         shutil.rmtree(folder, ignore_errors=True)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        partial = Path(tempfile.mkdtemp(dir=folder.parent, prefix="saving-"))
-        try:
+        with mortal_folder("saving-", folder.parent) as partial:
             await _make(image, hardware, SavedState(partial))
             partial.rename(folder)
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
     facts = json.loads((folder / "facts.json").read_text())
     return Template(hardware, SavedState(folder), facts["base_bytes"])
 
 
 async def _make(image: Image, hardware: Hardware, saved: SavedState) -> None:
     # In /tmp: a unix socket's name has 107 characters, and the cache may lie deep.
-    with tempfile.TemporaryDirectory(prefix="ballonet-template-") as work:
-        machine = await boot("template", Path(work), hardware, image)
+    with mortal_folder("ballonet-template-") as work:
+        machine = await boot("template", work, hardware, image)
         reports: asyncio.Queue[list[str]] = asyncio.Queue()
         machine.on_report = lambda _name, words: reports.put_nowait(words)
         deadline_s = BOOT_DEADLINE_S[hardware.accelerator]

@@ -5,7 +5,8 @@
    third, then the recent past is let go, then margins shrink, then the guaranteed bytes come first and the rest goes by
    shares (R10); who is short is named, with by how much.
 3. A guest below its need gets its whole wish now (R1). A guest above its wish gives only while the host lacks its
-   reserve, the one with most to spare first. Spare is handed out only in portions. So a fixed world rests (R12).
+   reserve, the one with most to spare first. Spare is handed out only in portions, and in
+   quiet times. So a fixed world rests (R12).
 
 Not attempted here: order of coinciding demands by priority, host states, learned reclaim speeds.
 """
@@ -23,6 +24,9 @@ LEAST_RESERVE: Final = 1 / 3
 """Part of the reserve that stays while margins are full: grants of the next moments come out of it."""
 SPARE_BAND_SHARE: Final = 0.06
 """Of the ceiling: spare is handed out in portions of at least this much."""
+SPARE_AFTER_S: Final = 10.0
+"""Spare is handed out only when nobody was moved out of need for so long: given earlier, it is soon asked back, and each
+page that goes to and fro costs both guests more than it is worth to the one that does not need it."""
 REFILL_SHARE: Final = 0.2
 """Of the reserve: a smaller gap in it is not worth a command."""
 STEP_SHARE: Final = 0.12
@@ -39,21 +43,26 @@ def divide(table: Table) -> None:
     """Sets every wish, and who is short."""
     movable = [seat for seat in table.seats if seat.may_give or seat.may_take]
     pool = table.memory_bytes - sum(seat.held_bytes for seat in table.seats if not (seat.may_give or seat.may_take))
-    _set_wishes(table, movable, pool)
-    _move(table, movable)
+    low = sum(seat.low_bytes for seat in movable)
+    if low + table.reserve_bytes <= pool:
+        _spread(movable, pool - table.reserve_bytes - low, lambda seat: seat.low_bytes, lambda seat: seat.most_bytes)
+        _move(table, movable, table.reserve_bytes, lambda seat: seat.low_bytes)
+    else:
+        least = int(table.reserve_bytes * LEAST_RESERVE)
+        _shrink(table, movable, pool, least)
+        _move(table, movable, least, lambda seat: seat.near_bytes)
 
 
 # What each should have
 
 
-def _set_wishes(table: Table, seats: list[Seat], pool: int) -> None:
+def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> None:
+    """Not all needs fit: the recent past goes first, then the margins."""
+    left = pool - reserve
     low = sum(seat.low_bytes for seat in seats)
     near = sum(seat.near_bytes for seat in seats)
     tight = sum(seat.tight_bytes for seat in seats)
-    left = pool - int(table.reserve_bytes * LEAST_RESERVE)
-    if low + table.reserve_bytes <= pool:
-        _spread(seats, pool - table.reserve_bytes - low, lambda seat: seat.low_bytes, lambda seat: seat.most_bytes)
-    elif near <= left:
+    if near <= left:
         part = min(1.0, (left - near) / max(1, low - near))
         for seat in seats:
             seat.wish_bytes = seat.near_bytes + int(part * (seat.low_bytes - seat.near_bytes))
@@ -100,35 +109,48 @@ def _spread(seats: list[Seat], amount: int, start: Callable[[Seat], int], most: 
 # Who moves now
 
 
-def _move(table: Table, seats: list[Seat]) -> None:
-    """Turns wishes into what to ask for now; a seat that does not move wishes what it keeps."""
+def _move(table: Table, seats: list[Seat], reserve: int, need_of: Callable[[Seat], int]) -> None:
+    """Turns wishes into what to ask for now; a seat that does not move wishes what it keeps.
+
+    Args:
+        table: of this tick.
+        seats: those that may move.
+        reserve: what is to stay unpromised, bytes.
+        need_of: below this a guest gets its whole wish.
+    """
     is_calm = table.limits.has("R12")
-    gap = table.reserve_bytes - table.slack_bytes
+    gap = reserve - table.slack_bytes
     donors: list[tuple[int, Seat]] = []
     for seat in seats:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
         here = _heading_bytes(seat)
         wish = seat.wish_bytes
-        if _is_due(seat, here, is_calm):
+        if _is_due(seat, here, min(need_of(seat), wish), is_calm):
             gap += max(0, wish - max(here, seat.held_bytes))
-            _set(seat, wish, _gain_reason(table, seat))
+            _set(seat, _release(table, seat, here), _gain_reason(table, seat))
         elif wish < here and seat.may_give:
             gap -= max(0, seat.keep_bytes - here)
             donors.append((here - wish, seat))
             _rest(seat, here)
-        elif is_calm and wish - here < SPARE_BAND_SHARE * seat.guest.ceiling_bytes:
+        elif is_calm and (table.quiet_s < SPARE_AFTER_S or wish - here < SPARE_BAND_SHARE * seat.guest.ceiling_bytes):
             _rest(seat, here)
         else:
             _set(seat, wish, Reason.SPARE)
-    if gap > (REFILL_SHARE * table.reserve_bytes if is_calm else 0):
+    if gap > (REFILL_SHARE * reserve if is_calm else 0):
         _take(table, donors, gap)
 
 
-def _is_due(seat: Seat, here: int, is_calm: bool) -> bool:  # noqa: FBT001 a rule in force or not
+def _is_due(seat: Seat, here: int, need: int, is_calm: bool) -> bool:  # noqa: FBT001 a rule in force or not
     """Whether a guest below its need gets more now: at once when it is near paging, else when it is worth a command."""
-    need = min(seat.low_bytes, seat.wish_bytes)
     portion = PORTION_SHARE * seat.guest.ceiling_bytes if is_calm else 0
     return seat.may_take and here < need and (here < seat.tight_bytes or need - here >= portion)
+
+
+def _release(table: Table, seat: Seat, here: int) -> int:
+    """R1: at once and entirely, whatever the host's own state. Without the rule: thresholds first, and in steps."""
+    if table.limits.has("R1"):
+        return seat.wish_bytes
+    return min(seat.wish_bytes, here + STEP_BYTES) if table.slack_bytes >= table.reserve_bytes else here
 
 
 def _heading_bytes(seat: Seat) -> int:

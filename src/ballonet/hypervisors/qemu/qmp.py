@@ -89,12 +89,12 @@ class QmpSession:
         except (QMPError, OSError, EOFError) as error:
             raise NoAnswerError(f"{command}: {_reason(error)}") from error
 
-    async def events(self, *names: str) -> AsyncIterator[tuple[str, Any]]:
-        """The named events as they come, until the session ends: name and data, unchecked."""
+    async def events(self, *names: str) -> AsyncIterator[str]:
+        """The named events as they come, until the session ends: the names. What they carry is asked for afresh."""
         listener = EventListener(names=names)
         with self._client.listen(listener):
             async for event in listener:
-                yield str(event["event"]), event.get("data")
+                yield str(event["event"])
 
     async def close(self) -> None:
         """Ends the session; the guest goes on."""

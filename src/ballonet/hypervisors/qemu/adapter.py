@@ -1,0 +1,106 @@
+"""Every QEMU guest whose QMP socket matches a pattern; each is looked after by a task of its own (guest.py)."""
+
+import asyncio
+import glob
+import logging
+from pathlib import Path
+
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Mechanism, Steering
+from ballonet.hypervisors.qemu.guest import QemuGuest
+from ballonet.model.plan import Look
+from ballonet.model.snapshot import Guest
+
+log = logging.getLogger(__name__)
+
+
+class QemuHypervisor:
+    """Every guest whose QMP socket matches a pattern. Guests come and go by themselves."""
+
+    def __init__(self, sockets: tuple[str, ...], root: Path = Path("/"), discover_s: float = 1.0) -> None:
+        """Args:
+        sockets: paths of QMP sockets, wildcards allowed.
+        root: where /proc is found.
+        discover_s: how often to look for new sockets.
+        """
+        self._sockets = sockets
+        self._root = root
+        self._discover_s = discover_s
+        self._news = asyncio.Event()
+        self._guests: dict[str, QemuGuest] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._discovery: asyncio.Task[None] | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """It steers a target by balloons."""
+        return Capabilities(name="qemu", steering=Steering.TARGET, mechanisms=frozenset({Mechanism.BALLOON}))
+
+    @property
+    def news(self) -> asyncio.Event:
+        """As the contract says."""
+        return self._news
+
+    async def open(self) -> None:
+        """Starts to discover and watch."""
+        self._discovery = asyncio.create_task(self._discover())
+
+    async def close(self) -> None:
+        """Ends all sessions; guests stay as they are."""
+        tasks = [task for task in (self._discovery, *self._tasks.values()) if task is not None]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._tasks.clear()
+        self._guests.clear()
+
+    def guests(self) -> tuple[Guest, ...]:
+        """As the contract says. Where two guests have one name, the later socket's is NAME@SOCKET."""
+        found: dict[str, Guest] = {}
+        for guest in self._guests.values():
+            if guest.name in found:
+                guest.name = f"{guest.name}@{Path(guest.path).stem}"
+            if (reading := guest.reading()) is not None:
+                found[reading.name] = reading
+        return tuple(found.values())
+
+    def pids(self) -> tuple[int, ...]:
+        """As the contract says."""
+        return tuple(pid for guest in self._guests.values() if (pid := guest.pid) is not None)
+
+    def watch(self, name: str, look: Look) -> None:
+        """As the contract says."""
+        if (guest := self._named(name)) is not None:
+            guest.watch(look)
+
+    async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
+        """As the contract says."""
+        guest = self._named(name)
+        if guest is None:
+            raise GuestGoneError(f"{name}: no such guest")
+        await guest.set_keep(keep_bytes, deadline_s)
+
+    def _named(self, name: str) -> QemuGuest | None:
+        return next((guest for guest in self._guests.values() if guest.name == name), None)
+
+    async def _discover(self) -> None:
+        while True:
+            paths = {path for pattern in self._sockets for path in glob.glob(pattern)}  # noqa: PTH207 patterns are absolute
+            for path in sorted(paths - self._guests.keys()):
+                self._guests[path] = guest = QemuGuest(path, self._root, self._news.set)
+                self._tasks[path] = asyncio.create_task(guest.run())
+            for path in list(self._guests):
+                if path not in paths or self._has_died(path):
+                    await self._forget(path)
+            await asyncio.sleep(self._discover_s)
+
+    def _has_died(self, path: str) -> bool:
+        """A socket file outlives a QEMU that was killed; its process does not."""
+        pid = self._guests[path].pid
+        return pid is not None and not (self._root / "proc" / str(pid)).exists()
+
+    async def _forget(self, path: str) -> None:
+        guest, task = self._guests.pop(path), self._tasks.pop(path)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        log.info("guest gone", extra={"guest": guest.name, "socket": path})
+        self._news.set()

@@ -1,0 +1,87 @@
+"""What QEMU answers, as far as ballonet asks: checked forms of QMP replies (qapi/ in QEMU's source)."""
+
+from typing import Any, Final
+
+from msgspec import Struct, field
+
+from ballonet.model.snapshot import GuestStats
+
+ABSENT: Final = 2**64 - 1
+"""How QMP writes a statistic that the guest did not send (hw/virtio/virtio-balloon.c, reset_stats)."""
+
+Nothing = dict[str, Any]
+"""The answer to a command that returns nothing."""
+
+
+class Name(Struct):
+    """query-name."""
+
+    name: str | None = None
+
+
+class Memory(Struct):
+    """query-memory-size-summary, in bytes."""
+
+    base: int = field(name="base-memory")
+    plugged: int = field(name="plugged-memory", default=0)
+
+
+class Balloon(Struct):
+    """query-balloon, in bytes."""
+
+    actual: int
+
+
+class Status(Struct):
+    """query-status."""
+
+    status: str
+
+
+class Migration(Struct):
+    """query-migrate."""
+
+    status: str = "none"
+
+
+class Object(Struct):
+    """One line of qom-list."""
+
+    name: str
+    type: str
+
+
+class Stats(Struct):
+    """The tags of guest-stats as QEMU names them, in bytes and counts."""
+
+    total: int = field(name="stat-total-memory", default=ABSENT)
+    free: int = field(name="stat-free-memory", default=ABSENT)
+    available: int = field(name="stat-available-memory", default=ABSENT)
+    cache: int = field(name="stat-disk-caches", default=ABSENT)
+    swap_in: int = field(name="stat-swap-in", default=ABSENT)
+    swap_out: int = field(name="stat-swap-out", default=ABSENT)
+    major_faults: int = field(name="stat-major-faults", default=ABSENT)
+
+    def known(self) -> GuestStats:
+        """What the guest did send."""
+        return GuestStats(
+            total_bytes=_known(self.total),
+            free_bytes=_known(self.free),
+            available_bytes=_known(self.available),
+            cache_bytes=_known(self.cache),
+            swap_in_bytes=_known(self.swap_in),
+            swap_out_bytes=_known(self.swap_out),
+            major_faults=_known(self.major_faults),
+        )
+
+
+class Report(Struct):
+    """The property guest-stats of a balloon device."""
+
+    stats: Stats
+    last_update: int = field(name="last-update")
+    """Whole seconds since 1970, on the host's clock; 0 = never."""
+
+
+def _known(value: int) -> int | None:
+    return value if 0 <= value < ABSENT else None
