@@ -30,7 +30,17 @@ async def test_left_alone_with_its_reason(words: tuple[str, ...], why: str) -> N
     with tempfile.TemporaryDirectory(prefix="ballonet-test-") as folder:
         socket = Path(folder) / "x.sock"
         process = await asyncio.create_subprocess_exec(
-            QEMU, "-nodefaults", "-display", "none", "-accel", "tcg", "-m", "64", "-qmp", f"unix:{socket},server=on,wait=off", *words
+            QEMU,
+            "-nodefaults",
+            "-display",
+            "none",
+            "-accel",
+            "tcg",
+            "-m",
+            "64",
+            "-qmp",
+            f"unix:{socket},server=on,wait=off",
+            *words,
         )
         hypervisor = QemuHypervisor((str(socket),), discover_s=0.1)
         await hypervisor.open()

@@ -100,7 +100,9 @@ async def test_modes_that_touch_nothing(tmp_path: Path, machines: list[Machine],
     async with daemon(tmp_path, machines, mode) as one:
         for name in ("a", "b"):
             await one.until(
-                lambda line, name=name: line["event"] == "decision" and line["guest"] == name and line["is_command"] is has_commands  # type: ignore[misc]
+                lambda line, name=name: (
+                    line["event"] == "decision" and line["guest"] == name and line["is_command"] is has_commands
+                )  # type: ignore[misc]
             )
         await asyncio.sleep(2)
         assert await one.end(signal.SIGINT) == 0

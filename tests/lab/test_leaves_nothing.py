@@ -40,7 +40,9 @@ def is_qemu(pid: int) -> bool:
     return False
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, -signal.SIGTERM)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGKILL, -signal.SIGKILL), (signal.SIGTERM, -signal.SIGTERM)]
+)
 async def test_a_run_that_is_ended(number: signal.Signals, code: int, tmp_path: Path) -> None:
     """Ctrl-C, a kill and a kill -9 in the middle of a run: all is gone within seconds."""
     try:

@@ -32,6 +32,8 @@ the next look. An idle guest under TCG answers within 60 ms."""
 DEADLINE_S: Final = 1.0
 FACTS_EVERY_S: Final = 2.0
 SILENT_S: Final = 3.0
+RECONNECT_S: Final = 8.0
+"""A session without an answer for so long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
 RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
 _EVENTS: Final = ("BALLOON_CHANGE", "STOP", "RESUME", "SHUTDOWN", "MIGRATION")
 
@@ -182,8 +184,8 @@ class QemuGuest:
                 await self._read_balloon(session)
         except NoAnswerError as error:
             self._tell(str(error))
-            if not session.is_open:
-                raise
+            if not session.is_open or time.monotonic() - self._answered_at > RECONNECT_S:
+                raise  # half a line may have been lost on the way: only a new session is in step again
         except RefusedError as error:
             self._leave_alone = self._leave_alone or f"its balloon cannot be read: {error}"
             self._tell(str(error))
