@@ -115,7 +115,8 @@ async def test_qmp_that_talks_nonsense(
     machines: list[Machine], proxied: tuple[Proxy, tuple[str, ...]], spoils: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Garbage, half a line, nothing, a wrong answer, wrong JSON in a running session: a warning that names the guest,
-    ticks go on, the guest loses nothing on old news, and is back when its QEMU talks sense again."""
+    ticks go on, the guest loses nothing on old news, and is back when its QEMU talks sense again.
+    """
     caplog.set_level(logging.WARNING)
     proxy, sockets = proxied
     async with flying(sockets, machines, 900 * MIB) as flight:

@@ -23,9 +23,10 @@ async def test_qemu_keeps_the_contract(machines: list[Machine]) -> None:
         await hypervisor.close()
 
 
-async def test_overinflate_on_real_guests() -> None:
-    """A guest that an outside hand squeezes is back at work; nothing is over budget, nobody is killed."""
-    scenario = load("overinflate")
+@pytest.mark.parametrize("name", ["overinflate", "noswap", "stuck", "hang"])
+async def test_scenarios_of_what_can_go_wrong(name: str) -> None:
+    """What the scenario expects holds on real guests."""
+    scenario = load(name)
     try:
         arms = run_arms(scenario, ["adaptive"], scale=32, host_share=None, seed=1, progress=lambda _policy: Progress())
         flight = await arms

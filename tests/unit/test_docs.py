@@ -1,8 +1,16 @@
+import re
 from pathlib import Path
 
+import msgspec
+import pytest
+
 from ballonet.daemon.config import GuestConfig, HostConfig, LoopConfig, QemuConfig
+from ballonet.model.limits import RULES
+from ballonet.model.result import Result
+from ballonet.scenarios.scenario import Fault, Group, HostPart, Phase, Scenario
 
 ROOT = Path(__file__).parents[2]
+PARTS = {"host", "guests", "phases", "faults", "expect", "expect_at_share"}
 
 
 def test_reference_names_every_key() -> None:
@@ -12,3 +20,31 @@ def test_reference_names_every_key() -> None:
     for part, kind in parts.items():
         for field in kind.__struct_fields__:
             assert f"`{part}.{field}`" in text
+
+
+def test_reference_names_every_rule() -> None:
+    """Each rule has its line."""
+    text = (ROOT / "docs/reference/rules.md").read_text()
+    assert [rule for rule in RULES if f"| {rule} |" not in text] == []
+
+
+def test_reference_names_every_key_of_scenarios() -> None:
+    """Every key of a scenario is in its reference, but those of [expect], which are the result's."""
+    text = (ROOT / "docs/reference/scenario.md").read_text()
+    for kind in (Scenario, HostPart, Group, Phase, Fault):
+        assert [key for key in kind.__struct_fields__ if f"`{key}`" not in text and key not in PARTS] == []
+
+
+def test_the_example_of_a_result_is_one() -> None:
+    """The example decodes, and every field of the code is in it."""
+    text = (ROOT / "docs/reference/result.md").read_text()
+    example = text.split("```json\n")[1].split("```")[0]
+    result = msgspec.json.decode(example, type=Result)
+    assert msgspec.json.decode(msgspec.json.encode(result)) == msgspec.json.decode(example)
+
+
+@pytest.mark.parametrize("name", ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md"])
+def test_links_lead_somewhere(name: str) -> None:
+    """Every relative link of the front pages is a file of the repository."""
+    links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text())
+    assert [link for link in links if not (ROOT / link).exists()] == []

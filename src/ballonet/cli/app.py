@@ -125,7 +125,7 @@ def _write(flight: Flight, json: Path | None, plot: Path | None) -> None:
         path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
         err.print(f"wrote {path}")
     if plot:
-        draw(flight.records, plot)
+        draw(flight.records, flight.results, plot)
         err.print(f"wrote {plot}")
 
 

@@ -57,9 +57,10 @@ def _need(taken: Seat, limits: Limits, now: float) -> None:
     # A balloon that could not grow has left its guest nothing to spare, whatever the guest's statistics say.
     stuck_need = memory.stuck_bytes + int(estimate.TIGHT_SHARE * ceiling) if memory.parked_sign < 0 else 0
     tight = max(estimate.tight_bytes(memory, ceiling), taken.floor_bytes, stuck_need)
+    near = estimate.near_bytes(memory, ceiling)
     taken.tight_bytes = min(ceiling, tight)
-    taken.near_bytes = min(ceiling, max(estimate.near_bytes(memory, ceiling), tight))
-    taken.low_bytes = min(ceiling, max(estimate.low_bytes(memory, ceiling), tight))
+    taken.near_bytes = min(ceiling, max(near, tight))
+    taken.low_bytes = min(ceiling, max(near + estimate.past_bytes(memory), tight))
     # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
     if limits.has("R6") and not has_swap(taken.guest, memory.used_bytes):
         least = int(memory.used_bytes + estimate.TIGHT_SHARE * ceiling / 2)

@@ -82,36 +82,37 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
 def _compared(
     old: GuestMemory, guest: Guest, stats: GuestStats, sampled_at: float, dt: float, used: int, unseen: int, limits: Limits
 ) -> GuestMemory:
-    slow_fade = math.exp(-dt / SLOW_FADE_S) if limits.has("R2") else 0.0
-    growth = max(0.0, used - old.used_bytes) / dt if limits.has("R2") else 0.0
-    return replace(
-        _paged(old, guest, stats, sampled_at, dt, limits),
-        sampled_at=sampled_at,
-        used_bytes=used,
-        unseen_bytes=unseen,
-        slow_bytes=max(used, used + (old.slow_bytes - used) * slow_fade),
-        growth_per_s=max(growth, old.growth_per_s * math.exp(-dt / GROWTH_FADE_S)),
-    )
-
-
-def _paged(old: GuestMemory, guest: Guest, stats: GuestStats, sampled_at: float, dt: float, limits: Limits) -> GuestMemory:
-    """What paging since the last sample teaches."""
     swap_in, swap_out = stats.swap_in_bytes or 0, stats.swap_out_bytes or 0
-    came_in, went_out = max(0, swap_in - old.swap_in_bytes), max(0, swap_out - old.swap_out_bytes)
-    swapped = max(0.0, old.swapped_bytes + went_out - came_in)
+    came_in = max(0, swap_in - old.swap_in_bytes)
+    if not limits.has("R2"):
+        return replace(
+            old,
+            sampled_at=sampled_at,
+            used_bytes=used,
+            unseen_bytes=unseen,
+            slow_bytes=used,
+            swap_in_bytes=swap_in,
+            swap_out_bytes=swap_out,
+        )
+    swapped = max(0.0, old.swapped_bytes + max(0, swap_out - old.swap_out_bytes) - came_in)
     learned, distress_until = old.learned_bytes * math.exp(-dt / LEARNED_FADE_S), old.distress_until
-    if came_in / dt < SWAP_IN_PER_S:
+    if came_in < SWAP_IN_PER_S * dt:
         swapped *= math.exp(-dt / SWAPPED_FADE_S)
-    elif limits.has("R2"):
-        if sampled_at > distress_until:
+    else:
+        if sampled_at > distress_until:  # a new bout
             ceiling = guest.ceiling_bytes
             learned = min(learned + LEARNED_SHARE * ceiling, MOST_LEARNED_SHARE * ceiling)
         distress_until = sampled_at + DISTRESS_S
     return replace(
         old,
+        sampled_at=sampled_at,
+        used_bytes=used,
+        unseen_bytes=unseen,
+        slow_bytes=max(used, used + (old.slow_bytes - used) * math.exp(-dt / SLOW_FADE_S)),
+        growth_per_s=max((used - old.used_bytes) / dt, old.growth_per_s * math.exp(-dt / GROWTH_FADE_S)),
         swap_in_bytes=swap_in,
         swap_out_bytes=swap_out,
-        swapped_bytes=int(swapped) if limits.has("R2") else 0,
+        swapped_bytes=int(swapped),
         swap_in_per_s=came_in / dt,
         learned_bytes=learned,
         distress_until=distress_until,
@@ -138,15 +139,15 @@ def _unseen_bytes(old: GuestMemory, keep_bytes: int, total_bytes: int) -> int:
     return old.unseen_bytes
 
 
-def low_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:
-    """What a guest should keep, in bytes: what it used of late, with its full margin."""
-    return near_bytes(memory, ceiling_bytes) + int(memory.slow_bytes - memory.used_bytes)
-
-
 def near_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:
-    """What it should keep by what it uses now, in bytes: its recent past left out."""
+    """What a guest should keep by what it uses now, in bytes, with its full margin."""
     margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * ceiling_bytes) + memory.learned_bytes
     return int(memory.used_bytes + memory.swapped_bytes + margin + memory.growth_per_s * HORIZON_S)
+
+
+def past_bytes(memory: GuestMemory) -> int:
+    """What it used of late beyond what it uses now."""
+    return int(memory.slow_bytes) - memory.used_bytes
 
 
 def tight_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:

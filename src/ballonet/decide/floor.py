@@ -1,5 +1,6 @@
 """R6: floors. Never below, whoever asks."""
 
+import functools
 from typing import Final
 
 from ballonet.model.snapshot import Guest
@@ -9,6 +10,7 @@ _STEPS: Final = ((128, 8, 2), (512, 40, 4), (2048, 104, 8), (8192, 232, 16))
 """Below this many MiB of memory: so many MiB, and one in so many of the memory."""
 
 
+@functools.lru_cache(maxsize=4096)
 def default_floor_bytes(ceiling_bytes: int) -> int:
     """The floor of a guest whose operator set none: what Linux's hv_balloon keeps (compute_balloon_floor,
     drivers/hv/hv_balloon.c, Linux 6.1). 512 MiB -> 168 MiB, 16 GiB -> 1000 MiB.

@@ -3,7 +3,8 @@
 from msgspec import Struct
 
 
-class GuestMemory(Struct, frozen=True):
+# gc=False: scalars only, so there is no cycle to look for among the thousand that a tick makes.
+class GuestMemory(Struct, frozen=True, gc=False):
     """One guest's past, as far as decisions need it. Times are on the clock that `step` is given."""
 
     # What it said

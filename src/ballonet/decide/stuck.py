@@ -22,6 +22,8 @@ LONGEST_BACKOFF_S: Final = 300.0
 
 def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> GuestMemory:
     """Whether a guest moves as asked: notes its moves, parks it when it stands still, and lets it try again."""
+    if keep_bytes == old.keep_bytes and not (old.parked_sign or old.is_astray or is_under_way(old, keep_bytes)):
+        return old  # at rest, as most guests are at most ticks
     has_moved = abs(keep_bytes - old.mark_bytes) >= MOVE_BYTES
     memory = replace(
         old,

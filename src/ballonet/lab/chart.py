@@ -1,32 +1,63 @@
-"""The chart of a run: what guests need, keep and hold over time, one panel an arm."""
+"""The chart of a run, one panel an arm: what the guests keep, stacked, against what they need and what the host has."""
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from ballonet.lab.errors import LabError
 from ballonet.lab.record import Record
-from ballonet.model.units import GIB
+from ballonet.model.result import Result
+from ballonet.model.units import MIB
 
 
-def draw(records: Sequence[Record], path: Path) -> None:
-    """Writes the chart to `path`; its ending chooses the format. LabError without matplotlib."""
+def draw(records: Sequence[Record], results: Sequence[Result], path: Path) -> None:
+    """Writes the chart to `path`; its ending chooses the format.
+
+    Args:
+        records: one an arm.
+        results: theirs, for the titles.
+        path: to write to.
+
+    Raises:
+        LabError: matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 an extra, loaded when a chart is asked for
     except ImportError as error:
         raise LabError("charts need matplotlib: pip install 'ballonet[plot]'") from error
-    figure = Figure(figsize=(11, 3.2 * len(records)), layout="constrained")
-    for panel, record in zip(figure.subplots(len(records), squeeze=False)[:, 0], records, strict=True):
-        for one in record.guests.values():
-            panel.plot([at for at, _ in one.keeps], [keep / GIB for _, keep in one.keeps], linewidth=1)
-        total = panel.twinx()
-        total.fill_between(
-            [at for at, _ in record.occupied], [used / GIB for _, used in record.occupied], alpha=0.15, color="black"
-        )
-        total.axhline(record.budget_bytes / GIB, linestyle="--", color="black", linewidth=1)
-        total.set_ylim(bottom=0)
-        total.set_ylabel("all guests hold, GiB")
-        panel.set_ylim(bottom=0)
-        panel.set_ylabel("each keeps, GiB")
-        panel.set_title(f"{record.scenario.name}, {record.policy} (dashed: the host's memory)")
-    panel.set_xlabel("seconds")
-    figure.savefig(path)
+    figure = Figure(figsize=(10, 2.6 * len(records) + 0.6), layout="constrained")
+    panels = figure.subplots(len(records), squeeze=False, sharex=True, sharey=True)[:, 0]
+    for panel, record, result in zip(panels, records, results, strict=True):
+        _panel(panel, record, result)
+    panels[-1].set_xlabel("seconds")
+    panels[0].legend(loc="upper right", ncols=3, fontsize="small")
+    figure.savefig(path, dpi=110)
+
+
+def _panel(panel: Any, record: Record, result: Result) -> None:
+    import numpy as np  # noqa: PLC0415 comes with matplotlib
+
+    times = [at for at, _ in record.occupied]
+    guests = [one for one in record.guests.values() if one.keeps]
+    keeps = [_over(times, one.keeps) for one in guests]
+    needs = sum(_over(times, one.needs) for one in guests)
+    panel.stackplot(times, *keeps, alpha=0.55, linewidth=0)
+    panel.plot(times, needs, color="black", linewidth=1.6, label="all guests need")
+    panel.axhline(record.budget_bytes / MIB, linestyle="--", color="black", linewidth=1, label="the host has")
+    for one, top in zip(guests, np.cumsum(keeps, axis=0), strict=True):
+        short = [at for (at, _), lacks in zip(one.keeps, one.shortage(), strict=True) if lacks and at >= 0]
+        panel.plot(short, np.interp(short, times, top), linestyle="", marker=".", markersize=2, color="crimson")
+    panel.plot([], [], linestyle="", marker=".", color="crimson", label="a guest is short")
+    panel.set_ylim(bottom=0)
+    panel.set_xlim(left=0)
+    panel.set_ylabel("kept, MiB")
+    s = result.summary
+    figures = f"mean {s.throughput_share:.3f}, worst guest {s.throughput_share_worst:.3f}, {s.swap_in_pages:,} swap-ins"
+    panel.set_title(f"{record.scenario.name}, {record.policy}: {figures}", fontsize="medium")
+
+
+def _over(times: Sequence[float], points: Sequence[tuple[float, float]]) -> Any:
+    """Sizes in MiB at `times`, between the points that were sampled."""
+    import numpy as np  # noqa: PLC0415 comes with matplotlib
+
+    return np.interp(times, [at for at, _ in points], [size / MIB for _, size in points])

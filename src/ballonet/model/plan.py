@@ -81,14 +81,14 @@ def _text(key: str, value: Any) -> str:
     return f"{value:.1f} s" if key.endswith("_s") else str(value)
 
 
-class Shortage(Struct, frozen=True):
+class Shortage(Struct, frozen=True, gc=False):
     """A guest that does not get what it needs, and by how much."""
 
     name: str
     bytes: int
 
 
-class Look(Struct, frozen=True):
+class Look(Struct, frozen=True, gc=False):
     """How closely to watch one guest until the next plan."""
 
     every_s: float

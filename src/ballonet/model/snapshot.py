@@ -44,7 +44,7 @@ class Claim(NamedTuple):
     source: Source
 
 
-class GuestStats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+class GuestStats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """What a guest says of its own memory, by its balloon driver or an agent. None = it does not say.
 
     The first seven are those of virtio-balloon (virtio 1.2, section 5.5.6.3); swap_in, swap_out and major_faults
