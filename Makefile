@@ -1,10 +1,10 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim bench docs lock all
+.PHONY: help setup fmt check test demo lab sim bench bench-lab docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 
 help: ## this list
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):[^#]*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
 setup: ## the environment in .venv and QEMU, where they are missing
 	@tools/setup
 fmt: setup ## format the code
@@ -24,6 +24,8 @@ sim: ## the simulator (not built yet)
 	@echo "the simulator is not built yet; make lab runs the same scenarios on real guests" >&2; exit 2
 bench: setup ## one tick of decide at 10, 100 and 1,000 guests, into benchmarks/results
 	$(bin)/python benchmarks/decide_tick.py
+bench-lab: setup ## consolidation on real guests, three seeds at 75, 60 and 50 %: about 22 min
+	$(bin)/python benchmarks/consolidation.py
 docs: setup ## check that the reference names what the code has
 	$(bin)/python -m pytest -q tests/unit/test_docs.py
 lock: ## pin the dependencies anew (needs uv)

@@ -100,11 +100,19 @@ async def _make(image: Image, hardware: Hardware, saved: SavedState) -> None:
 async def _settled(machine: Machine, reports: asyncio.Queue[list[str]]) -> list[str]:
     """The third report: the first ones still count what booting left behind. LabError when QEMU ends before it."""
     ended = asyncio.create_task(machine.process.wait())
-    for _ in range(3):
-        report = asyncio.create_task(reports.get())
+    report = asyncio.create_task(_third(reports))
+    try:
         await asyncio.wait((ended, report), return_when=asyncio.FIRST_COMPLETED)
         if not report.done():
-            report.cancel()
             raise LabError(f"the guest ended while it booted; its console: {machine.console_tail()}")
-    ended.cancel()
-    return report.result()
+        return report.result()
+    finally:
+        ended.cancel()
+        report.cancel()
+        await asyncio.gather(ended, report, return_exceptions=True)
+
+
+async def _third(reports: asyncio.Queue[list[str]]) -> list[str]:
+    await reports.get()
+    await reports.get()
+    return await reports.get()
