@@ -8,37 +8,25 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
-from rich import box
-from rich.console import Console
-from rich.live import Live
-from rich.table import Table
 
 import ballonet
+from ballonet.cli import lab
+from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, err, out
+from ballonet.cli.decide import decide
 from ballonet.daemon.config import read_config
 from ballonet.daemon.run import run as run_daemon
-from ballonet.decide.policies import POLICIES
-from ballonet.lab.arm import Progress
-from ballonet.lab.chart import draw
 from ballonet.lab.errors import LabError, LabUnavailableError
-from ballonet.lab.run import Flight, run_arms, unmet
-from ballonet.model.limits import RULES, Limits
-from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError
-from ballonet.scenarios.scenario import Scenario, load, standard_names
-from ballonet.tui.board import Board
 
-UNMET, USAGE, UNAVAILABLE = 1, 2, 3
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
 app = typer.Typer(
     help="Manages the memory of virtual machines by ballooning, so that a host runs more of them than it has memory for.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
 )
-lab = typer.Typer(help="Real QEMU guests on this machine, under the same control loop.", no_args_is_help=True)
-app.add_typer(lab, name="lab")
+app.add_typer(lab.lab, name="lab")
+app.command()(lab.demo)
+app.command()(decide)
 
 
 @app.command()
@@ -54,104 +42,6 @@ def run(config: Annotated[Path, typer.Option("--config", "-c", help="TOML file; 
     The default mode is `observe`: nothing is touched. Decisions are JSON lines on stderr.
     """
     asyncio.run(run_daemon(read_config(config)))
-
-
-@lab.command("list")
-def list_scenarios() -> None:
-    """List the scenarios that come with ballonet."""
-    table = Table(box=None, pad_edge=False, show_header=False)
-    for name in standard_names():
-        table.add_row(name, load(name).about)
-    out.print(table)
-
-
-@lab.command("run")
-def lab_run(
-    scenario: Annotated[str, typer.Argument(help="A standard scenario (`ballonet lab list`) or a .toml file.")],
-    policy: Annotated[list[str] | None, typer.Option(help="adaptive, static or ideal; repeat to compare.")] = None,
-    scale: Annotated[int, typer.Option(help="Divide all sizes by this.", min=1)] = 32,
-    host_share: Annotated[
-        float | None, typer.Option(help="Host memory as a share of what guests are promised.", min=0.05, max=2)
-    ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write ballonet.result/1 here; -POLICY is added for several.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")] = None,
-    seed: Annotated[int, typer.Option(help="Of the scenario's variations and the workloads.")] = 1,
-    without: Annotated[
-        list[str] | None, typer.Option(help="Switch a safety off (R1 to R16) to see what it is for; docs/reference/rules.md.")
-    ] = None,
-) -> None:
-    """Run a scenario on real QEMU guests and show what it did to them. Exits 1 when the scenario's [expect] fails."""
-    policies = policy or ["adaptive"]
-    if wrong := sorted(set(policies) - set(POLICIES)):
-        raise SettingsError(f"no policy {wrong[0]!r}; there are {', '.join(POLICIES)}")
-    if unknown := sorted(set(without or ()) - set(RULES)):
-        raise SettingsError(f"no rule {unknown[0]!r}; there are R1 to R16, see docs/reference/rules.md")
-    loaded = load(scenario)
-    flight = _fly(loaded, policies, scale, host_share, seed, Limits(without=frozenset(without or ())))
-    _write(flight, json, plot)
-    _finish(loaded, host_share, flight)
-
-
-@app.command()
-def demo(results: Annotated[Path, typer.Option(help="Folder for results and chart.")] = Path("results")) -> None:
-    """Show ballonet at work: ten guests of 512 MiB on 3,840 MiB, fully backed, in equal parts, and ballooned."""
-    results.mkdir(parents=True, exist_ok=True)
-    loaded = load("consolidation")
-    flight = _fly(loaded, ["ideal", "static", "adaptive"], 32, None, 1, Limits())
-    _write(flight, results / "consolidation.json", results / "consolidation.png")
-    _finish(loaded, None, flight)
-
-
-def _fly(scenario: Scenario, policies: list[str], scale: int, host_share: float | None, seed: int, limits: Limits) -> Flight:
-    view = Board(scenario, policies)
-
-    def progress(policy: str) -> Progress:
-        def on_stage(text: str) -> None:
-            view.stage(policy, text)
-            if not err.is_terminal:
-                err.print(view.headline)
-
-        return Progress(on_stage, view.tick)
-
-    with Live(get_renderable=lambda: view, console=err, refresh_per_second=4, transient=True):
-        arms = run_arms(scenario, policies, scale=scale, host_share=host_share, seed=seed, progress=progress, limits=limits)
-        return asyncio.run(arms)
-
-
-def _write(flight: Flight, json: Path | None, plot: Path | None) -> None:
-    for result in flight.results if json else ():
-        assert json is not None
-        path = json if len(flight.results) == 1 else json.with_stem(f"{json.stem}-{result.policy}")
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-        err.print(f"wrote {path}")
-    if plot:
-        draw(flight.records, flight.results, plot)
-        err.print(f"wrote {plot}")
-
-
-def _finish(scenario: Scenario, host_share: float | None, flight: Flight) -> None:
-    out.print(_table(flight.results))
-    first = flight.results[0]
-    budget = "also enforced by the kernel" if flight.results[-1].kernel_enforced else "not enforced by the kernel"
-    out.print(f"Real QEMU guests under {first.accelerator}; the budget is measured from their RAM, {budget}.")
-    failed = [line for one in flight.results if one.policy == "adaptive" for line in unmet(scenario, host_share, one)]
-    for line in failed:
-        err.print(f"not as expected: {line}")
-    if failed:
-        raise typer.Exit(UNMET)
-
-
-def _table(results: tuple[Result, ...]) -> Table:
-    table = Table(title=f"{results[0].scenario}: work done against fully backed guests", box=box.SIMPLE_HEAD)
-    for name in ("policy", "mean", "worst\nguest", "swap-\nins", "OOM", "over\nbudget", "below\nfloor", "short", "peak"):
-        table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
-    for one in results:
-        s = one.summary
-        counts = (s.swap_in_pages, s.oom_kills, s.budget_violations, s.floor_violations)
-        peak = f"{one.host.peak_used_bytes / one.host.promised_bytes:.0%}"
-        shares = (f"{s.throughput_share:.3f}", f"{s.throughput_share_worst:.3f}")
-        table.add_row(one.policy, *shares, *map(str, counts), f"{s.shortage_s:.1f} s", peak)
-    return table
 
 
 def main() -> None:

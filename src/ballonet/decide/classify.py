@@ -6,6 +6,8 @@ R8 old news is no news; R13 leave alone what cannot be ballooned; R7 parked gues
 from collections.abc import Callable
 from typing import Final
 
+from msgspec.structs import replace
+
 from ballonet.decide import estimate, stuck
 from ballonet.decide.floor import floor_bytes, has_swap
 from ballonet.decide.memory import GuestMemory
@@ -34,6 +36,19 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Seat:
         _bound(taken, max)
     if not taken.may_take:
         _bound(taken, min)
+    return taken
+
+
+def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float) -> Seat:
+    """A place at the table of a peer's policy: what the guest is and whom to leave alone, none of our own estimates."""
+    keep = guest.keep_bytes
+    if keep is None:
+        return _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes, held_bytes=guest.ceiling_bytes), Reason.UNKNOWN, {})
+    if keep != memory.keep_bytes:
+        memory = replace(memory, keep_bytes=keep, moved_at=now)
+    held = max(keep, guest.resident_bytes or 0)
+    taken = Seat(guest, memory, keep_bytes=keep, held_bytes=held, wish_bytes=keep, floor_bytes=floor_bytes(guest))
+    _permit(taken, limits, 0.0)
     return taken
 
 

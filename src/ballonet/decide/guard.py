@@ -15,7 +15,27 @@ def apply(table: Table) -> None:
     for seat in table.seats:
         _bound(seat)
     if table.limits.has("R4"):
-        _promise(table)
+        _promise(table, table.slack_bytes)
+
+
+def apply_to_peer(table: Table) -> None:
+    """Corrects a peer's wishes: nobody is squeezed below its floor, and where they lead fits on the host.
+
+    The order, free first and then give, is left to `act`. A host that is not measured (total 0), or a goal that the
+    caller gave in its place, leaves nothing to hold wishes against.
+    """
+    for seat in table.seats:
+        if not seat.is_movable:
+            seat.wish_bytes = seat.keep_bytes
+            continue
+        wish = seat.wish_bytes
+        least = min(seat.floor_bytes, seat.keep_bytes) if table.limits.has("R6") else 1
+        seat.wish_bytes = max(1, least, min(wish, seat.guest.ceiling_bytes))
+        if wish < least:
+            seat.say(least, Reason.FLOOR, floor_bytes=seat.floor_bytes, wish_bytes=wish)
+    if table.limits.has("R4") and table.total_bytes and "goal_bytes" not in table.options:
+        freed = sum(max(0, seat.keep_bytes - seat.wish_bytes) for seat in table.seats)
+        _promise(table, table.slack_bytes + freed)
 
 
 def _bound(seat: Seat) -> None:
@@ -34,9 +54,8 @@ def _bound(seat: Seat) -> None:
         seat.wish_bytes = min(seat.wish_bytes, seat.keep_bytes)
 
 
-def _promise(table: Table) -> None:
+def _promise(table: Table, slack: int) -> None:
     """Gives come out of what nobody may take yet; what this plan frees is promised when the host has seen it."""
-    slack = table.slack_bytes
     gains = [seat for seat in table.seats if seat.wish_bytes > seat.held_bytes]
     for seat in sorted(gains, key=_urgency):
         # Spare stops at the reserve, and so does every policy that knows no urgency.

@@ -1,5 +1,7 @@
 """What is remembered of each guest from tick to tick. Frozen; a tick makes new ones."""
 
+from typing import Any
+
 from msgspec import Struct
 
 
@@ -56,3 +58,9 @@ class State(Struct, frozen=True):
     """When a guest was last moved because another or itself was in need."""
     spike_bytes: float = 0.0
     """The largest growth of all guests together within the time that detection and reclaim take; fades (R3)."""
+    past: dict[str, Any] = {}
+    """What the policy keeps for itself."""
+    spoke_at: float = -1e9
+    """When a policy with a period last decided."""
+    said: dict[str, tuple[int, dict[str, Any]]] = {}
+    """What it said then of each guest."""

@@ -37,6 +37,23 @@ class Seat:
     wish_bytes: int = 0
     """What the policy wants it to keep."""
 
+    def say(self, wish: int, reason: Reason, /, **numbers: Any) -> None:
+        """Sets the wish, and why."""
+        self.wish_bytes, self.reason, self.numbers = wish, reason, numbers
+
+    @property
+    def is_movable(self) -> bool:
+        """Whether it may move at all."""
+        return self.may_give or self.may_take
+
+    @property
+    def used_bytes(self) -> int:
+        """What its newest statistics say that it uses, cache not counted; what it keeps when they say nothing."""
+        stats = self.guest.stats
+        if stats is None or stats.total_bytes is None or stats.available_bytes is None:
+            return self.keep_bytes
+        return max(0, min(self.guest.ceiling_bytes, stats.total_bytes - stats.available_bytes))
+
     @property
     def most_bytes(self) -> int:
         """The most that it can keep after this tick."""

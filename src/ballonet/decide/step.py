@@ -2,10 +2,13 @@
 
 from typing import Final
 
+from msgspec.structs import replace
+
 from ballonet.decide import guard, reserve, stuck, watch
-from ballonet.decide.classify import seat
+from ballonet.decide.classify import raw_seat, seat
 from ballonet.decide.memory import GuestMemory, State
 from ballonet.decide.policies import POLICIES
+from ballonet.decide.policy import Policy
 from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
 from ballonet.model.limits import Limits
@@ -36,42 +39,76 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
     Returns:
         The state for the next step, and the plan: one decision per guest, in the snapshot's order.
     """
+    chosen = POLICIES[policy]
+    table = _laid(chosen, state, snapshot, limits, now)
+    spike = state.spike_bytes if chosen.is_peer else reserve.spike_bytes(state.spike_bytes, table.seats, now - state.decided_at)
+    table.reserve_bytes = reserve.reserve_bytes(table.total_bytes, spike, table.limits)
+    after = _divided(chosen, table, state)
+    decisions = tuple(_decision(one, table.limits, now) for one in table.seats)
+    memories = {one.guest.name: _after(one, decision, now) for one, decision in zip(table.seats, decisions, strict=True)}
+    is_busy = any(one.is_command and one.reason is not Reason.SPARE for one in decisions)
+    busy_at = now if is_busy else state.busy_at
+    return replace(after, guests=memories, decided_at=now, busy_at=busy_at, spike_bytes=spike), _plan(table, decisions, policy)
+
+
+def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: float) -> Table:
+    """The table of this tick, before anything is divided."""
     host = snapshot.host
-    seats = [seat(state.guests.get(guest.name, _NOBODY), guest, limits, now) for guest in snapshot.guests]
-    spike = reserve.spike_bytes(state.spike_bytes, seats, now - state.decided_at)
-    resident = sum(one.keep_bytes if one.guest.resident_bytes is None else one.guest.resident_bytes for one in seats)
-    table = Table(
+    if policy.is_peer:
+        limits = replace(limits, without=limits.without | policy.without)
+        seats = [raw_seat(state.guests.get(guest.name, _NOBODY), guest, limits, now) for guest in snapshot.guests]
+    else:
+        seats = [seat(state.guests.get(guest.name, _NOBODY), guest, limits, now) for guest in snapshot.guests]
+    # A running guest always occupies something: 0 says that nobody measured it.
+    resident = sum(one.guest.resident_bytes or one.keep_bytes for one in seats)
+    return Table(
         seats=seats,
         limits=limits,
         total_bytes=host.total_bytes,
         memory_bytes=host.available_bytes + resident,
-        reserve_bytes=reserve.reserve_bytes(host.total_bytes, spike, limits),
+        available_bytes=host.available_bytes,
+        reserve_bytes=0,
         quiet_s=now - state.busy_at,
+        now=now,
+        options=snapshot.options,
+        past=dict(state.past),
     )
-    POLICIES[policy](table)
-    guard.apply(table)
-    decisions = tuple(_decision(one, now) for one in seats)
-    memories = {one.guest.name: _after(one, decision, now) for one, decision in zip(seats, decisions, strict=True)}
-    is_busy = any(one.is_command and one.reason is not Reason.SPARE for one in decisions)
-    after = State(guests=memories, decided_at=now, busy_at=now if is_busy else state.busy_at, spike_bytes=spike)
-    return after, _plan(table, decisions, policy)
 
 
-def _decision(one: Seat, now: float) -> Decision:
+def _divided(policy: Policy, table: Table, state: State) -> State:
+    """Lets the policy speak, or repeats its last word while that stands, and the guard after it."""
+    now = table.now
+    if policy.period_s and now - state.spoke_at < policy.period_s:
+        for one in table.seats:
+            if one.is_movable and one.guest.name in state.said:
+                wish, numbers = state.said[one.guest.name]
+                one.say(wish, Reason.PEER, **numbers)
+        guard.apply_to_peer(table)
+        return state
+    policy.divide(table)
+    if not policy.is_peer:
+        guard.apply(table)
+        return replace(state, past=table.past)
+    said = {one.guest.name: (one.wish_bytes, one.numbers or {}) for one in table.seats if one.reason is Reason.PEER}
+    guard.apply_to_peer(table)
+    return replace(state, past=table.past, spoke_at=now, said=said if policy.period_s else {})
+
+
+def _decision(one: Seat, limits: Limits, now: float) -> Decision:
     memory, wish = one.memory, one.wish_bytes
-    if (one.may_give or one.may_take) and stuck.asks_in_vain(memory, one.keep_bytes):
+    if one.is_movable and stuck.asks_in_vain(memory, one.keep_bytes):
         # The value that it cannot reach is pulled back: a driver would try for ever, and burn a CPU over it.
         numbers = {"asked_bytes": memory.asked_bytes, "still_s": now - memory.moved_at}
         return Decision(one.guest.name, wish, Reason.STUCK, numbers, is_command=True)
     keep = None if one.reason is Reason.UNKNOWN else wish
-    return Decision(one.guest.name, keep, one.reason, one.numbers or {}, is_command=_is_command(one, now))
+    return Decision(one.guest.name, keep, one.reason, one.numbers or {}, is_command=_is_command(one, limits, now))
 
 
-def _is_command(one: Seat, now: float) -> bool:
+def _is_command(one: Seat, limits: Limits, now: float) -> bool:
     memory, wish = one.memory, one.wish_bytes
-    if not (one.may_give or one.may_take):
+    if not one.is_movable:
         return False
-    band = max(MIB, int(DEAD_BAND_SHARE * one.guest.ceiling_bytes))
+    band = max(MIB, int(DEAD_BAND_SHARE * one.guest.ceiling_bytes)) if limits.has("R12") else MIB
     if memory.asked_bytes is None or not stuck.is_under_way(memory, one.keep_bytes):
         # At rest, a command is due when the guest is to go elsewhere.
         return abs(wish - one.keep_bytes) > band

@@ -1,7 +1,9 @@
 """The table of one tick: all seats and the memory that is to be divided among them."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from ballonet.decide.seat import Seat
 from ballonet.model.limits import Limits
@@ -21,9 +23,20 @@ class Table:
     reserve_bytes: int
     quiet_s: float = math.inf
     """For how long nobody was moved out of need."""
+    available_bytes: int = 0
+    """The host's, by its own measure."""
+    now: float = 0.0
+    options: Mapping[str, float] = field(default_factory=dict)
+    """The policy's own settings."""
+    past: dict[str, Any] = field(default_factory=dict)
+    """What the policy keeps from tick to tick: plain values, so that a file can hold them."""
     short: list[Shortage] = field(default_factory=list)
 
     @property
     def slack_bytes(self) -> int:
         """What no guest may take yet; negative when more is promised than there is."""
         return self.memory_bytes - sum(seat.held_bytes for seat in self.seats)
+
+    def option(self, name: str, otherwise: float) -> float:
+        """A setting of the policy, or what it is without one."""
+        return self.options.get(name, otherwise)

@@ -23,6 +23,7 @@ class Reason(enum.Enum):
     DONOR = "donor"
     SHORT = "short"
     STATIC = "static"
+    PEER = "peer"
     FLOOR = "floor"
     BUDGET = "budget"
     STALE = "stale"
@@ -41,6 +42,7 @@ SENTENCES: Final = {
     Reason.DONOR: "gives down to {keep_bytes}: it needs {need_bytes} and the host is {deficit_bytes} short of its reserve",
     Reason.SHORT: "keeps {keep_bytes} of the {need_bytes} that it needs: what fits is divided by guarantees and shares",
     Reason.STATIC: "keeps its equal part of the host, {keep_bytes}",
+    Reason.PEER: "keeps {keep_bytes}, as {peer} decides: {what} {goal_bytes}",
     Reason.FLOOR: "keeps {keep_bytes}: never below its floor of {floor_bytes} (asked: {wish_bytes})",
     Reason.BUDGET: "gets {keep_bytes} of {wish_bytes} for now: the host has only {slack_bytes} more to promise",
     Reason.STALE: "keeps {keep_bytes}: its last statistics are {stats_age_s} old, and on old news nobody loses memory",

@@ -39,7 +39,7 @@ def decode_toml(text: str, kind: type[T], origin: str) -> T:
     try:
         return msgspec.convert(data, kind, dec_hook=_decode_size)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{origin}: {_explain(str(error), kind)}") from error
+        raise SettingsError(f"{origin}: {explain(str(error), kind)}") from error
 
 
 def _decode_size(kind: type, value: Any) -> Any:
@@ -53,7 +53,7 @@ def _decode_size(kind: type, value: Any) -> Any:
         raise ValueError(str(error)) from error
 
 
-def _explain(text: str, kind: type[msgspec.Struct]) -> str:
+def explain(text: str, kind: type[msgspec.Struct]) -> str:
     """The message of msgspec, place first, with a guess at what an unknown key should have been."""
     place, key = "", ""
     if match := re.search(r" - at `([^`]*)`$", text):

@@ -9,7 +9,7 @@ Who claims a number (see `CLAIMS`): the **host** measured it itself; the **hyper
 
 import enum
 from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -121,3 +121,5 @@ class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Names are unique; the order is the adapter's, and a plan keeps it."""
     options: dict[str, float] = {}
     """The policy's own settings."""
+    state: dict[str, Any] | None = None
+    """What the last plan of a policy that remembers returned as its `state`."""

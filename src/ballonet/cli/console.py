@@ -1,0 +1,37 @@
+"""What all commands share: where data and messages go, exit codes, and the options that mean the same everywhere."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from ballonet.decide.policies import POLICIES
+from ballonet.model.limits import RULES, Limits
+from ballonet.model.settings import SettingsError
+
+UNMET, USAGE, UNAVAILABLE = 1, 2, 3
+"""Exit codes: it ran and what must hold did not; wrong usage or settings; this machine cannot do it."""
+
+err = Console(stderr=True, highlight=False)
+out = Console(highlight=False)
+
+PolicyNames = Annotated[list[str] | None, typer.Option("--policy", help=f"{', '.join(POLICIES)}; repeat to compare.")]
+Without = Annotated[
+    list[str] | None, typer.Option(help="Switch a safety off (R1 to R16) to see what it is for; docs/reference/rules.md.")
+]
+Unguarded = Annotated[bool, typer.Option("--unguarded", help="Without floors and budget on top: as a peer alone would decide.")]
+
+
+def checked_policies(names: Sequence[str]) -> list[str]:
+    """The names, when all are policies. Raises SettingsError."""
+    if wrong := sorted(set(names) - set(POLICIES)):
+        raise SettingsError(f"no policy {wrong[0]!r}; there are {', '.join(POLICIES)}")
+    return list(names)
+
+
+def limits(without: Sequence[str] | None = None, *, unguarded: bool = False) -> Limits:
+    """Limits with these rules switched off. Raises SettingsError."""
+    if unknown := sorted(set(without or ()) - set(RULES)):
+        raise SettingsError(f"no rule {unknown[0]!r}; there are R1 to R16, see docs/reference/rules.md")
+    return Limits(without=frozenset(without or ()) | (frozenset({"R4", "R6"}) if unguarded else frozenset()))
