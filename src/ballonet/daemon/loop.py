@@ -71,8 +71,10 @@ class Loop:
             while True:
                 next_s = await self.tick()
                 await asyncio.sleep(LEAST_S)
+                # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._news.wait(), max(0.0, next_s - LEAST_S))
+                    async with asyncio.timeout(max(0.0, next_s - LEAST_S)):
+                        await self._news.wait()
         finally:
             await self._actor.close()
 

@@ -48,6 +48,7 @@ def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float) -> S
         memory = replace(memory, keep_bytes=keep, moved_at=now)
     held = max(keep, guest.resident_bytes or 0)
     taken = Seat(guest, memory, keep_bytes=keep, held_bytes=held, wish_bytes=keep, floor_bytes=floor_bytes(guest))
+    taken.say(keep, Reason.PEER, peer="its policy", what="no word on it until the next round, it has", goal_bytes=keep)
     _permit(taken, limits, 0.0)
     return taken
 

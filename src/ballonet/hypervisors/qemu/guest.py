@@ -141,8 +141,10 @@ class QemuGuest:
         try:
             while session.is_open:
                 await self._take_a_look(session)
+                # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._look_now.wait(), self._look.every_s)
+                    async with asyncio.timeout(self._look.every_s):
+                        await self._look_now.wait()
                 self._look_now.clear()
             raise NoAnswerError("the connection broke")
         finally:
