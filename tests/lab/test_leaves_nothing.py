@@ -51,9 +51,11 @@ async def test_a_run_that_is_ended(number: signal.Signals, code: int, tmp_path: 
         pytest.skip(str(reason))
     program = Path(sys.executable).with_name("ballonet")
     quiet = asyncio.subprocess.DEVNULL
-    run = await asyncio.create_subprocess_exec(
-        program, "lab", "run", "overinflate", env=os.environ | {"TMPDIR": str(tmp_path)}, stdout=quiet, stderr=quiet
-    )
+    # Whoever runs this in the background has told its children to ignore Ctrl-C; a person at a terminal has not.
+    command = "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+    words = (sys.executable, "-c", command, program, "lab", "run", "overinflate")
+    env = os.environ | {"TMPDIR": str(tmp_path)}
+    run = await asyncio.create_subprocess_exec(*words, env=env, stdout=quiet, stderr=quiet)
     async with asyncio.timeout(60):
         while sum(map(is_qemu, family := descendants(run.pid))) < 4:
             await asyncio.sleep(0.1)
