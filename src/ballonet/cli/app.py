@@ -14,10 +14,12 @@ import ballonet
 from ballonet.cli import lab
 from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, err, out
 from ballonet.cli.decide import decide
+from ballonet.cli.simulate import simulate
 from ballonet.daemon.config import read_config
 from ballonet.daemon.run import run as run_daemon
 from ballonet.lab.errors import LabError, LabUnavailableError
 from ballonet.model.settings import SettingsError
+from ballonet.report.errors import ReportError
 
 app = typer.Typer(
     help="Manages the memory of virtual machines by ballooning, so that a host runs more of them than it has memory for.",
@@ -26,6 +28,7 @@ app = typer.Typer(
 )
 app.add_typer(lab.lab, name="lab")
 app.command()(lab.demo)
+app.command()(simulate)
 app.command()(decide)
 
 
@@ -54,7 +57,7 @@ def main() -> None:
     except LabUnavailableError as error:
         err.print(f"ballonet: {error}", markup=False)
         sys.exit(UNAVAILABLE)
-    except LabError as error:
+    except (LabError, ReportError) as error:
         err.print(f"ballonet: {error}", markup=False)
         sys.exit(UNMET)
     except KeyboardInterrupt:

@@ -4,18 +4,16 @@ import asyncio
 from pathlib import Path
 from typing import Annotated
 
-import msgspec
 import typer
-from rich import box
 from rich.live import Live
 from rich.table import Table
 
-from ballonet.cli.console import UNMET, PolicyNames, Without, checked_policies, err, limits, out
+from ballonet.cli.console import PolicyNames, Without, checked_policies, err, limits, out
+from ballonet.cli.shown import judge, show, write
 from ballonet.lab.arm import Progress
-from ballonet.lab.chart import draw
-from ballonet.lab.run import Flight, run_arms, unmet
+from ballonet.lab.run import run_arms
 from ballonet.model.limits import Limits
-from ballonet.model.result import Result
+from ballonet.report.flight import Flight
 from ballonet.scenarios.scenario import Scenario, load, standard_names
 from ballonet.tui.board import Board
 
@@ -48,7 +46,7 @@ def lab_run(
     policies = checked_policies(policy or ["adaptive"])
     loaded = load(scenario)
     flight = _fly(loaded, policies, scale, host_share, seed, limits(without))
-    _write(flight, json, plot)
+    write(flight, json, plot)
     _finish(loaded, host_share, flight)
 
 
@@ -57,7 +55,7 @@ def demo(results: Annotated[Path, typer.Option(help="Folder for results and char
     results.mkdir(parents=True, exist_ok=True)
     loaded = load("consolidation")
     flight = _fly(loaded, ["ideal", "static", "adaptive"], 32, None, 1, Limits())
-    _write(flight, results / "consolidation.json", results / "consolidation.png")
+    write(flight, results / "consolidation.json", results / "consolidation.png")
     _finish(loaded, None, flight)
 
 
@@ -77,37 +75,9 @@ def _fly(scenario: Scenario, policies: list[str], scale: int, host_share: float 
         return asyncio.run(arms)
 
 
-def _write(flight: Flight, json: Path | None, plot: Path | None) -> None:
-    for result in flight.results if json else ():
-        assert json is not None
-        path = json if len(flight.results) == 1 else json.with_stem(f"{json.stem}-{result.policy}")
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
-        err.print(f"wrote {path}")
-    if plot:
-        draw(flight.records, flight.results, plot)
-        err.print(f"wrote {plot}")
-
-
 def _finish(scenario: Scenario, host_share: float | None, flight: Flight) -> None:
-    out.print(_table(flight.results))
+    show(flight)
     first = flight.results[0]
     budget = "also enforced by the kernel" if flight.results[-1].kernel_enforced else "not enforced by the kernel"
     out.print(f"Real QEMU guests under {first.accelerator}; the budget is measured from their RAM, {budget}.")
-    failed = [line for one in flight.results if one.policy == "adaptive" for line in unmet(scenario, host_share, one)]
-    for line in failed:
-        err.print(f"not as expected: {line}")
-    if failed:
-        raise typer.Exit(UNMET)
-
-
-def _table(results: tuple[Result, ...]) -> Table:
-    table = Table(title=f"{results[0].scenario}: work done against fully backed guests", box=box.SIMPLE_HEAD)
-    for name in ("policy", "mean", "worst\nguest", "swap-\nins", "OOM", "over\nbudget", "below\nfloor", "short", "peak"):
-        table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
-    for one in results:
-        s = one.summary
-        counts = (s.swap_in_pages, s.oom_kills, s.budget_violations, s.floor_violations)
-        peak = f"{one.host.peak_used_bytes / one.host.promised_bytes:.0%}"
-        shares = (f"{s.throughput_share:.3f}", f"{s.throughput_share_worst:.3f}")
-        table.add_row(one.policy, *shares, *map(str, counts), f"{s.shortage_s:.1f} s", peak)
-    return table
+    judge(scenario, host_share, flight)

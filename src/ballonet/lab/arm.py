@@ -13,10 +13,10 @@ from ballonet.lab.cgroup import BudgetGroup
 from ballonet.lab.errors import LabError
 from ballonet.lab.machine import Charge, Machine, qmp_folder
 from ballonet.lab.mortal import mortal_folder
-from ballonet.lab.record import SAMPLE_S, GuestRecord, Record
 from ballonet.lab.template import Template, template
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Snapshot
+from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
 from ballonet.scenarios.scenario import Fault, GuestScript, Scenario
 from ballonet.sense.picture import Eye, GuestSettings
 
@@ -77,11 +77,12 @@ async def run_arm(order: Order, progress: Progress) -> Record:
 
 
 async def _fly(order: Order, machines: list[Machine], templates: dict[int, Template], progress: Progress) -> Record:
-    guests = {script.name: GuestRecord(script) for script in order.scripts}
-    record = Record(order.scenario, order.policy, order.seed, order.budget_bytes, machines[0].hardware.accelerator, guests)
+    guests = {script.name: GuestRecord(script, script.course()) for script in order.scripts}
+    record = Record(order.scenario, order.policy, order.seed, order.budget_bytes, guests)
+    record.accelerator = machines[0].hardware.accelerator
     host = BudgetHost(order.budget_bytes, machines)
     for machine in machines:
-        machine.on_report = lambda name, words: setattr(guests[name], "report", words)
+        machine.on_report = lambda name, words: setattr(guests[name], "work", _work(words))
     clock = asyncio.get_running_loop().time
     start = clock() + order.scenario.lead_s + order.scenario.warmup_s
 
@@ -190,3 +191,9 @@ async def _break(machine: Machine, fault: Fault, scale: int, start: float) -> No
 
 async def _until(when: float) -> None:
     await asyncio.sleep(max(0.0, when - asyncio.get_running_loop().time()))
+
+
+def _work(words: list[str]) -> Work:
+    """A report of lab/image/workload.py."""
+    done, wanted, swap_in, ooms = map(int, words[1:5])
+    return Work(done, wanted, swap_in, ooms, [int(count) for count in words[9].split(",")])

@@ -24,7 +24,7 @@ class GuestResult(Struct, frozen=True, kw_only=True):
     """How often it was made to give after it was given, or the reverse."""
 
 
-class Summary(Struct, frozen=True, kw_only=True):
+class Summary(Struct, kw_only=True):
     """All guests of a run in a few numbers."""
 
     throughput_share: float
@@ -42,6 +42,8 @@ class Summary(Struct, frozen=True, kw_only=True):
     shortage_s: float
     direction_changes: int
     """Of all guests."""
+    requests: int = 0
+    """Commands to all guests."""
     tick_late_s: float | None = None
     """By how much the daemon's latest tick was late; None = no daemon ran."""
     regret_share: float | None = None

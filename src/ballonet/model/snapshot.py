@@ -109,6 +109,9 @@ class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     pressure_some_avg10_share: float = 0.0
     """Share of the last 10 s in which some task stood waiting for memory (PSI, Documentation/accounting/psi.rst)."""
     pressure_full_avg10_share: float = 0.0
+    cpu_some_avg10_share: float = 0.0
+    """The same for a CPU, and for the disk."""
+    io_some_avg10_share: float = 0.0
     age_s: float = 0.0
 
 

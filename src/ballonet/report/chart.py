@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ballonet.lab.errors import LabError
-from ballonet.lab.record import Record
 from ballonet.model.result import Result
 from ballonet.model.units import MIB
+from ballonet.report.errors import ReportError
+from ballonet.report.record import Record
 
 
 def draw(records: Sequence[Record], results: Sequence[Result], path: Path) -> None:
@@ -19,12 +19,12 @@ def draw(records: Sequence[Record], results: Sequence[Result], path: Path) -> No
         path: to write to.
 
     Raises:
-        LabError: matplotlib is not installed.
+        ReportError: matplotlib is not installed.
     """
     try:
         from matplotlib.figure import Figure  # noqa: PLC0415 an extra, loaded when a chart is asked for
     except ImportError as error:
-        raise LabError("charts need matplotlib: pip install 'ballonet[plot]'") from error
+        raise ReportError("charts need matplotlib: pip install 'ballonet[plot]'") from error
     figure = Figure(figsize=(10, 2.6 * len(records) + 0.6), layout="constrained")
     panels = figure.subplots(len(records), squeeze=False, sharex=True, sharey=True)[:, 0]
     for panel, record, result in zip(panels, records, results, strict=True):
@@ -45,7 +45,7 @@ def _panel(panel: Any, record: Record, result: Result) -> None:
     panel.plot(times, needs, color="black", linewidth=1.6, label="all guests need")
     panel.axhline(record.budget_bytes / MIB, linestyle="--", color="black", linewidth=1, label="the host has")
     for one, top in zip(guests, np.cumsum(keeps, axis=0), strict=True):
-        short = [at for (at, _), lacks in zip(one.keeps, one.shortage(), strict=True) if lacks and at >= 0]
+        short = [at for (at, _), lacks in zip(one.keeps, one.lacks, strict=True) if lacks and at >= 0]
         panel.plot(short, np.interp(short, times, top), linestyle="", marker=".", markersize=2, color="crimson")
     panel.plot([], [], linestyle="", marker=".", color="crimson", label="a guest is short")
     panel.set_ylim(bottom=0)

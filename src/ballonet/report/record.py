@@ -1,4 +1,4 @@
-"""What a run leaves behind: samples of host and guests ten times a second, work done, and the result made of them."""
+"""What a run leaves behind: samples of host and guests as they come, work done, and the result made of them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -8,6 +8,7 @@ from ballonet.model.plan import Plan
 from ballonet.model.result import GuestResult, HostResult, Result, Summary, geometric_mean
 from ballonet.model.snapshot import Snapshot
 from ballonet.model.units import MIB
+from ballonet.scenarios.course import Course
 from ballonet.scenarios.scenario import GuestScript, Scenario
 
 SAMPLE_S: Final = 0.1
@@ -20,80 +21,110 @@ CHANGE_BYTES: Final = 8 * MIB
 
 
 @dataclass
-class GuestRecord:
-    """One guest over a run."""
+class Work:
+    """What a guest's workload has done since time 0."""
 
-    script: GuestScript
-    report: list[str] = field(default_factory=list)
-    """The newest of its workload."""
-    keeps: list[tuple[float, int]] = field(default_factory=list)
-    needs: list[tuple[float, float]] = field(default_factory=list)
-    occupied: list[tuple[float, int]] = field(default_factory=list)
-    commands: list[tuple[float, int]] = field(default_factory=list)
-    """When it was asked to keep how much by ballonet."""
-
-    @property
-    def done(self) -> int:
-        """Touches done since time 0."""
-        return int(self.report[1]) if self.report else 0
-
-    @property
-    def wanted(self) -> int:
-        """Touches that its pace asked for."""
-        return int(self.report[2]) if self.report else 0
-
-    @property
-    def swap_in_pages(self) -> int:
-        """Since time 0."""
-        return int(self.report[3]) if self.report else 0
-
-    @property
-    def oom_kills(self) -> int:
-        """Since time 0."""
-        return int(self.report[4]) if self.report else 0
+    done: float = 0
+    """Touches."""
+    wanted: float = 0
+    """Touches that its pace asked for."""
+    swap_in_pages: int = 0
+    oom_kills: int = 0
+    latencies: list[float] = field(default_factory=lambda: [0] * len(LATENCY_BUCKETS_S))
+    """Slots of work by how late they ended."""
 
     def latency_p99_s(self) -> float:
         """The 99th percentile of how late slots of work ended, to the upper edge of its bucket."""
-        counts = [int(count) for count in self.report[9].split(",")] if self.report else []
-        seen, limit = 0, 0.99 * sum(counts)
-        for count, edge in zip(counts, LATENCY_BUCKETS_S, strict=False):
+        seen, limit = 0.0, 0.99 * sum(self.latencies)
+        for count, edge in zip(self.latencies, LATENCY_BUCKETS_S, strict=False):
             seen += count
             if seen >= limit and count:
                 return edge
         return 0.0
 
-    def shortage(self) -> list[bool]:
-        """For each sample, whether the guest needed more than it kept."""
-        return [need > keep + SLACK_BYTES for (_, need), (_, keep) in zip(self.needs, self.keeps, strict=True)]
 
-    def reactions_s(self) -> list[float]:
-        """For each time that it began to lack memory: how long until a command that gave it some, or the end."""
-        found = []
-        lacks = self.shortage()
-        for index, (at, keep) in enumerate(self.keeps):
-            if lacks[index] and (index == 0 or not lacks[index - 1]):
-                given = [when for when, asked in self.commands if asked > keep and when >= at - SAMPLE_S]
-                found.append(max(0.0, (given[0] if given else self.keeps[-1][0]) - at))
-        return found
+@dataclass
+class GuestRecord:
+    """One guest over a run."""
 
-    def floor_violations(self) -> int:
-        """Samples since time 0 in which it kept less than its floor and ballonet had asked for that."""
-        bound = (self.script.floor_bytes or 0) - SLACK_BYTES
-        asked_at = next((at for at, asked in self.commands if asked < bound), None)
-        return sum(keep < bound and asked_at is not None and asked_at <= at for at, keep in self.keeps if at >= 0)
+    script: GuestScript
+    course: Course
+    keeps_series: bool = True
+    """For charts; a long simulation does without."""
+    work: Work = field(default_factory=Work)
+    keeps: list[tuple[float, int]] = field(default_factory=list)
+    needs: list[tuple[float, float]] = field(default_factory=list)
+    lacks: list[bool] = field(default_factory=list)
+    """For each sample, whether the guest needed more than it kept."""
+    keep_min_bytes: int | None = None
+    keep_max_bytes: int = 0
+    shortage_s: float = 0.0
+    floor_violations: int = 0
+    direction_changes: int = 0
+    """How often it was made to give after it was given, or the reverse, by more than CHANGE_BYTES, since time 0."""
+    requests: int = 0
+    """Commands since time 0."""
+    reactions_s: list[float] = field(default_factory=list)
+    """For each time that it began to lack memory: how long until a command that gave it some."""
+    _lacking: tuple[float, int] | None = None
+    _was_lacking: bool = False
+    _asked: tuple[float, int] | None = None
+    _low_asked: bool = False
+    _turn: int | None = None
+    _sign: int = 0
 
-    def direction_changes(self) -> int:
-        """How often it was made to give after it was given, or the reverse, by more than CHANGE_BYTES, since time 0."""
-        asked_since = [asked for at, asked in self.commands if at >= 0]
-        changes, sign, turn = 0, 0, asked_since[0] if asked_since else 0
-        for asked in asked_since[1:]:
-            way = asked - turn
-            if abs(way) < CHANGE_BYTES:
-                continue
-            new = 1 if way > 0 else -1
-            changes += sign not in (0, new)
-            sign, turn = new, asked
-        return changes
+    def sample(self, at: float, keep: int, need: float, span_s: float = SAMPLE_S) -> None:
+        """Takes one sample that stands for `span_s`."""
+        lacks = need > keep + SLACK_BYTES
+        if lacks and not self._was_lacking:
+            is_given = self._asked is not None and self._asked[0] >= at - SAMPLE_S and self._asked[1] > keep
+            if is_given:
+                self.reactions_s.append(0.0)
+            else:
+                self._lacking = (at, keep)
+        self._was_lacking = lacks
+        if self.keeps_series:
+            self.keeps.append((at, keep))
+            self.needs.append((at, need))
+            self.lacks.append(lacks)
+        if at >= 0:
+            self.keep_min_bytes = keep if self.keep_min_bytes is None else min(self.keep_min_bytes, keep)
+            self.keep_max_bytes = max(self.keep_max_bytes, keep)
+            self.shortage_s += span_s if lacks else 0.0
+            self.floor_violations += self._low_asked and keep < self._least_bytes()
+
+    def asked(self, at: float, keep: int) -> None:
+        """Notes that ballonet asked it to keep so much."""
+        if self._lacking is not None and keep > self._lacking[1]:
+            self.reactions_s.append(max(0.0, at - self._lacking[0]))
+            self._lacking = None
+        self._asked = (at, keep)
+        self._low_asked = self._low_asked or keep < self._least_bytes()
+        if at >= 0:
+            self.requests += 1
+            self._note_turn(keep)
+
+    def end(self, at: float) -> None:
+        """The run is over: who still waits has waited until now."""
+        if self._lacking is not None:
+            self.reactions_s.append(max(0.0, at - self._lacking[0]))
+            self._lacking = None
+
+    @property
+    def is_lacking(self) -> bool:
+        """Whether it needed more than it kept in the last sample."""
+        return self._was_lacking
+
+    def _least_bytes(self) -> int:
+        return (self.script.floor_bytes or 0) - SLACK_BYTES
+
+    def _note_turn(self, keep: int) -> None:
+        way = keep - (keep if self._turn is None else self._turn)
+        if self._turn is not None and abs(way) < CHANGE_BYTES:
+            return
+        new = (way > 0) - (way < 0)
+        self.direction_changes += new != 0 and self._sign not in (0, new)
+        self._sign, self._turn = new or self._sign, keep
 
 
 @dataclass
@@ -104,61 +135,67 @@ class Record:
     policy: str
     seed: int
     budget_bytes: int
-    accelerator: str
     guests: dict[str, GuestRecord]
-    kernel_enforced: bool = False
+    where: str = "lab"
+    accelerator: str | None = None
+    kernel_enforced: bool | None = None
+    keeps_series: bool = True
     occupied: list[tuple[float, int]] = field(default_factory=list)
-    decide_s: list[float] = field(default_factory=list)
+    peak_used_bytes: int = 0
+    budget_violations: int = 0
     tick_late_s: float = 0.0
+    ticks: int = 0
+    ended_at: float = 0.0
     _tick_due: float | None = None
 
     def sample(self, at: float, snapshot: Snapshot, occupied: Mapping[str, int]) -> None:
-        """Takes one sample at scenario time `at`."""
-        self.occupied.append((at, sum(occupied.values())))
+        """Takes one sample at scenario time `at`; what each guest needs is by its script."""
+        self.host_sample(at, sum(occupied.values()))
         for guest in snapshot.guests:
             one = self.guests[guest.name]
-            keep = guest.keep_bytes or one.script.memory_bytes
-            one.keeps.append((at, keep))
-            one.needs.append((at, one.script.used_bytes(at)))
-            one.occupied.append((at, occupied.get(guest.name, 0)))
+            one.sample(at, guest.keep_bytes or one.script.memory_bytes, one.course.used_bytes(at))
+
+    def host_sample(self, at: float, guests_bytes: int, own_bytes: int = 0) -> None:
+        """What all guests occupy at a time, and the host itself."""
+        if self.keeps_series:
+            self.occupied.append((at, guests_bytes))
+        self.ended_at = at
+        self.peak_used_bytes = max(self.peak_used_bytes, guests_bytes + own_bytes)
+        self.budget_violations += at >= 0 and guests_bytes + own_bytes > self.budget_bytes + SLACK_BYTES
 
     def tick(self, at: float, plan: Plan, took_s: float) -> None:
         """Notes a tick that began at scenario time `at`: what it asked for, and whether it was late."""
         if self._tick_due is not None:
             self.tick_late_s = max(self.tick_late_s, at - self._tick_due)
         self._tick_due = at + took_s + plan.next_s
-        self.decide_s.append(took_s)
+        self.ticks += 1
         for decision in plan.guests:
             if decision.is_command and decision.keep_bytes is not None:
-                self.guests[decision.name].commands.append((at, decision.keep_bytes))
+                self.guests[decision.name].asked(at, decision.keep_bytes)
 
-    def result(self, ideal: "Record | None") -> Result:
-        """The run in numbers, throughput against the `ideal` arm, or against each guest's own pace without one."""
+    def result(self, ideal: "Record | None", oracle: "Record | None" = None) -> Result:
+        """The run in numbers.
+
+        Args:
+            ideal: the arm of fully backed guests; without one throughput is against each guest's own pace.
+            oracle: the clairvoyant's arm, for `regret_share`.
+        """
+        for one in self.guests.values():
+            one.end(self.ended_at)
         guests = tuple(self._guest_result(one, ideal) for one in self.guests.values())
-        shares = [guest.throughput_share for guest in guests]
-        reactions = sorted(second for one in self.guests.values() for second in one.reactions_s())
-        summary = Summary(
-            throughput_share=geometric_mean(shares),
-            throughput_share_worst=min(shares, default=0.0),
-            swap_in_pages=sum(guest.swap_in_pages for guest in guests),
-            oom_kills=sum(one.oom_kills for one in self.guests.values()),
-            floor_violations=sum(one.floor_violations() for one in self.guests.values()),
-            budget_violations=sum(used > self.budget_bytes + SLACK_BYTES for at, used in self.occupied if at >= 0),
-            reaction_p50_s=_quantile(reactions, 0.5),
-            reaction_p99_s=_quantile(reactions, 0.99),
-            shortage_s=round(sum(guest.shortage_s for guest in guests), 2),
-            direction_changes=sum(guest.direction_changes for guest in guests),
-            tick_late_s=round(self.tick_late_s, 3),
-        )
         host = HostResult(
             budget_bytes=self.budget_bytes,
-            peak_used_bytes=max((used for _, used in self.occupied), default=0),
+            peak_used_bytes=self.peak_used_bytes,
             promised_bytes=sum(one.script.memory_bytes for one in self.guests.values()),
         )
+        summary = self._summary(guests)
+        if oracle is not None:
+            best = oracle.result(ideal).summary.throughput_share
+            summary.regret_share = round(max(0.0, 1 - summary.throughput_share / best), 4) if best else None
         return Result(
             scenario=self.scenario.name,
             policy=self.policy,
-            where="lab",
+            where=self.where,
             seed=self.seed,
             duration_s=self.scenario.duration_s,
             summary=summary,
@@ -168,21 +205,38 @@ class Record:
             kernel_enforced=self.kernel_enforced,
         )
 
+    def _summary(self, guests: tuple[GuestResult, ...]) -> Summary:
+        shares = [guest.throughput_share for guest in guests]
+        records = self.guests.values()
+        reactions = sorted(second for one in records for second in one.reactions_s)
+        return Summary(
+            throughput_share=geometric_mean(shares),
+            throughput_share_worst=min(shares, default=0.0),
+            swap_in_pages=sum(guest.swap_in_pages for guest in guests),
+            oom_kills=sum(one.work.oom_kills for one in records),
+            floor_violations=sum(one.floor_violations for one in records),
+            budget_violations=self.budget_violations,
+            reaction_p50_s=_quantile(reactions, 0.5),
+            reaction_p99_s=_quantile(reactions, 0.99),
+            shortage_s=round(sum(guest.shortage_s for guest in guests), 2),
+            direction_changes=sum(guest.direction_changes for guest in guests),
+            requests=sum(one.requests for one in records),
+            tick_late_s=round(self.tick_late_s, 3),
+        )
+
     def _guest_result(self, one: GuestRecord, ideal: "Record | None") -> GuestResult:
-        yardstick = ideal.guests[one.script.name] if ideal else None
+        yardstick = ideal.guests[one.script.name].work if ideal else None
         # By share of what was wanted: two arms never run for exactly the same number of slots.
         best = yardstick.done / max(1, yardstick.wanted) if yardstick else 1.0
-        keeps = [keep for at, keep in one.keeps if at >= 0]
-        lacks = [lack for (at, _), lack in zip(one.keeps, one.shortage(), strict=True) if at >= 0]
         return GuestResult(
             name=one.script.name,
-            throughput_share=round(one.done / max(1, one.wanted) / best, 4) if best else 0.0,
-            latency_p99_s=one.latency_p99_s(),
-            swap_in_pages=one.swap_in_pages,
-            keep_min_bytes=min(keeps, default=0),
-            keep_max_bytes=max(keeps, default=0),
-            shortage_s=round(sum(lacks) * SAMPLE_S, 2),
-            direction_changes=one.direction_changes(),
+            throughput_share=round(one.work.done / max(1, one.work.wanted) / best, 4) if best else 0.0,
+            latency_p99_s=one.work.latency_p99_s(),
+            swap_in_pages=int(one.work.swap_in_pages),
+            keep_min_bytes=one.keep_min_bytes or 0,
+            keep_max_bytes=one.keep_max_bytes,
+            shortage_s=round(one.shortage_s, 2),
+            direction_changes=one.direction_changes,
         )
 
 

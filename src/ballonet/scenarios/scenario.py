@@ -9,15 +9,9 @@ from typing import Literal
 from msgspec import Struct
 
 from ballonet.model.settings import SettingsError, Size, decode_toml
+from ballonet.scenarios.course import Course
 
 STANDARD = resources.files("ballonet.scenarios") / "standard"
-
-
-class HostPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[host]`."""
-
-    memory: Size
-    """For guests. `--host-share` replaces it by a share of what the guests were promised."""
 
 
 class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -28,6 +22,18 @@ class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that the guest needs, its kernel included."""
     per_s: Size = Size(1 << 30)
     """Bytes a second."""
+
+
+class HostPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[host]`."""
+
+    memory: Size
+    """For guests. `--host-share` replaces it by a share of what the guests were promised."""
+    own: tuple[Phase, ...] = ()
+    """What the host uses of it itself, over time. Simulated only."""
+    wobble: Size = Size(0)
+    """Its own use goes up and down by this much, every `wobble_s`. Simulated only."""
+    wobble_s: float = 10.0
 
 
 class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,6 +51,10 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Random touches a second. Not scaled."""
     cache: Size = Size(0)
     """Page cache that it reads at the start."""
+    is_exact: bool = False
+    """The guest has the group's name as it is; for a group of one, as from a trace."""
+    jvm: bool = False
+    """Its memory is a heap: what was garbage stays in use for the kernel, and a collector walks all. Simulated only."""
     stagger_s: float = 0.0
     """Each next guest's phases after the first begin so much later."""
     vary_share: float = 0.0
@@ -58,12 +68,28 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     at_s: float
     guest: str
-    kind: Literal["hang", "vanish", "outside-hand", "hoard"]
-    """`hang`: its QEMU is stopped. `vanish`: its QEMU is killed. `outside-hand`: another controller sets its balloon
-    to `bytes`. `hoard`: it holds `bytes` of page cache that it calls available and no balloon can get."""
+    kind: Literal[
+        "hang",
+        "vanish",
+        "outside-hand",
+        "hoard",
+        "slow",
+        "stuck",
+        "cannot-take",
+        "hidden-floor",
+        "liar",
+        "stale",
+        "no-driver",
+        "second-controller",
+    ]
+    """docs/reference/scenario.md; the first four also on real guests."""
     until_s: float | None = None
-    """For `hang`: when it goes on."""
+    """When it is over; None = never."""
     bytes: Size = Size(0)
+    """`outside-hand`, `second-controller`: what the guest is set to. `hoard`: page cache that it calls available and no
+    balloon can get. `hidden-floor`: below this it does not give. `liar`: what it says it uses."""
+    factor: float = 0.1
+    """`slow`: of the balloon's speed."""
 
 
 class Expect(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -115,20 +141,13 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     has_swap: bool
     pace: int
     cache_bytes: int
+    jvm: bool = False
     phases: tuple[tuple[float, int, int], ...]
     """When (s), how much (bytes), how fast (bytes a second); the first one at 0."""
 
-    def used_bytes(self, at_s: float) -> float:
-        """What the guest needs at a time, on its way from phase to phase."""
-        phases = self.phases
-        used = float(phases[0][1])
-        for number, (start_s, goal, per_s) in enumerate(phases[1:], 1):
-            if at_s < start_s:
-                break
-            end_s = phases[number + 1][0] if number + 1 < len(phases) else at_s
-            way = per_s * (min(at_s, end_s) - start_s)
-            used = min(goal, used + way) if goal > used else max(goal, used - way)
-        return used
+    def course(self) -> Course:
+        """What it needs over time."""
+        return Course(self.phases)
 
 
 def load(name_or_path: str) -> Scenario:
@@ -177,7 +196,7 @@ def scripts(scenario: Scenario, scale: int, seed: int) -> tuple[GuestScript, ...
 
 def _script(group: Group, number: int, scale: int, source: random.Random) -> GuestScript:
     return GuestScript(
-        name=f"{group.name}-{number}",
+        name=group.name if group.is_exact else f"{group.name}-{number}",
         memory_bytes=group.memory // scale,
         floor_bytes=None if group.floor is None else group.floor // scale,
         guaranteed_bytes=group.guaranteed // scale,
@@ -185,6 +204,7 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         has_swap=group.swap,
         pace=group.pace,
         cache_bytes=group.cache // scale,
+        jvm=group.jvm,
         phases=tuple(_phases(group, number, scale, source)),
     )
 

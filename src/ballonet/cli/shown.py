@@ -1,0 +1,61 @@
+"""Runs, shown: the table on stdout, results and charts in files, and what was not as expected."""
+
+import sys
+from pathlib import Path
+
+import msgspec
+import typer
+from rich import box
+from rich.table import Table
+
+from ballonet.cli.console import UNMET, err, out
+from ballonet.model.result import Result
+from ballonet.report.chart import draw
+from ballonet.report.expect import unmet
+from ballonet.report.flight import Flight
+from ballonet.scenarios.scenario import Scenario
+
+
+def write(flight: Flight, json: Path | None, plot: Path | None) -> None:
+    """Writes `ballonet.result/1` and the chart, where they are asked for."""
+    for result in flight.results if json else ():
+        assert json is not None
+        path = json if len(flight.results) == 1 else json.with_stem(f"{json.stem}-{result.policy}")
+        path.write_bytes(msgspec.json.format(msgspec.json.encode(result), indent=1) + b"\n")
+        err.print(f"wrote {path}")
+    if plot:
+        draw(flight.records, flight.results, plot)
+        err.print(f"wrote {plot}")
+
+
+def print_json(flight: Flight) -> None:
+    """One `ballonet.result/1`, or a list of them, on stdout."""
+    results = flight.results[0] if len(flight.results) == 1 else flight.results
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(results), indent=1).decode() + "\n")
+
+
+def show(flight: Flight) -> None:
+    """The table."""
+    out.print(_table(flight.results))
+
+
+def judge(scenario: Scenario, host_share: float | None, flight: Flight) -> None:
+    """Says what is not as the scenario expects of `adaptive`, and exits with UNMET then."""
+    failed = [line for one in flight.results if one.policy == "adaptive" for line in unmet(scenario, host_share, one)]
+    for line in failed:
+        err.print(f"not as expected: {line}")
+    if failed:
+        raise typer.Exit(UNMET)
+
+
+def _table(results: tuple[Result, ...]) -> Table:
+    table = Table(title=f"{results[0].scenario}: work done against fully backed guests", box=box.SIMPLE_HEAD)
+    for name in ("policy", "mean", "worst\nguest", "swap-\nins", "OOM", "over\nbudget", "below\nfloor", "short", "peak"):
+        table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
+    for one in results:
+        s = one.summary
+        counts = (s.swap_in_pages, s.oom_kills, s.budget_violations, s.floor_violations)
+        peak = f"{one.host.peak_used_bytes / one.host.promised_bytes:.0%}"
+        shares = (f"{s.throughput_share:.3f}", f"{s.throughput_share_worst:.3f}")
+        table.add_row(one.policy, *shares, *map(str, counts), f"{s.shortage_s:.1f} s", peak)
+    return table

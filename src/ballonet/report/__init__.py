@@ -1,0 +1,1 @@
+"""What a run leaves behind, real or simulated: records, results and charts."""

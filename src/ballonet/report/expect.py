@@ -1,0 +1,32 @@
+"""What a scenario expects, against what a run showed."""
+
+import msgspec
+
+from ballonet.model.result import Result
+from ballonet.scenarios.scenario import Expect, Scenario
+
+
+def unmet(scenario: Scenario, host_share: float | None, result: Result) -> list[str]:
+    """What the scenario expects of the adaptive policy and this result does not show, in words; empty = all holds."""
+    expect: Expect = scenario.expect
+    if host_share is not None:
+        expect = scenario.expect_at_share.get(f"{host_share:g}", expect)
+    shown = msgspec.structs.asdict(result.summary) | _unhurt(scenario, result)
+    found = []
+    for field in expect.__struct_fields__:
+        bound = getattr(expect, field)
+        kind, _, name = field.partition("_")
+        value = shown[name]
+        if bound is not None and (value < bound if kind == "least" else value > bound):
+            found.append(f"{name} is {value:g}, expected at {kind} {bound:g}")
+    return found
+
+
+def _unhurt(scenario: Scenario, result: Result) -> dict[str, float]:
+    """The guests that no fault hits, in two figures."""
+    hurt = {fault.guest for fault in scenario.faults}
+    guests = [guest for guest in result.guests if guest.name not in hurt]
+    return {
+        "throughput_share_unhurt": min((guest.throughput_share for guest in guests), default=1.0),
+        "direction_changes_unhurt": sum(guest.direction_changes for guest in guests),
+    }

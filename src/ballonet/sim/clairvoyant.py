@@ -1,0 +1,35 @@
+"""The clairvoyant allocator: knows every guest's true need before it comes, and moves memory in no time.
+
+What it reaches is the bound for every controller (`regret_share`). When not all needs fit it cuts all of them by the same
+share, so that nobody pages more than the others.
+"""
+
+import asyncio
+from typing import Final
+
+from ballonet.sim.ledger import EXTENT_BYTES
+from ballonet.sim.world import STEP_S, SimWorld
+
+NAME: Final = "clairvoyant"
+AHEAD_S: Final = 2 * STEP_S
+MARGIN_EXTENTS: Final = 2
+AT_ONCE: Final = 1e9
+
+
+async def allocate(world: SimWorld) -> None:
+    """Sets every balloon, step by step, for ever."""
+    for guest in world.guests:
+        guest.take_factor = guest.give_factor = AT_ONCE
+    clock = asyncio.get_running_loop().time
+    while True:
+        world.advance(clock())
+        at = max(0.0, clock() - world.start_s)
+        needs = {guest: _need(guest.course.used_bytes(at), guest.course.used_bytes(at + AHEAD_S)) for guest in world.guests}
+        share = min(1.0, world.ledger.total / max(1, sum(needs.values())))
+        for guest, need in needs.items():
+            guest.asked = max(1, min(guest.memory.total, int(need * share)))
+        await asyncio.sleep(STEP_S)
+
+
+def _need(*used_bytes: float) -> int:
+    return int(max(used_bytes)) // EXTENT_BYTES + MARGIN_EXTENTS

@@ -1,0 +1,271 @@
+"""A simulated guest: memory, swap, page cache, workload, balloon driver. Faults replace parts of it (see `beasts`)."""
+
+import math
+from collections.abc import Callable
+from typing import Final
+
+from ballonet.model.snapshot import GuestStats
+from ballonet.model.units import MIB
+from ballonet.report.record import LATENCY_BUCKETS_S, Work
+from ballonet.scenarios.course import Course
+from ballonet.scenarios.scenario import GuestScript
+from ballonet.sim.balloon import GuestMemory
+from ballonet.sim.ledger import EXTENT_BYTES, Ledger
+from ballonet.sim.speeds import Speeds
+
+PAGES: Final = EXTENT_BYTES // 4096
+SLOT_S: Final = 0.1
+"""Of work, as in lab/image/workload.py."""
+COLLECTION_S: Final = 10.0
+"""A garbage collector walks its whole heap so often."""
+RESTART_S: Final = 5.0
+"""What an OOM kill costs before the service runs again."""
+SMALL_BYTES: Final = 512 * MIB
+"""A scenario's pace is for a guest of this size; a larger one touches so many more pages a second."""
+
+
+class SimGuest:
+    """One guest. Its fields are its behaviour: a fault sets them."""
+
+    def __init__(self, owner: int, script: GuestScript, ledger: Ledger, speeds: Speeds, start_s: float) -> None:
+        """Args:
+        owner: its number in the ledger.
+        script: what it does, sizes scaled.
+        ledger: of its host.
+        speeds: of its balloon and its swap.
+        start_s: when the scenario's time 0 is, on the simulation's clock.
+        """
+        self.script, self.speeds, self.start_s = script, speeds, start_s
+        self.course: Course = script.course()
+        self.memory = GuestMemory(owner, script.memory_bytes, ledger)
+        self.work = Work()
+        self.pace = script.pace * max(1.0, script.memory_bytes / SMALL_BYTES)
+        self.asked = self.memory.total
+        """What its driver was asked to keep, in extents."""
+        self.unreachable = 0
+        """Extents that its balloon cannot get below, whatever the guest says (a hidden floor, a stuck driver)."""
+        self.take_factor = self.give_factor = 1.0
+        """Of the driver's speeds; 0 = it does not move."""
+        self.is_hung = self.is_silent = self.is_gone = self.has_no_driver = False
+        self.says: Callable[[GuestStats], GuestStats] = lambda stats: stats
+        """What it makes of the truth."""
+        self.size = 0
+        """Extents that its software has, those in swap included."""
+        self.cache = 0
+        """Extents of page cache among those in use."""
+        self.swapped = 0.0
+        """Extents that are paged out."""
+        self.swap_in_pages = self.swap_out_pages = 0.0
+        self.major_faults = 0.0
+        self.taken = 0.0
+        """Bytes that its balloon took in the last step."""
+        self.paged = 0.0
+        """Pages that it paged in the last step."""
+        self.now = 0.0
+        self.restarts_at = -math.inf
+        self.version = 0
+        """Changes with each step in which something changed."""
+        self._credit = 0.0
+        self._counts_from_s = start_s
+        self._grow(math.ceil(self.course.used_bytes(0.0) / EXTENT_BYTES), math.inf)
+        self.cache = self.memory.use(min(script.cache_bytes // EXTENT_BYTES, self.memory.idle))
+
+    # Time
+
+    def advance(self, now: float) -> None:
+        """Lets time pass until `now`."""
+        dt = now - self.now
+        if dt <= 0:
+            return
+        self.now = now
+        if self.is_gone:
+            return
+        self.taken = self.paged = 0.0
+        if not self.is_hung:
+            if not self.is_resting():
+                self.version += 1
+                self._live(dt)
+            else:
+                self._work(dt, 0.0)
+        elif now > self.start_s:
+            self.work.wanted += self.pace * min(dt, now - self.start_s)
+
+    def is_resting(self) -> bool:
+        """Whether nothing will change in it until it is asked for something, or its need changes."""
+        at = self.now - self.start_s
+        return self.swapped == 0 and self.asked == self.memory.keep and self.course.rests_until(at) > at and self._is_settled(at)
+
+    def rests_until(self) -> float:
+        """On the simulation's clock; now, while something moves."""
+        if self.is_gone:
+            return math.inf
+        return self.start_s + self.course.rests_until(self.now - self.start_s) if self.is_resting() else self.now
+
+    def _is_settled(self, at: float) -> bool:
+        return self.size == self._goal(at) and self.now >= self.restarts_at
+
+    def _goal(self, at: float) -> int:
+        goal = math.ceil(self.course.used_bytes(max(0.0, at)) / EXTENT_BYTES)
+        # The kernel never sees a heap shrink by itself: what was garbage stays in use.
+        return max(goal, self.size) if self.script.jvm else goal
+
+    def _live(self, dt: float) -> None:
+        self._inflate_or_deflate(dt)
+        goal = self._goal(self.now - self.start_s)
+        writes = self.speeds.swap_out_pages_per_s * dt / PAGES
+        if self.now >= self.restarts_at:
+            if goal > self.size:
+                self._grow(goal - self.size, writes)
+            elif goal < self.size:
+                self._shrink(self.size - goal)
+        self._work(dt, self._page_in(dt))
+
+    # Memory
+
+    def _grow(self, wanted: int, writes: float) -> None:
+        """The software takes memory: what is idle, then page cache, then what others of its pages leave when paged out."""
+        got = self.memory.use(wanted)
+        dropped = min(self.cache, wanted - got)
+        self.cache -= dropped
+        got += dropped
+        if got < wanted and self.script.has_swap:
+            out = int(min(wanted - got, writes))
+            self._page_out(out)
+            got += out
+        elif got < wanted and self.memory.keep > 0:
+            self._oom()
+            return
+        self.size += got
+
+    def _oom(self) -> None:
+        self.work.oom_kills += self.now > self.start_s
+        self.restarts_at = self.now + RESTART_S
+        self.memory.release(self.size - int(self.swapped))
+        self.size, self.swapped = 0, 0.0
+
+    def _shrink(self, count: int) -> None:
+        share = self.swapped / self.size if self.size else 0.0
+        from_swap = min(self.swapped, count * share)
+        kept = len(self.memory.used) - self.cache
+        self.swapped -= from_swap
+        self.size -= count
+        if self.swapped < 1:
+            self.swapped = 0.0
+        self.memory.release(max(0, kept - (self.size - int(self.swapped))))
+
+    def _page_out(self, count: int) -> None:
+        self.swapped += count
+        self.swap_out_pages += count * PAGES
+        self.paged += count * PAGES
+
+    def _page_in(self, dt: float) -> float:
+        """Touches hit what is paged out. Gives the share of touches that wait for the disk."""
+        if not self.swapped or not self.size:
+            return 0.0
+        share = min(1.0, self.swapped / self.size)
+        walked = self.size * PAGES / COLLECTION_S if self.script.jvm else 0.0
+        faults = min((self.pace + walked) * share, self.speeds.swap_in_pages_per_s) * dt
+        self.swap_in_pages += faults
+        self.major_faults += faults
+        self.paged += faults
+        if self.now > self.start_s:
+            self.work.swap_in_pages += int(faults)
+        room = self.memory.idle + self.cache
+        back = min(self.swapped, faults / PAGES)
+        whole = min(int(self.swapped) - int(self.swapped - back), room)
+        dropped = whole - self.memory.use(whole)
+        self.cache -= dropped
+        if room:
+            self.swapped -= back
+            if self.swapped < 1 / PAGES:
+                self.swapped = 0.0
+        else:  # each page that comes in drives another one out
+            self.swap_out_pages += faults
+        return share
+
+    # The balloon
+
+    def _inflate_or_deflate(self, dt: float) -> None:
+        way = self.memory.keep - self.asked
+        if not way or self.has_no_driver:
+            self._credit = 0.0
+            return
+        speed = self._speed(way)
+        self._credit = min(self._credit + speed * dt / EXTENT_BYTES, abs(way))
+        count = int(self._credit)
+        self._credit -= count
+        if way < 0:
+            self.memory.restore(min(count, -way))
+            return
+        count = min(count, way, max(0, self.memory.keep - self.unreachable))
+        self._take(count, dt)
+
+    def _speed(self, way: int) -> float:
+        if way < 0:
+            return self.speeds.return_per_s * self.give_factor
+        warm = bool(self.memory.free) or not self.memory.untouched
+        return (self.speeds.take_touched_per_s if warm else self.speeds.take_untouched_per_s) * self.take_factor
+
+    def _take(self, count: int, dt: float) -> None:
+        """The driver allocates: free memory, then the kernel drops cache for it, then pages out."""
+        memory = self.memory
+        lacking = max(0, count - memory.idle)
+        dropped = min(lacking, self.cache)
+        self.cache -= dropped
+        memory.release(dropped)
+        if self.script.has_swap and lacking > dropped:
+            out = int(min(lacking - dropped, self.speeds.swap_out_pages_per_s * dt / PAGES, self.size - int(self.swapped)))
+            self._page_out(out)
+            memory.release(out)
+        found = memory.reserve(count)
+        self.taken = len(found) * EXTENT_BYTES
+        memory.surrender(found)
+
+    # Work
+
+    def _work(self, dt: float, faulting: float) -> None:
+        dt = min(dt, self.now - self._counts_from_s)
+        if dt <= 0:
+            return
+        speeds = self.speeds
+        most = self.pace / speeds.busy_share * (1 - speeds.moving_cost_share if self.taken else 1.0)
+        # One thread: a touch costs its own time, and that of the disk when it faults.
+        per_touch = 1 / most + faulting / speeds.swap_in_pages_per_s
+        lacks = self.now < self.restarts_at or self.size < self._goal(self.now - self.start_s)
+        done = 0.0 if self.now < self.restarts_at else min(self.pace, 1 / per_touch)
+        if lacks and done and faulting == 0 and self.size < self._goal(self.now - self.start_s):
+            done = min(done, self.pace * self.size / max(1, self._goal(self.now - self.start_s)))
+        self.work.wanted += self.pace * dt
+        self.work.done += done * dt
+        late_s = SLOT_S * self.pace * per_touch if done else RESTART_S
+        index = next((i for i, edge in enumerate(LATENCY_BUCKETS_S) if late_s <= edge), len(LATENCY_BUCKETS_S) - 1)
+        self.work.latencies[index] += dt / SLOT_S
+
+    # What it says
+
+    def stats(self) -> GuestStats:
+        """What its driver says now."""
+        keep = self.memory.keep * EXTENT_BYTES
+        free = self.memory.idle * EXTENT_BYTES
+        cache = self.cache * EXTENT_BYTES
+        return self.says(
+            GuestStats(
+                total_bytes=keep,
+                free_bytes=free,
+                available_bytes=free + cache,
+                cache_bytes=cache,
+                swap_in_bytes=int(self.swap_in_pages) * 4096,
+                swap_out_bytes=int(self.swap_out_pages) * 4096,
+                major_faults=int(self.major_faults),
+            )
+        )
+
+    @property
+    def keep_bytes(self) -> int:
+        """What is not in its balloon."""
+        return self.memory.keep * EXTENT_BYTES
+
+    @property
+    def need_bytes(self) -> float:
+        """What it truly needs now."""
+        return self.course.used_bytes(max(0.0, self.now - self.start_s))

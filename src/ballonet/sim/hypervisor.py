@@ -1,0 +1,137 @@
+"""The simulated guests behind the contract, as an adapter would show them: late, and by what they say."""
+
+import asyncio
+
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Mechanism, NoAnswerError, RefusedError, Steering
+from ballonet.model.plan import Look
+from ballonet.model.snapshot import Guest, GuestStats
+from ballonet.sim.guest import SimGuest
+from ballonet.sim.ledger import EXTENT_BYTES
+from ballonet.sim.world import STEP_S, SimWorld
+
+SILENT_S = 3.0
+"""After which an adapter says that a guest does not answer."""
+
+
+class SimHypervisor:
+    """An adapter whose guests are simulated. Time passes in a task of its own, on the running loop's clock."""
+
+    def __init__(self, world: SimWorld) -> None:
+        self.world = world
+        self._eyes = {guest.script.name: _Eye(guest) for guest in world.guests}
+        self._news = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As the contract says."""
+        return Capabilities(name="sim", steering=Steering.TARGET, mechanisms=frozenset({Mechanism.BALLOON}))
+
+    @property
+    def news(self) -> asyncio.Event:
+        """As the contract says."""
+        return self._news
+
+    async def open(self) -> None:
+        """Time begins to pass."""
+        self._task = asyncio.create_task(self._pass())
+
+    async def close(self) -> None:
+        """Time stands still."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def guests(self) -> tuple[Guest, ...]:
+        """As the contract says."""
+        self._catch_up()
+        now = self.world.now
+        return tuple(eye.reading(now) for eye in self._eyes.values() if not eye.guest.is_gone)
+
+    def pids(self) -> tuple[int, ...]:
+        """As the contract says: none runs."""
+        return ()
+
+    def watch(self, name: str, look: Look) -> None:
+        """As the contract says."""
+        if (eye := self._eyes.get(name)) is not None:
+            eye.look = look
+
+    async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
+        """As the contract says."""
+        guest = self.world.by_name.get(name)
+        if guest is None or guest.is_gone:
+            raise GuestGoneError(f"{name}: no such guest")
+        if not 0 < keep_bytes <= guest.script.memory_bytes:
+            raise RefusedError(f"{name}: {keep_bytes} bytes is not within 1 and its ceiling of {guest.script.memory_bytes}")
+        if guest.is_hung:
+            await asyncio.sleep(deadline_s)
+            raise NoAnswerError(f"{name}: no answer in {deadline_s} s")
+        self._catch_up()
+        guest.asked = max(1, round(keep_bytes / EXTENT_BYTES))
+
+    def _catch_up(self) -> None:
+        self.world.advance(asyncio.get_running_loop().time())
+
+    async def _pass(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            due = self.world.next_step()
+            await asyncio.sleep(max(0.0, due - clock()))
+            self._catch_up()
+            if due - self.world.now < STEP_S and any(eye.is_urgent(self.world.now) for eye in self._eyes.values()):
+                self._news.set()
+
+
+class _Eye:
+    """What the adapter knows of one guest."""
+
+    def __init__(self, guest: SimGuest) -> None:
+        self.guest = guest
+        self.look = Look(1.0, 0)
+        self._stats: GuestStats | None = None
+        self._sampled_at = -1e9
+        self._answered_at = 0.0
+        self._reading: tuple[int, float, Guest] | None = None
+
+    def reading(self, now: float) -> Guest:
+        """As an adapter hands it out."""
+        guest = self.guest
+        self.poll(now)
+        age_s = now - self._sampled_at
+        known = self._reading
+        if known is not None and known[0] == guest.version and known[1] == age_s and not guest.is_hung:
+            return known[2]
+        silent_s = now - self._answered_at
+        alone = "no balloon driver" if guest.has_no_driver else "it does not answer" if silent_s > SILENT_S else ""
+        found = Guest(
+            name=guest.script.name,
+            ceiling_bytes=guest.script.memory_bytes,
+            keep_bytes=guest.memory.keep * EXTENT_BYTES,
+            keep_age_s=silent_s,
+            resident_bytes=guest.memory.resident * EXTENT_BYTES,
+            stats=self._stats,
+            stats_age_s=age_s if self._stats is not None else None,
+            can_balloon=not alone,
+            leave_alone=alone,
+        )
+        self._reading = (guest.version, age_s, found)
+        return found
+
+    def poll(self, now: float) -> bool:
+        """Asks for statistics when it is time. Gives whether there are new ones."""
+        guest = self.guest
+        if guest.is_hung or guest.has_no_driver:
+            return False
+        self._answered_at = now
+        if guest.is_silent or now - self._sampled_at < self.look.every_s - 1e-6:
+            return False
+        self._stats = guest.stats()
+        self._sampled_at = now
+        return True
+
+    def is_urgent(self, now: float) -> bool:
+        """Whether the loop should wake for it."""
+        if self.guest.is_gone or not self.poll(now) or self._stats is None:
+            return False
+        return (self._stats.available_bytes or 0) < self.look.wake_below_bytes

@@ -1,0 +1,187 @@
+"""`ballonet simulate`: arms of a scenario on simulated guests, with the production loop on top. Same seed, same bytes."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+
+from ballonet.daemon.loop import Loop, Tick
+from ballonet.model.limits import Limits
+from ballonet.model.settings import SettingsError
+from ballonet.report.flight import Flight
+from ballonet.report.record import GuestRecord, Record
+from ballonet.scenarios.scenario import GuestScript, Scenario, scripts
+from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sim import beasts, clairvoyant, clock
+from ballonet.sim.hypervisor import SimHypervisor
+from ballonet.sim.speeds import KVM, Speeds
+from ballonet.sim.world import SimWorld
+
+IDEAL_SHARE = 1.25
+"""The host of the `ideal` arm, of what is promised: every guest fully backed, and the reserve on top."""
+SERIES_S = 3600.0
+"""A longer run keeps no series of samples; its chart would be a smear anyway."""
+
+
+@dataclass(frozen=True)
+class SimOrder:
+    """What to simulate."""
+
+    scenario: Scenario
+    scripts: tuple[GuestScript, ...]
+    policy: str
+    budget_bytes: int
+    scale: int = 1
+    seed: int = 1
+    limits: Limits = field(default_factory=Limits)
+    speeds: Speeds = KVM
+    is_checked: bool = False
+    """Check after every step that every extent has one owner."""
+
+
+def order(
+    scenario: Scenario,
+    *,
+    policy: str = "adaptive",
+    scale: int = 1,
+    host_share: float | None = None,
+    seed: int = 1,
+    limits: Limits | None = None,
+    speeds: Speeds = KVM,
+) -> SimOrder:
+    """An order for one arm; arguments as of `run_arms`."""
+    guests = scripts(scenario, scale, seed)
+    promised = sum(script.memory_bytes for script in guests)
+    budget = scenario.host.memory // scale if host_share is None else int(promised * host_share)
+    if policy == "ideal":
+        budget = int(promised * IDEAL_SHARE)
+    return SimOrder(scenario, guests, policy, budget, scale, seed, limits or Limits(), speeds)
+
+
+def run_arm(
+    what: SimOrder,
+    on_progress: Callable[[float], None] = lambda _share: None,
+    on_tick: Callable[[float, Tick, SimWorld], None] = lambda _at, _tick, _world: None,
+) -> Record:
+    """Simulates one arm.
+
+    Args:
+        what: to simulate.
+        on_progress: told how much of it is done, a hundred times at most.
+        on_tick: told of every tick of the daemon's loop.
+    """
+    return clock.run(_fly(what, on_progress, on_tick))
+
+
+def run_arms(
+    scenario: Scenario,
+    policies: Sequence[str],
+    *,
+    scale: int = 1,
+    host_share: float | None = None,
+    seed: int = 1,
+    limits: Limits | None = None,
+    speeds: Speeds = KVM,
+    on_progress: Callable[[str, float], None] = lambda _policy, _share: None,
+) -> Flight:
+    """Simulates `scenario` under each policy, and the clairvoyant allocator for their regret.
+
+    Args:
+        scenario: what to simulate.
+        policies: names, in the order to run them.
+        scale: sizes are divided by it.
+        host_share: the host's memory as a share of what guests are promised; None = as the scenario says.
+        seed: of the scenario's variations.
+        limits: of every decision; rules can be switched off here. None = the defaults.
+        speeds: of balloons and swap.
+        on_progress: told how far the arm of a policy is.
+    """
+    one = order(scenario, scale=scale, host_share=host_share, seed=seed, limits=limits, speeds=speeds)
+    oracle = run_arm(replace(one, policy=clairvoyant.NAME), partial(on_progress, clairvoyant.NAME))
+    records = []
+    for policy in policies:
+        own = order(scenario, policy=policy, scale=scale, host_share=host_share, seed=seed, limits=limits, speeds=speeds)
+        records.append(run_arm(own, partial(on_progress, policy)))
+    return Flight(tuple(records), tuple(record.result(None, oracle) for record in records))
+
+
+async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Callable[[float, Tick, SimWorld], None]) -> Record:
+    scenario = what.scenario
+    start = scenario.lead_s + scenario.warmup_s
+    world = SimWorld(scenario.host, what.budget_bytes, what.scripts, what.speeds, start, what.scale)
+    if world.used_bytes > what.budget_bytes and what.policy != "ideal":
+        raise SettingsError(f"{scenario.name}: guests need more at the start than the host has; give it more memory")
+    beasts.release(world, scenario.faults, what.scale)
+    keeps = scenario.duration_s <= SERIES_S
+    guests = {guest.script.name: GuestRecord(guest.script, guest.course, keeps, guest.work) for guest in world.guests}
+    record = Record(scenario, what.policy, what.seed, what.budget_bytes, guests, where="sim", keeps_series=keeps)
+    world.on_step = _Recorder(record, world, on_progress, is_checked=what.is_checked).step
+
+    def told(tick: Tick) -> None:
+        at = tick.at - start
+        record.tick(at, tick.plan, tick.took_s)
+        on_tick(at, tick, world)
+
+    hypervisor = SimHypervisor(world)
+    await hypervisor.open()
+    try:
+        await asyncio.sleep(scenario.lead_s)
+        async with _controlled(what, world, hypervisor, told):
+            await asyncio.sleep(scenario.warmup_s + scenario.duration_s)
+    finally:
+        await hypervisor.close()
+    world.check()
+    return record
+
+
+@contextlib.asynccontextmanager
+async def _controlled(
+    what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_tick: Callable[[Tick], None]
+) -> AsyncIterator[None]:
+    """The production loop, or the clairvoyant in its place."""
+    time = asyncio.get_running_loop().time
+    if what.policy == clairvoyant.NAME:
+        work = clairvoyant.allocate(world)
+    else:
+        by_name = {script.name: _settings(script) for script in what.scripts}
+        eye = Eye(world, hypervisor, by_name.__getitem__)
+        work = Loop(eye, hypervisor, what.limits, policy=what.policy, on_tick=on_tick, clock=time).run()
+    task = asyncio.create_task(work)
+    try:
+        yield
+        if task.done():
+            task.result()
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+def _settings(script: GuestScript) -> GuestSettings:
+    return GuestSettings(floor_bytes=script.floor_bytes, guaranteed_bytes=script.guaranteed_bytes, shares=script.shares)
+
+
+class _Recorder:
+    """Samples a world after each step: those guests in which something changed."""
+
+    def __init__(self, record: Record, world: SimWorld, on_progress: Callable[[float], None], *, is_checked: bool) -> None:
+        self._record, self._world, self._on_progress = record, world, on_progress
+        self._is_checked = is_checked
+        self._seen: dict[str, tuple[int, bool]] = {}
+        self._told = 0
+
+    def step(self, now: float, dt: float) -> None:
+        at = now - self._world.start_s
+        if self._is_checked:
+            self._world.check()
+        self._record.host_sample(at, self._world.guests_bytes, self._world.own_bytes)
+        for guest in self._world.guests:
+            name, seen = guest.script.name, (guest.version, at >= 0)
+            one = self._record.guests[name]
+            if (one.keeps_series or self._seen.get(name) != seen or one.is_lacking) and not guest.is_gone:
+                self._seen[name] = seen
+                one.sample(at, guest.keep_bytes, guest.need_bytes, dt)
+        whole = self._world.start_s + self._record.scenario.duration_s
+        if int(100 * now / whole) > self._told:
+            self._told = int(100 * now / whole)
+            self._on_progress(min(1.0, now / whole))

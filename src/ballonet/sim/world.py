@@ -1,0 +1,134 @@
+"""The simulated host and its guests: lets time pass, and is what `sense` reads."""
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from ballonet.model.snapshot import Host
+from ballonet.scenarios.course import Course
+from ballonet.scenarios.scenario import GuestScript, HostPart
+from ballonet.sim.guest import SimGuest
+from ballonet.sim.ledger import EXTENT_BYTES, HOST, Ledger
+from ballonet.sim.speeds import Speeds
+
+STEP_S: Final = 0.1
+"""While something moves."""
+LONGEST_STEP_S: Final = 1.0
+TAKE_SHARE_PER_S: Final = 0.07
+"""Of the host's memory: so much ballooned away in a second keeps a core in ten busy (HyperAlloc: a busy guest's balloon
+takes 0.34 GiB/s of one core)."""
+SCARCE_SHARE: Final = 0.01
+"""Of the host's memory: with less available its own tasks begin to wait."""
+PRESSURE_FADE_S: Final = 10.0
+
+
+class SimWorld:
+    """A host with guests. Also the HostSense of the daemon's loop."""
+
+    def __init__(
+        self, part: HostPart, budget_bytes: int, scripts: Iterable[GuestScript], speeds: Speeds, start_s: float, scale: int = 1
+    ) -> None:
+        """Args:
+        part: the host's own use.
+        budget_bytes: its memory for guests.
+        scripts: of the guests, sizes scaled.
+        speeds: of all guests.
+        start_s: when the scenario's time 0 is.
+        scale: by which sizes are divided.
+        """
+        self.ledger = Ledger(budget_bytes)
+        self.guests = [SimGuest(number, script, self.ledger, speeds, start_s) for number, script in enumerate(scripts)]
+        self.by_name = {guest.script.name: guest for guest in self.guests}
+        self.now = 0.0
+        self.start_s = start_s
+        self.on_step: Callable[[float, float], None] = lambda _now, _dt: None
+        """Told of each step: when it ended, and how long it was."""
+        self.deeds: list[tuple[float, Callable[[], None]]] = []
+        """What faults do and when, in order."""
+        self._own = Course((phase.at_s, phase.used // scale, phase.per_s // scale) for phase in part.own) if part.own else None
+        self._wobble = (part.wobble // scale // EXTENT_BYTES, part.wobble_s)
+        self._own_extents: list[int] = []
+        self._io = self._cpu = self._memory = 0.0
+        self.host_own(0.0)
+
+    def advance(self, now: float) -> None:
+        """Lets time pass until `now`, in steps in which nothing but the ordinary happens."""
+        while self.now < now - 1e-9:
+            until = min(now, self.next_step())
+            self._step(until)
+
+    def next_step(self) -> float:
+        """When something happens next, as far as guests know."""
+        due = min((guest.rests_until() for guest in self.guests), default=math.inf)
+        if self.deeds:
+            due = min(due, self.deeds[0][0])
+        if self._own is not None or self._wobble[0]:
+            due = min(due, self.now + LONGEST_STEP_S)
+        return min(max(due, self.now + STEP_S), self.now + LONGEST_STEP_S)
+
+    def read(self, _pids: Iterable[int] = ()) -> Host:
+        """The host now."""
+        total = self.ledger.total * EXTENT_BYTES
+        return Host(
+            total_bytes=total,
+            available_bytes=max(0, total - self.ledger.lent * EXTENT_BYTES),
+            pressure_some_avg10_share=round(self._memory, 4),
+            cpu_some_avg10_share=round(self._cpu, 4),
+            io_some_avg10_share=round(self._io, 4),
+        )
+
+    @property
+    def guests_bytes(self) -> int:
+        """What all guests occupy."""
+        return (self.ledger.lent - len(self._own_extents)) * EXTENT_BYTES
+
+    @property
+    def own_bytes(self) -> int:
+        """What the host occupies itself."""
+        return len(self._own_extents) * EXTENT_BYTES
+
+    @property
+    def used_bytes(self) -> int:
+        """What guests and host occupy."""
+        return self.ledger.lent * EXTENT_BYTES
+
+    def check(self) -> None:
+        """Every extent has one owner, on the host and in each guest. Raises LedgerError."""
+        self.ledger.check()
+        for guest in self.guests:
+            if not guest.is_gone:
+                guest.memory.check()
+
+    def _step(self, until: float) -> None:
+        dt = until - self.now
+        self.now = until
+        while self.deeds and self.deeds[0][0] <= until:
+            self.deeds.pop(0)[1]()
+        for guest in self.guests:
+            guest.advance(until)
+        self.host_own(until - self.start_s)
+        self._press(dt)
+        self.on_step(until, dt)
+
+    def host_own(self, at: float) -> None:
+        """The host's own use follows its course."""
+        wanted = 0 if self._own is None else int(self._own.used_bytes(at)) // EXTENT_BYTES
+        swing, period_s = self._wobble
+        if swing and at > 0:
+            wanted += swing if int(at / period_s) % 2 else -swing
+        more = max(0, wanted) - len(self._own_extents)
+        if more > 0:
+            self._own_extents += self.ledger.lend(HOST, more)
+        elif more < 0:
+            self.ledger.take_back(HOST, self._own_extents[more:])
+            del self._own_extents[more:]
+
+    def _press(self, dt: float) -> None:
+        total = max(1, self.ledger.total * EXTENT_BYTES)
+        taken = sum(guest.taken for guest in self.guests) / dt
+        paged = sum(guest.paged / guest.speeds.swap_in_pages_per_s for guest in self.guests) / dt
+        free_share = 1 - self.ledger.lent / max(1, self.ledger.total)
+        fade = 1 - math.exp(-dt / PRESSURE_FADE_S)
+        self._cpu += (min(1.0, taken / total / TAKE_SHARE_PER_S / 10) - self._cpu) * fade
+        self._io += (min(1.0, paged / max(1, len(self.guests))) - self._io) * fade
+        self._memory += (min(1.0, max(0.0, 1 - free_share / SCARCE_SHARE)) - self._memory) * fade
