@@ -6,7 +6,8 @@ from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.lab.arm import Progress
 from ballonet.lab.errors import LabUnavailableError
 from ballonet.lab.machine import Machine, qmp_folder
-from ballonet.lab.run import run_arms, unmet
+from ballonet.lab.run import run_arms
+from ballonet.report.expect import unmet
 from ballonet.scenarios.scenario import load
 from ballonet.testing import check_hypervisor
 

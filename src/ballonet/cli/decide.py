@@ -22,11 +22,11 @@ from ballonet.model.wire import read_snapshot
 def decide(
     file: Annotated[str, typer.Argument(help="A ballonet.snapshot/1 file, or - for standard input.")],
     policy: Annotated[str, typer.Option(help="Who decides: adaptive, static, or a peer.")] = "adaptive",
-    unguarded: Unguarded = False,  # noqa: FBT002 a flag
+    unguarded: Unguarded = False,
     without: Without = None,
     at: Annotated[float | None, typer.Option(help="Seconds on the clock of the state; default: 1 s after it was left.")] = None,
-    text: Annotated[bool, typer.Option("--text", help="A table for people instead of JSON.")] = False,  # noqa: FBT002 a flag
-    json: Annotated[bool, typer.Option("--json", help="JSON (the default).")] = False,  # noqa: ARG001, FBT002 so that scripts can say it
+    text: Annotated[bool, typer.Option("--text", help="A table for people instead of JSON.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="JSON (the default).")] = False,  # noqa: ARG001 so that scripts can say it
 ) -> None:
     """Decide once, from a ballonet.snapshot/1 file, and print the ballonet.plan/1: what each guest shall keep, and why.
 

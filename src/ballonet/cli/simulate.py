@@ -26,11 +26,9 @@ def simulate(
     scale: Annotated[int, typer.Option(help="Divide all sizes by this.", min=1)] = 1,
     speeds: Annotated[str, typer.Option(help="Of balloons and swap: kvm (real machines) or tcg (the lab's).")] = "kvm",
     without: Without = None,
-    unguarded: Unguarded = False,  # noqa: FBT002 a flag
-    json: Annotated[bool, typer.Option("--json", help="ballonet.result/1 on stdout instead of a table.")] = False,  # noqa: FBT002 a flag
-    output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Write ballonet.result/1 here too; -POLICY is added for several.")
-    ] = None,
+    unguarded: Unguarded = False,
+    json: Annotated[bool, typer.Option("--json", help="ballonet.result/1 on stdout instead of a table.")] = False,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON here too.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")] = None,
 ) -> None:
     """Simulate a scenario: the production loop and policies, a simulated host and guests, a clock that jumps.

@@ -4,10 +4,13 @@ from collections.abc import Callable, Sequence
 
 from ballonet.lab.arm import Order, Progress, run_arm
 from ballonet.model.limits import Limits
+from ballonet.model.settings import SettingsError
 from ballonet.report.flight import Flight
 from ballonet.report.record import Record
 from ballonet.scenarios.scenario import Scenario, scripts
 
+FAULTS = frozenset({"hang", "vanish", "outside-hand", "hoard"})
+"""What can be done to a real guest."""
 IDEAL_SHARE = 1.25
 """The host of the `ideal` arm, of what is promised: every guest fully backed, and the reserve on top."""
 
@@ -33,6 +36,7 @@ async def run_arms(
         progress: who watches the arm of a policy.
         limits: of every decision; rules can be switched off here. None = the defaults.
     """
+    _refuse_simulated(scenario)
     guests = scripts(scenario, scale, seed)
     promised = sum(script.memory_bytes for script in guests)
     budget = scenario.host.memory // scale if host_share is None else int(promised * host_share)
@@ -43,3 +47,12 @@ async def run_arms(
         records.append(await run_arm(order, progress(policy)))
     ideal = next((record for record in records if record.policy == "ideal"), None)
     return Flight(tuple(records), tuple(record.result(ideal) for record in records))
+
+
+def _refuse_simulated(scenario: Scenario) -> None:
+    """What only the simulator can do. Raises SettingsError."""
+    wrong = [f"fault {fault.kind!r}" for fault in scenario.faults if fault.kind not in FAULTS]
+    wrong += ["`jvm`" for group in scenario.guests if group.jvm]
+    wrong += ["`host.own` or `host.wobble`"] if scenario.host.own or scenario.host.wobble else []
+    if wrong:
+        raise SettingsError(f"{scenario.name}: {wrong[0]} cannot be done to real guests; try `ballonet simulate {scenario.name}`")

@@ -1,6 +1,8 @@
 """Demand that was recorded: a CSV with `time_s,guest,used_bytes,cache_bytes`, as a scenario."""
 
 import csv
+import math
+from itertools import pairwise
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -58,16 +60,12 @@ def _rows(path: Path) -> dict[str, list[tuple[float, int, int]]]:
 
 def _add(found: dict[str, list[tuple[float, int, int]]], row: dict[str, str], place: str) -> None:
     try:
-        name, at, used, cache = (
-            row["guest"],
-            float(row["time_s"]),
-            int(float(row["used_bytes"])),
-            int(float(row.get("cache_bytes") or 0)),
-        )
+        name, at, used = row["guest"], float(row["time_s"]), int(float(row["used_bytes"]))
+        cache = int(float(row.get("cache_bytes") or 0))
     except (TypeError, ValueError, OverflowError) as error:
         raise SettingsError(f"{place}: {error}; write seconds, a name, bytes, bytes") from error
     rows = found.setdefault(name, [])
-    if used < 0 or cache < 0 or at != at or (rows and at < rows[-1][0]):
+    if used < 0 or cache < 0 or not math.isfinite(at) or (rows and at < rows[-1][0]):
         raise SettingsError(f"{place}: sizes must be >= 0 and times must rise for each guest")
     rows.append((at, used, cache))
 
@@ -79,15 +77,15 @@ def _group(name: str, rows: list[tuple[float, int, int]], known: Group | None, s
         raise SettingsError(f"guest {name!r} uses {peak} bytes in the trace, and has {memory} in the scenario")
     phases = tuple(_phases(rows, start))
     group = known or Group(name=name, memory=memory, phases=phases)
-    return replace(
-        group, name=name, count=1, is_exact=True, cache=Size(rows[0][2]), phases=phases, vary_share=0.0, vary_s=0.0, stagger_s=0.0
-    )
+    cache = Size(rows[0][2])
+    still = {"vary_share": 0.0, "vary_s": 0.0, "stagger_s": 0.0}
+    return replace(group, name=name, count=1, is_exact=True, cache=cache, phases=phases, **still)
 
 
 def _phases(rows: list[tuple[float, int, int]], start: float) -> list[Phase]:
     """Straight from sample to sample."""
     found = [Phase(at_s=0.0, used=Size(rows[0][1]))]
-    for (at, used, _), (after, then, _) in zip(rows, rows[1:], strict=False):
+    for (at, used, _), (after, then, _) in pairwise(rows):
         if then != used and after > at:
             found.append(Phase(at_s=at - start, used=Size(then), per_s=Size(max(1, int(abs(then - used) / (after - at)) + 1))))
     return found or [Phase(at_s=0.0, used=Size(GIB))]

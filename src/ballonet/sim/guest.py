@@ -63,11 +63,14 @@ class SimGuest:
         """Pages that it paged in the last step."""
         self.now = 0.0
         self.restarts_at = -math.inf
+        """After an OOM kill."""
+        self.stalled_until = -math.inf
+        """It waits for its own memory to be paged out."""
         self.version = 0
         """Changes with each step in which something changed."""
         self._credit = 0.0
         self._counts_from_s = start_s
-        self._grow(math.ceil(self.course.used_bytes(0.0) / EXTENT_BYTES), math.inf)
+        self._grow(math.ceil(self.course.used_bytes(0.0) / EXTENT_BYTES))
         self.cache = self.memory.use(min(script.cache_bytes // EXTENT_BYTES, self.memory.idle))
 
     # Time
@@ -102,7 +105,7 @@ class SimGuest:
         return self.start_s + self.course.rests_until(self.now - self.start_s) if self.is_resting() else self.now
 
     def _is_settled(self, at: float) -> bool:
-        return self.size == self._goal(at) and self.now >= self.restarts_at
+        return self.size == self._goal(at) and self.now >= max(self.restarts_at, self.stalled_until)
 
     def _goal(self, at: float) -> int:
         goal = math.ceil(self.course.used_bytes(max(0.0, at)) / EXTENT_BYTES)
@@ -112,26 +115,30 @@ class SimGuest:
     def _live(self, dt: float) -> None:
         self._inflate_or_deflate(dt)
         goal = self._goal(self.now - self.start_s)
-        writes = self.speeds.swap_out_pages_per_s * dt / PAGES
         if self.now >= self.restarts_at:
             if goal > self.size:
-                self._grow(goal - self.size, writes)
+                self._grow(goal - self.size)
             elif goal < self.size:
                 self._shrink(self.size - goal)
         self._work(dt, self._page_in(dt))
 
     # Memory
 
-    def _grow(self, wanted: int, writes: float) -> None:
-        """The software takes memory: what is idle, then page cache, then what others of its pages leave when paged out."""
+    def _grow(self, wanted: int) -> None:
+        """The software takes memory: what is idle, then page cache, then what others of its pages leave when paged out.
+
+        The kernel sends out all that is asked for at once; whoever allocates waits until the disk has it. In the lab guests
+        stood still long after their need had gone.
+        """
         got = self.memory.use(wanted)
         dropped = min(self.cache, wanted - got)
         self.cache -= dropped
         got += dropped
         if got < wanted and self.script.has_swap:
-            out = int(min(wanted - got, writes))
-            self._page_out(out)
-            got += out
+            self._page_out(wanted - got)
+            wait_s = (wanted - got) * PAGES / self.speeds.swap_out_pages_per_s
+            self.stalled_until = max(self.now, self.stalled_until) + wait_s
+            got = wanted
         elif got < wanted and self.memory.keep > 0:
             self._oom()
             return
@@ -160,7 +167,7 @@ class SimGuest:
 
     def _page_in(self, dt: float) -> float:
         """Touches hit what is paged out. Gives the share of touches that wait for the disk."""
-        if not self.swapped or not self.size:
+        if not self.swapped or not self.size or self.now < self.stalled_until:
             return 0.0
         share = min(1.0, self.swapped / self.size)
         walked = self.size * PAGES / COLLECTION_S if self.script.jvm else 0.0
@@ -231,10 +238,8 @@ class SimGuest:
         most = self.pace / speeds.busy_share * (1 - speeds.moving_cost_share if self.taken else 1.0)
         # One thread: a touch costs its own time, and that of the disk when it faults.
         per_touch = 1 / most + faulting / speeds.swap_in_pages_per_s
-        lacks = self.now < self.restarts_at or self.size < self._goal(self.now - self.start_s)
-        done = 0.0 if self.now < self.restarts_at else min(self.pace, 1 / per_touch)
-        if lacks and done and faulting == 0 and self.size < self._goal(self.now - self.start_s):
-            done = min(done, self.pace * self.size / max(1, self._goal(self.now - self.start_s)))
+        stands_s = min(dt, max(0.0, max(self.restarts_at, self.stalled_until) - (self.now - dt)))
+        done = min(self.pace, 1 / per_touch) * (1 - stands_s / dt)
         self.work.wanted += self.pace * dt
         self.work.done += done * dt
         late_s = SLOT_S * self.pace * per_touch if done else RESTART_S

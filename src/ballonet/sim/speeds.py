@@ -43,6 +43,6 @@ TCG: Final = Speeds(
     return_per_s=1.0 * GIB,
     moving_cost_share=0.14,
     swap_in_pages_per_s=700,
-    swap_out_pages_per_s=3200,
+    swap_out_pages_per_s=900,
 )
 SPEEDS: Final = {"kvm": KVM, "tcg": TCG}
