@@ -8,7 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide import estimate, stuck
+from ballonet.decide import estimate, feedback, stuck
 from ballonet.decide.floor import floor_bytes, has_swap
 from ballonet.decide.memory import GuestMemory
 from ballonet.decide.seat import Seat
@@ -27,7 +27,7 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Seat:
     if keep is None:
         held = max(guest.ceiling_bytes, guest.resident_bytes or 0)
         return _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes, held_bytes=held), Reason.UNKNOWN, {})
-    memory = stuck.judge(memory, keep, limits, now)
+    memory = feedback.judge(stuck.judge(memory, keep, limits, now), keep, limits, now)
     taken = Seat(guest, memory, keep_bytes=keep, held_bytes=_held_bytes(memory, guest, keep))
     taken.floor_bytes = floor_bytes(guest) if limits.has("R6") else 1
     _need(taken, limits, now)
@@ -77,6 +77,12 @@ def _need(taken: Seat, limits: Limits, now: float) -> None:
     taken.tight_bytes = min(ceiling, tight)
     taken.near_bytes = min(ceiling, max(near, tight))
     taken.low_bytes = min(ceiling, max(near + estimate.past_bytes(memory), tight))
+    if now < memory.cool_until:
+        taken.is_cooling = True
+        cool = min(ceiling, memory.cool_bytes)
+        taken.tight_bytes, taken.near_bytes, taken.low_bytes = (
+            max(need, cool) for need in (taken.tight_bytes, taken.near_bytes, taken.low_bytes)
+        )
     # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
     if limits.has("R6") and not has_swap(taken.guest, memory.used_bytes):
         least = int(memory.used_bytes + estimate.TIGHT_SHARE * ceiling / 2)

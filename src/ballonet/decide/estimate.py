@@ -114,6 +114,7 @@ def _compared(
         swap_out_bytes=swap_out,
         swapped_bytes=int(swapped),
         swap_in_per_s=came_in / dt,
+        swap_out_per_s=max(0, swap_out - old.swap_out_bytes) / dt,
         learned_bytes=learned,
         distress_until=distress_until,
     )

@@ -7,7 +7,7 @@ from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
 from ballonet.model.plan import Reason
 
-_URGENT: Final = (Reason.DISTRESS, Reason.NEEDS, Reason.SHORT)
+_URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT)
 
 
 def apply(table: Table) -> None:

@@ -25,6 +25,7 @@ class GuestMemory(Struct, frozen=True, gc=False):
     swapped_bytes: int = 0
     """What it has paged out and not in again; fades while it asks nothing back."""
     swap_in_per_s: float = 0.0
+    swap_out_per_s: float = 0.0
     learned_bytes: float = 0.0
     """Margin that distress has taught to add; forgotten slowly."""
     distress_until: float = -1e9
@@ -47,6 +48,22 @@ class GuestMemory(Struct, frozen=True, gc=False):
     stuck_bytes: int = 0
     """What it kept when it stopped giving, while it is parked for that."""
     backoff_s: float = 0.0
+    took_per_s: float = 0.0
+    """How fast its balloon takes, measured over its moves of late; 0 = never seen."""
+    seen_at: float = -1e9
+    """When `keep_bytes` was seen."""
+
+    # What came of it (R5)
+    down_at: float = -1e9
+    """The last command to give."""
+    down_from_bytes: int = 0
+    """What it kept before the commands to give of late."""
+    cool_until: float = -1e9
+    """Not asked to give until then."""
+    cool_bytes: int = 0
+    """What it keeps at the least meanwhile."""
+    cool_s: float = 0.0
+    """How long it was left in peace the last time."""
 
 
 class State(Struct, frozen=True):
@@ -56,6 +73,7 @@ class State(Struct, frozen=True):
     decided_at: float = -1e9
     busy_at: float = -1e9
     """When a guest was last moved because another or itself was in need."""
+    host_state: str = "high"
     spike_bytes: float = 0.0
     """The largest growth of all guests together within the time that detection and reclaim take; fades (R3)."""
     past: dict[str, Any] = {}

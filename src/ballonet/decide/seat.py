@@ -33,6 +33,10 @@ class Seat:
     low_bytes: int = 0
     """What it should have by its use of late: with its full margin."""
     is_distressed: bool = False
+    is_short: bool = False
+    """It does not get what it needs (R10)."""
+    is_cooling: bool = False
+    """It suffered from giving, and is not asked to (R5)."""
 
     wish_bytes: int = 0
     """What the policy wants it to keep."""

@@ -10,10 +10,11 @@ from ballonet.decide.memory import GuestMemory, State
 from ballonet.decide.policies import POLICIES
 from ballonet.decide.policy import Policy
 from ballonet.decide.seat import Seat
+from ballonet.decide.states import state_of
 from ballonet.decide.table import Table
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Decision, Plan, Reason
-from ballonet.model.snapshot import Mode, Snapshot
+from ballonet.model.snapshot import Host, Mode, Snapshot
 from ballonet.model.units import MIB
 
 START: Final = State()
@@ -48,7 +49,8 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
     memories = {one.guest.name: _after(one, decision, now) for one, decision in zip(table.seats, decisions, strict=True)}
     is_busy = any(one.is_command and one.reason is not Reason.SPARE for one in decisions)
     busy_at = now if is_busy else state.busy_at
-    return replace(after, guests=memories, decided_at=now, busy_at=busy_at, spike_bytes=spike), _plan(table, decisions, policy)
+    after = replace(after, guests=memories, decided_at=now, busy_at=busy_at, spike_bytes=spike, host_state=table.state)
+    return after, _plan(table, decisions, policy)
 
 
 def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: float) -> Table:
@@ -69,10 +71,17 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         available_bytes=host.available_bytes,
         reserve_bytes=0,
         quiet_s=now - state.busy_at,
+        pressure_share=max(host.pressure_some_avg10_share, host.cpu_some_avg10_share, host.io_some_avg10_share),
+        state=_state(state.host_state, host, limits),
         now=now,
         options=snapshot.options,
         past=dict(state.past),
     )
+
+
+def _state(old: str, host: Host, limits: Limits) -> str:
+    least = reserve.least_bytes(host.total_bytes)
+    return state_of(host.available_bytes / least, old) if limits.has("R14") and least else "high"
 
 
 def _divided(policy: Policy, table: Table, state: State) -> State:
@@ -137,5 +146,6 @@ def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
         next_s=min(SOON_S, interval_s) if is_busy else interval_s,
         memory_bytes=table.memory_bytes,
         reserve_bytes=table.reserve_bytes,
+        host_state=table.state,
         promised_bytes=table.memory_bytes - table.slack_bytes + gains,
     )

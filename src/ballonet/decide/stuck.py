@@ -8,6 +8,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ballonet.decide import feedback
 from ballonet.decide.estimate import REST_BYTES
 from ballonet.decide.memory import GuestMemory
 from ballonet.model.limits import Limits
@@ -16,17 +17,25 @@ from ballonet.model.units import MIB
 STILL_S: Final = 5.0
 MOVE_BYTES: Final = MIB
 """Drivers move 1 MiB a request."""
+SPEED_PART: Final = 0.3
+"""Of a new measure of speed in the average."""
 BACKOFF_S: Final = 10.0
 LONGEST_BACKOFF_S: Final = 300.0
 
 
 def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> GuestMemory:
     """Whether a guest moves as asked: notes its moves, parks it when it stands still, and lets it try again."""
-    if keep_bytes == old.keep_bytes and not (old.parked_sign or old.is_astray or is_under_way(old, keep_bytes)):
+    if (
+        keep_bytes == old.keep_bytes
+        and now - old.seen_at < STILL_S
+        and not (old.parked_sign or old.is_astray or is_under_way(old, keep_bytes))
+    ):
         return old  # at rest, as most guests are at most ticks
     has_moved = abs(keep_bytes - old.mark_bytes) >= MOVE_BYTES
     memory = replace(
         old,
+        took_per_s=_took_per_s(old, keep_bytes, now),
+        seen_at=now,
         keep_bytes=keep_bytes,
         is_astray=_is_astray(old, keep_bytes),
         mark_bytes=keep_bytes if has_moved else old.mark_bytes,
@@ -42,6 +51,14 @@ def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> Gues
     sign = -1 if (memory.asked_bytes or 0) < keep_bytes else 1
     stuck_bytes = keep_bytes if sign < 0 else 0
     return replace(memory, parked_sign=sign, parked_until=now + backoff_s, backoff_s=backoff_s, stuck_bytes=stuck_bytes)
+
+
+def _took_per_s(old: GuestMemory, keep_bytes: int, now: float) -> float:
+    """The speed of its balloon while it takes, over several looks: one may see a balloon that has just begun."""
+    taken, dt = (old.keep_bytes or 0) - keep_bytes, now - old.seen_at
+    if taken < MOVE_BYTES or not 0 < dt <= STILL_S or old.asked_bytes is None or old.asked_bytes > keep_bytes:
+        return old.took_per_s
+    return old.took_per_s + (taken / dt - old.took_per_s) * SPEED_PART if old.took_per_s else taken / dt
 
 
 def _is_astray(old: GuestMemory, keep_bytes: int) -> bool:
@@ -66,4 +83,9 @@ def commanded(memory: GuestMemory, keep_bytes: int, now: float) -> GuestMemory:
     here = memory.keep_bytes or 0
     asked = memory.asked_bytes
     goes_on = asked is not None and is_under_way(memory, here) and (asked < here) == (keep_bytes < here)
-    return replace(memory, asked_bytes=keep_bytes, commanded_at=now, moved_at=memory.moved_at if goes_on else now)
+    moved_at = memory.moved_at if goes_on else now
+    if keep_bytes >= here:
+        return replace(memory, asked_bytes=keep_bytes, commanded_at=now, moved_at=moved_at)
+    is_new = now - memory.down_at > feedback.AFTER_S
+    from_bytes = here if is_new else max(here, memory.down_from_bytes)
+    return replace(memory, asked_bytes=keep_bytes, commanded_at=now, moved_at=moved_at, down_at=now, down_from_bytes=from_bytes)

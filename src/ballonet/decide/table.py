@@ -25,6 +25,10 @@ class Table:
     """For how long nobody was moved out of need."""
     available_bytes: int = 0
     """The host's, by its own measure."""
+    pressure_share: float = 0.0
+    """The largest of the host's pressures, of memory, CPU and disk."""
+    state: str = "high"
+    """Of the host (R14)."""
     now: float = 0.0
     options: Mapping[str, float] = field(default_factory=dict)
     """The policy's own settings."""

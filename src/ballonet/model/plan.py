@@ -20,6 +20,7 @@ class Reason(enum.Enum):
     NEEDS = "needs"
     DISTRESS = "distress"
     SPARE = "spare"
+    FEEDBACK = "feedback"
     DONOR = "donor"
     SHORT = "short"
     STATIC = "static"
@@ -38,6 +39,7 @@ SENTENCES: Final = {
     Reason.CALM: "keeps {keep_bytes}: it needs {need_bytes} and nobody else needs the rest",
     Reason.NEEDS: "gets {keep_bytes}: it uses {used_bytes}, grows by {growth_bytes}/s, so it needs {need_bytes}",
     Reason.DISTRESS: "gets {keep_bytes} at once: it pages ({swap_in_bytes}/s swapped in), so {need_bytes} was not enough before",
+    Reason.FEEDBACK: "gets back to {keep_bytes}, and peace for {wait_s}: it paged {swap_out_bytes}/s out while its balloon grew",
     Reason.SPARE: "gets {keep_bytes}: it needs {need_bytes} and the host has memory to spare",
     Reason.DONOR: "gives down to {keep_bytes}: it needs {need_bytes} and the host is {deficit_bytes} short of its reserve",
     Reason.SHORT: "keeps {keep_bytes} of the {need_bytes} that it needs: what fits is divided by guarantees and shares",
@@ -111,6 +113,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """Memory for guests: what they hold plus what the host has available."""
     reserve_bytes: int = 0
     """What is to stay unpromised of it."""
+    host_state: str = "high"
+    """high, clear, soft, hard or low (R14). In the last two nobody should start a VM here."""
     promised_bytes: int = 0
     """What guests may still take without asking again, the commands of this plan included."""
 

@@ -105,6 +105,7 @@ class Expect(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     most_budget_violations: int | None = None
     most_direction_changes: int | None = None
     most_shortage_s: float | None = None
+    most_requests: int | None = None
     most_tick_late_s: float | None = None
     least_throughput_share_unhurt: float | None = None
     """Of the worst of them."""

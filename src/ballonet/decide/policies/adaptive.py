@@ -8,13 +8,17 @@
    reserve, the one with most to spare first. Spare is handed out only in portions, and in
    quiet times. So a fixed world rests (R12).
 
-Not attempted here: order of coinciding demands by priority, host states, learned reclaim speeds.
+4. Who suffered from giving is left in peace (R5); how many give at once follows the host's pressure (R11); what state the
+   host is in bounds all of it (R14).
 """
 
 from collections.abc import Callable
 from typing import Any, Final
 
+from ballonet.decide.fairness import fund
+from ballonet.decide.pace import LEAST_STEP_BYTES, donors_at_once, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
+from ballonet.decide.states import ALARMING, SCARCE
 from ballonet.decide.stuck import is_under_way
 from ballonet.decide.table import Table
 from ballonet.model.plan import Reason, Shortage
@@ -29,11 +33,10 @@ SPARE_AFTER_S: Final = 10.0
 page that goes to and fro costs both guests more than it is worth to the one that does not need it."""
 REFILL_SHARE: Final = 0.2
 """Of the reserve: a smaller gap in it is not worth a command."""
-STEP_SHARE: Final = 0.12
-"""Of the ceiling: the most that a donor is asked for at once. 2 GiB of 16: what a balloon moves in two seconds."""
-STEP_BYTES: Final = 48 * MIB
 GROWING_SHARE_PER_S: Final = 0.005
 """Of the ceiling: a guest that grows faster gives last; what it gave it would soon ask back."""
+REACH_S: Final = 1.5
+"""What arrives within this time is as good as there: a rise is seen in 0.3 s and decided upon at once."""
 PORTION_SHARE: Final = 1 / 40
 """Of the ceiling: less than this is not asked of a donor. Many small moves cost the guests more CPU than the memory is
 worth: with 1,320 of them in 70 s ten guests under TCG lost 15 % of their work without one page swapped in."""
@@ -43,17 +46,33 @@ def divide(table: Table) -> None:
     """Sets every wish, and who is short."""
     movable = [seat for seat in table.seats if seat.may_give or seat.may_take]
     pool = table.memory_bytes - sum(seat.held_bytes for seat in table.seats if not (seat.may_give or seat.may_take))
-    low = sum(seat.low_bytes for seat in movable)
-    if low + table.reserve_bytes <= pool:
-        _spread(movable, pool - table.reserve_bytes - low, lambda seat: seat.low_bytes, lambda seat: seat.most_bytes)
-        _move(table, movable, table.reserve_bytes, lambda seat: seat.low_bytes)
-    else:
-        least = int(table.reserve_bytes * LEAST_RESERVE)
-        _shrink(table, movable, pool, least)
-        _move(table, movable, least, lambda seat: seat.near_bytes)
+    need_of, reserve = _share_out(table, movable, pool)
+    far = sum(map(_far_bytes, movable))
+    if far and sum(seat.wish_bytes for seat in movable) + far > pool - reserve:
+        # What donors cannot give within moments is not there yet: others lend of their margins until it comes.
+        need_of, reserve = _share_out(table, movable, pool - far)
+    _move(table, movable, reserve, need_of)
 
 
 # What each should have
+
+
+def _share_out(table: Table, seats: list[Seat], pool: int) -> tuple[Callable[[Seat], int], int]:
+    """Sets the wishes for a pool of memory. Gives below what a seat is due at once, and what stays free of the pool."""
+    low = sum(seat.low_bytes for seat in seats)
+    if low + table.reserve_bytes <= pool:
+        _spread(seats, pool - table.reserve_bytes - low, lambda seat: seat.low_bytes, lambda seat: seat.most_bytes)
+        return lambda seat: seat.low_bytes, table.reserve_bytes
+    least = int(table.reserve_bytes * LEAST_RESERVE)
+    _shrink(table, seats, pool, least)
+    return lambda seat: seat.near_bytes, least
+
+
+def _far_bytes(seat: Seat) -> int:
+    """What a donor holds beyond its wish and its balloon cannot take in the next moments."""
+    if not seat.may_give or seat.keep_bytes <= seat.wish_bytes:
+        return 0
+    return max(0, seat.keep_bytes - int(REACH_S * take_per_s(seat)) - seat.wish_bytes)
 
 
 def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> None:
@@ -75,15 +94,21 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> None:
 
 
 def _ration(table: Table, seats: list[Seat], pool: int) -> None:
-    """R10: not even tight needs fit. Floors and guarantees first, the rest by shares."""
+    """R10: not even tight needs fit. Floors and guarantees first, the rest at one price for all."""
 
     def least_bytes(seat: Seat) -> int:
         return max(seat.floor_bytes, min(seat.tight_bytes, seat.guest.guaranteed_bytes))
 
-    left = pool - sum(map(least_bytes, seats))
-    _spread(seats, max(0, left), least_bytes, lambda seat: max(least_bytes(seat), seat.tight_bytes))
+    if table.limits.has("R10"):
+        fund(seats, pool, least_bytes, lambda seat: max(least_bytes(seat), seat.tight_bytes))
+    else:  # whoever comes first
+        left = pool
+        for seat in seats:
+            seat.wish_bytes = max(1, min(seat.tight_bytes, left))
+            left -= seat.wish_bytes
     for seat in seats:
         if seat.wish_bytes < seat.tight_bytes:
+            seat.is_short = True
             table.short.append(Shortage(seat.guest.name, seat.tight_bytes - seat.wish_bytes))
 
 
@@ -127,17 +152,26 @@ def _move(table: Table, seats: list[Seat], reserve: int, need_of: Callable[[Seat
         wish = seat.wish_bytes
         if _is_due(seat, here, min(need_of(seat), wish), is_calm):
             gap += max(0, wish - max(here, seat.held_bytes))
-            _set(seat, _release(table, seat, here), _gain_reason(table, seat))
-        elif wish < here and seat.may_give:
-            gap -= max(0, seat.keep_bytes - here)
+            wait_s = max(0.0, seat.memory.cool_until - table.now)
+            _set(seat, _release(table, seat, here), _gain_reason(seat), wait_s=wait_s)
+        elif wish < here and seat.may_give and not _is_spared(table, seat):
+            gap -= min(max(0, seat.keep_bytes - here), int(REACH_S * take_per_s(seat)))
             donors.append((here - wish, seat))
             _rest(seat, here)
-        elif is_calm and (table.quiet_s < SPARE_AFTER_S or wish - here < SPARE_BAND_SHARE * seat.guest.ceiling_bytes):
+        elif not _is_time_for_spare(table, seat, wish - here):
             _rest(seat, here)
         else:
             _set(seat, wish, Reason.SPARE)
     if gap > (REFILL_SHARE * reserve if is_calm else 0):
         _take(table, donors, gap)
+
+
+def _is_time_for_spare(table: Table, seat: Seat, more: int) -> bool:
+    """Spare is handed out in quiet times, in portions, and while the host is not scarce."""
+    if not table.limits.has("R12"):
+        return True
+    is_portion = more >= SPARE_BAND_SHARE * seat.guest.ceiling_bytes
+    return table.quiet_s >= SPARE_AFTER_S and table.state not in SCARCE and is_portion
 
 
 def _is_due(seat: Seat, here: int, need: int, is_calm: bool) -> bool:  # noqa: FBT001 a rule in force or not
@@ -150,7 +184,7 @@ def _release(table: Table, seat: Seat, here: int) -> int:
     """R1: at once and entirely, whatever the host's own state. Without the rule: thresholds first, and in steps."""
     if table.limits.has("R1"):
         return seat.wish_bytes
-    return min(seat.wish_bytes, here + STEP_BYTES) if table.slack_bytes >= table.reserve_bytes else here
+    return min(seat.wish_bytes, here + LEAST_STEP_BYTES) if table.slack_bytes >= table.reserve_bytes else here
 
 
 def _heading_bytes(seat: Seat) -> int:
@@ -163,40 +197,51 @@ def _heading_bytes(seat: Seat) -> int:
     )
 
 
+def _is_spared(table: Table, seat: Seat) -> bool:
+    """Who suffered from giving is left in peace (R5); who is in distress gives nothing, however low the host is (R14)."""
+    return seat.is_cooling or (seat.is_distressed and table.limits.has("R14"))
+
+
 def _take(table: Table, donors: list[tuple[int, Seat]], gap: int) -> None:
-    """R3: the host refills its reserve, from those with most to spare."""
+    """R3: the host refills its reserve, from those with most to spare; who grows gives last."""
     left = gap
     is_calm = table.limits.has("R12")
-    for excess, seat in sorted(
-        donors,
-        key=lambda donor: (
-            donor[1].memory.growth_per_s > GROWING_SHARE_PER_S * donor[1].guest.ceiling_bytes,
-            -donor[0],
-        ),
-    ):
+    # More promised than there is: then even small amounts are worth a command.
+    is_overdrawn = table.slack_bytes < 0
+    at_once = donors_at_once(table, len(table.seats))
+    moving = sum(seat.wish_bytes < seat.keep_bytes for _, seat in donors)
+    for excess, seat in sorted(donors, key=_order):
         if left <= 0:
             return
-        portion = int(PORTION_SHARE * seat.guest.ceiling_bytes) if is_calm else 0
-        if excess < portion:
+        here, is_moving = seat.wish_bytes, seat.wish_bytes < seat.keep_bytes
+        portion = int(PORTION_SHARE * seat.guest.ceiling_bytes) if is_calm and not is_overdrawn else 0
+        if excess < portion or (moving >= at_once and not is_moving):
             continue
-        here = seat.wish_bytes
-        step = max(STEP_BYTES, int(STEP_SHARE * seat.guest.ceiling_bytes))
+        step = excess if table.state in ALARMING else step_bytes(seat)
         room = max(0, step - max(0, seat.keep_bytes - here))
         taken = min(excess, max(left, portion), room)
         if taken > 0:
             _set(seat, here - taken, Reason.DONOR, deficit_bytes=gap)
             left -= taken
+            moving += not is_moving
 
 
-def _gain_reason(table: Table, seat: Seat) -> Reason:
+def _order(donor: tuple[int, Seat]) -> tuple[bool, int]:
+    excess, seat = donor
+    return seat.memory.growth_per_s > GROWING_SHARE_PER_S * seat.guest.ceiling_bytes, -excess
+
+
+def _gain_reason(seat: Seat) -> Reason:
+    if seat.is_cooling and seat.keep_bytes < seat.memory.cool_bytes:
+        return Reason.FEEDBACK
     if seat.is_distressed:
         return Reason.DISTRESS
-    return Reason.SHORT if any(short.name == seat.guest.name for short in table.short) else Reason.NEEDS
+    return Reason.SHORT if seat.is_short else Reason.NEEDS
 
 
 def _rest(seat: Seat, here: int) -> None:
     if seat.reason is Reason.CALM or seat.numbers is None:
-        _set(seat, here, Reason.CALM)
+        _set(seat, here, Reason.SHORT if seat.is_short else Reason.CALM)
     else:
         seat.wish_bytes = here
 
@@ -208,5 +253,6 @@ def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
         "used_bytes": seat.memory.used_bytes,
         "growth_bytes": int(seat.memory.growth_per_s),
         "swap_in_bytes": int(seat.memory.swap_in_per_s),
+        "swap_out_bytes": int(seat.memory.swap_out_per_s),
         **more,
     }

@@ -6,7 +6,6 @@ again; above clear what is free beyond minFree goes back to the guest that pays 
 configured size (Mem.CtlMaxPercent). It looks each 15 s, and at once when the state falls.
 
 ESXi estimates f, the active share, by sampling pages; here it is used / keep, the largest of now and two averages.
-VMware publishes no size of the hysteresis between states; here a state rises 15 % later than it falls.
 
 Options: `idle_tax_share` (0.75), `min_free_bytes` (by the sliding scale).
 """
@@ -16,12 +15,11 @@ from typing import Final
 
 from ballonet.decide.reserve import least_bytes
 from ballonet.decide.seat import Seat
+from ballonet.decide.states import NAMES, state_of
 from ballonet.decide.table import Table
 from ballonet.model.plan import Reason
 
 PERIOD_S: Final = 15.0
-STATES: Final = (("high", 4.0), ("clear", 1.0), ("soft", 0.64), ("hard", 0.32), ("low", 0.0))
-RISE: Final = 1.15
 IDLE_TAX_SHARE: Final = 0.75
 MOST_BALLOON_SHARE: Final = 0.65
 FAST_S: Final = 15.0
@@ -39,9 +37,8 @@ def divide(table: Table) -> None:
     past["state"] = state
     seats = [seat for seat in table.seats if seat.is_movable]
     active = _active_shares(table, seats)
-    names = [name for name, _ in STATES]
     targets: dict[str, int] = past.setdefault("targets", {})
-    if table.now - past.get("ran_at", -1e9) >= PERIOD_S or names.index(state) > names.index(old):
+    if table.now - past.get("ran_at", -1e9) >= PERIOD_S or NAMES.index(state) > NAMES.index(old):
         past["ran_at"] = table.now
         targets |= _moved(seats, active, table.available_bytes - min_free, table.option("idle_tax_share", IDLE_TAX_SHARE))
     for seat in seats:
@@ -49,15 +46,6 @@ def divide(table: Table) -> None:
         what = f"state {state}, {active[name]:.0%} active, above minFree by"
         over = int(table.available_bytes - min_free)
         seat.say(targets.get(name, seat.keep_bytes), Reason.PEER, peer="ESX", what=what, goal_bytes=over)
-
-
-def state_of(free_share: float, old: str) -> str:
-    """The memory state at `free_share` of minFree, after `old`."""
-    names = [name for name, _ in STATES]
-    for rank, (name, least) in enumerate(STATES):
-        if free_share >= least * (RISE if rank < names.index(old) else 1.0):
-            return name
-    return "low"
 
 
 def rho(shares: int, held_bytes: float, active_share: float, tax_share: float) -> float:

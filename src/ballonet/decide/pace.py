@@ -1,0 +1,36 @@
+"""R11: how much at once. As many donors as the host can bear, and as much of each as its balloon moves in two seconds."""
+
+import math
+from typing import Final
+
+from ballonet.decide.seat import Seat
+from ballonet.decide.table import Table
+from ballonet.model.units import MIB
+
+STEP_S: Final = 2.0
+SPEED_SHARE: Final = 0.06
+"""Of the ceiling, a second, while nobody has measured a balloon: 0.86 GiB/s of touched memory on real KVM (HyperAlloc,
+EuroSys'25, raw data), of 16 GiB."""
+LEAST_STEP_BYTES: Final = 48 * MIB
+EASY_SHARE: Final = 0.10
+HARD_SHARE: Final = 0.60
+"""Pressure (PSI some) of the host's CPU, disk or memory: below the first any number of balloons may grow at once, from
+the second on only one. A reclaim loads all three: STREAM beside a moving balloon lost 14 % (HyperAlloc, EuroSys'25)."""
+
+
+def take_per_s(seat: Seat) -> float:
+    """How fast a guest's balloon takes, as measured, bytes a second."""
+    return seat.memory.took_per_s or SPEED_SHARE * seat.guest.ceiling_bytes
+
+
+def step_bytes(seat: Seat) -> int:
+    """The most that a donor is asked for at once."""
+    return max(LEAST_STEP_BYTES, int(STEP_S * take_per_s(seat)))
+
+
+def donors_at_once(table: Table, candidates: int) -> int:
+    """How many balloons may grow at the same time."""
+    if not table.limits.has("R11") or table.pressure_share <= EASY_SHARE:
+        return candidates
+    room = max(0.0, (HARD_SHARE - table.pressure_share) / (HARD_SHARE - EASY_SHARE))
+    return max(1, math.ceil(candidates * room))

@@ -1,0 +1,23 @@
+"""R14: the state of the host, by free memory against what the sliding scale keeps free. As ESXi 6 names them.
+
+high >= 400 %, clear >= 100 %, soft >= 64 %, hard >= 32 %, else low. VMware publishes no size of the hysteresis; here a
+state rises 15 % later than it falls. From soft on no spare is handed out; in hard and low nobody should start a VM here,
+donors are asked for all that they can spare at once, and guests in distress give nothing.
+"""
+
+from typing import Final
+
+STATES: Final = (("high", 4.0), ("clear", 1.0), ("soft", 0.64), ("hard", 0.32), ("low", 0.0))
+NAMES: Final = tuple(name for name, _ in STATES)
+RISE: Final = 1.15
+SCARCE: Final = frozenset({"soft", "hard", "low"})
+ALARMING: Final = frozenset({"hard", "low"})
+
+
+def state_of(free_share: float, old: str) -> str:
+    """The state at `free_share` of what is to be free, after the state `old`."""
+    rank_before = NAMES.index(old)
+    for rank, (name, least) in enumerate(STATES):
+        if free_share >= least * (RISE if rank < rank_before else 1.0):
+            return name
+    return "low"
