@@ -163,7 +163,7 @@ def _move(table: Table, seats: list[Seat], reserve: int, need_of: Callable[[Seat
         else:
             _set(seat, wish, Reason.SPARE)
     if gap > (REFILL_SHARE * reserve if is_calm else 0):
-        _take(table, donors, gap)
+        _take(table, donors, gap, is_pressing=gap > reserve)
 
 
 def _is_time_for_spare(table: Table, seat: Seat, more: int) -> bool:
@@ -202,19 +202,20 @@ def _is_spared(table: Table, seat: Seat) -> bool:
     return seat.is_cooling or (seat.is_distressed and table.limits.has("R14"))
 
 
-def _take(table: Table, donors: list[tuple[int, Seat]], gap: int) -> None:
-    """R3: the host refills its reserve, from those with most to spare; who grows gives last."""
+def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing: bool) -> None:
+    """R3: the host refills its reserve, from those with most to spare; who grows gives last.
+
+    When more is wanted now than is free (`is_pressing`), even small amounts are worth a command.
+    """
     left = gap
     is_calm = table.limits.has("R12")
-    # More promised than there is: then even small amounts are worth a command.
-    is_overdrawn = table.slack_bytes < 0
     at_once = donors_at_once(table, len(table.seats))
     moving = sum(seat.wish_bytes < seat.keep_bytes for _, seat in donors)
     for excess, seat in sorted(donors, key=_order):
         if left <= 0:
             return
         here, is_moving = seat.wish_bytes, seat.wish_bytes < seat.keep_bytes
-        portion = int(PORTION_SHARE * seat.guest.ceiling_bytes) if is_calm and not is_overdrawn else 0
+        portion = int(PORTION_SHARE * seat.guest.ceiling_bytes) if is_calm and not is_pressing else 0
         if excess < portion or (moving >= at_once and not is_moving):
             continue
         step = excess if table.state in ALARMING else step_bytes(seat)
