@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import ballonet
-from ballonet.cli import lab
+from ballonet.cli import bench, lab
 from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, err, out
 from ballonet.cli.decide import decide
 from ballonet.cli.simulate import simulate
@@ -27,6 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(lab.lab, name="lab")
+app.add_typer(bench.bench, name="bench")
 app.command()(lab.demo)
 app.command()(simulate)
 app.command()(decide)

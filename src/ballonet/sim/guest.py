@@ -61,6 +61,8 @@ class SimGuest:
         """Bytes that its balloon took in the last step."""
         self.paged = 0.0
         """Pages that it paged in the last step."""
+        self.out_share = 0.0
+        """Of its memory: what the host has paged out behind its back, because more was lent than there is."""
         self.now = 0.0
         self.restarts_at = -math.inf
         """After an OOM kill."""
@@ -237,7 +239,8 @@ class SimGuest:
         speeds = self.speeds
         most = self.pace / speeds.busy_share * (1 - speeds.moving_cost_share if self.taken else 1.0)
         # One thread: a touch costs its own time, and that of the disk when it faults.
-        per_touch = 1 / most + faulting / speeds.swap_in_pages_per_s
+        # What the guest pages itself and what the host pages of it wait for a disk alike.
+        per_touch = 1 / most + (faulting + self.out_share) / speeds.swap_in_pages_per_s
         stands_s = min(dt, max(0.0, max(self.restarts_at, self.stalled_until) - (self.now - dt)))
         done = min(self.pace, 1 / per_touch) * (1 - stands_s / dt)
         self.work.wanted += self.pace * dt

@@ -104,7 +104,9 @@ class SimWorld:
         self.now = until
         while self.deeds and self.deeds[0][0] <= until:
             self.deeds.pop(0)[1]()
+        out_share = max(0, self.ledger.lent - self.ledger.total) / max(1, self.ledger.lent - len(self._own_extents))
         for guest in self.guests:
+            guest.out_share = out_share
             guest.advance(until)
         self.host_own(until - self.start_s)
         self._press(dt)

@@ -1,0 +1,1 @@
+"""Comparisons: every policy on the same work, in simulator or lab."""
