@@ -96,9 +96,12 @@ def _compared(
         )
     swapped = max(0.0, old.swapped_bytes + max(0, swap_out - old.swap_out_bytes) - came_in)
     learned, distress_until = old.learned_bytes * math.exp(-dt / LEARNED_FADE_S), old.distress_until
+    margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * guest.ceiling_bytes)
+    # Who pages in and has room for all that is out reads back what an earlier squeeze cost: more would not help it.
+    has_room = (guest.keep_bytes or 0) - used > swapped + 2 * margin
     if came_in < SWAP_IN_PER_S * dt:
         swapped *= math.exp(-dt / SWAPPED_FADE_S)
-    else:
+    elif not has_room:
         if sampled_at > distress_until:  # a new bout
             ceiling = guest.ceiling_bytes
             learned = min(learned + LEARNED_SHARE * ceiling, MOST_LEARNED_SHARE * ceiling)
