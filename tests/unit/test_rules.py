@@ -1,11 +1,16 @@
 """Each safety holds in a small world, and does not hold with its rule switched off."""
 
+from typing import Any
+
 import pytest
+from msgspec.structs import replace
 
 from ballonet.decide.floor import default_floor_bytes
+from ballonet.decide.step import START, step
 from ballonet.hypervisors.fake import FakeGuest
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Reason
+from ballonet.model.snapshot import Guest, GuestStats, Host, Snapshot
 from ballonet.model.units import GIB, MIB
 from world import World
 
@@ -202,3 +207,78 @@ async def test_r15_every_decision_has_a_reason_in_words() -> None:
 def test_default_floor_is_hv_balloons(size: int, floor: int) -> None:
     """The default floor is Linux's hv_balloon's."""
     assert default_floor_bytes(size * MIB) == floor * MIB
+
+
+# Rules that one picture shows
+
+
+def picture(*guests: Guest, available: int = GIB, total: int = 8 * GIB, pressure: float = 0.0) -> Snapshot:
+    return Snapshot(host=Host(total_bytes=total, available_bytes=available, cpu_some_avg10_share=pressure), guests=guests)
+
+
+def seen(name: str, keep: int, used: int, swapped_out: int = 0, **more: Any) -> Guest:
+    stats = GuestStats(total_bytes=keep, available_bytes=max(0, keep - used), swap_in_bytes=0, swap_out_bytes=swapped_out)
+    return Guest(name=name, ceiling_bytes=4 * GIB, keep_bytes=keep, resident_bytes=keep, stats=stats, stats_age_s=0.0, **more)
+
+
+def after_paging(limits: Limits) -> int:
+    """What a guest is asked to keep one look after it paged out while its balloon grew."""
+    state, plan = step(START, picture(seen("a", 3 * GIB, GIB), seen("b", 3 * GIB, 2900 * MIB), available=0), limits, 0.0)
+    asked = plan.guests[0].keep_bytes or 0
+    assert asked < 3 * GIB
+    here = asked + 20 * MIB
+    _, plan = step(state, picture(seen("a", here, GIB, 64 * MIB), seen("b", 3 * GIB, 2900 * MIB), available=0), limits, 0.5)
+    return (plan.guests[0].keep_bytes or 0) - here
+
+
+def test_r5_gives_back_what_made_a_guest_page() -> None:
+    """A guest that pages out while its balloon grows is asked for no more within one look; without R5 it is."""
+    assert after_paging(Limits()) >= 0
+    assert after_paging(without("R5")) < 0
+
+
+def rationed(limits: Limits) -> list[int]:
+    guests = [
+        seen(name, GIB, 1000 * MIB, guaranteed_bytes=guaranteed) for name, guaranteed in (("a", 0), ("b", 0), ("c", 900 * MIB))
+    ]
+    _, plan = step(START, picture(*guests, available=0, total=2 * GIB), limits, 0.0)
+    assert {short.name for short in plan.short} <= {"a", "b", "c"}
+    return [short.bytes for short in plan.short]
+
+
+def test_r10_is_fair_when_it_does_not_fit() -> None:
+    """All are short by the same, and the guarantee holds; without R10 the last one bears it all."""
+    fair, first_come = rationed(Limits()), rationed(without("R10"))
+    assert len(fair) == 3
+    assert max(fair) - min(fair) < 8 * MIB
+    assert len(first_come) == 1
+
+
+def donors(limits: Limits) -> int:
+    guests = [seen(f"g{number}", 3 * GIB, GIB) for number in range(8)]
+    _, plan = step(
+        START, picture(*guests, available=0, total=20 * GIB, pressure=0.55), replace(limits, reserve_bytes=4 * GIB), 0.0
+    )
+    return sum(one.reason is Reason.DONOR for one in plan.guests)
+
+
+def test_r11_bounds_concurrent_inflations() -> None:
+    """On a host whose CPUs are waited for only one or two balloons grow at once; without R11 all that can."""
+    assert 1 <= donors(Limits()) <= 2
+    assert donors(without("R11")) >= 4
+
+
+def spare_given(limits: Limits, available: int) -> int:
+    """How many guests that need nothing are given more."""
+    state = replace(START, busy_at=-100.0, decided_at=-1.0)
+    guests = [seen(f"g{number}", 2 * GIB, 500 * MIB) for number in range(3)]
+    world = picture(*guests, available=available, total=64 * GIB)
+    _, plan = step(state, world, replace(limits, reserve_bytes=64 * MIB), 0.0)
+    return sum(one.reason is Reason.SPARE for one in plan.guests)
+
+
+def test_r14_hands_out_no_spare_on_a_scarce_host() -> None:
+    """With little of the host free nobody gets spare memory; without R14 they do."""
+    assert spare_given(Limits(), 2 * GIB) > 0
+    assert spare_given(Limits(), 900 * MIB) == 0
+    assert spare_given(without("R14"), 900 * MIB) > 0
