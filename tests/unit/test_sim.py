@@ -10,6 +10,7 @@ from ballonet.report.expect import unmet
 from ballonet.scenarios.scenario import load, standard_names
 from ballonet.sim import clock
 from ballonet.sim.beasts import BEASTS
+from ballonet.sim.fuzz import check
 from ballonet.sim.hypervisor import SimHypervisor
 from ballonet.sim.ledger import Ledger, LedgerError
 from ballonet.sim.run import order, run_arm, run_arms
@@ -93,3 +94,9 @@ def test_what_scenarios_expect(name: str) -> None:
     """At real KVM speeds and full size the adaptive policy holds what each scenario expects."""
     flight = run_arms(load(name), ["adaptive"])
     assert unmet(load(name), None, flight.results[0]) == []
+
+
+@pytest.mark.parametrize("seed", range(1, 5))
+def test_storms(seed: int) -> None:
+    """An hour of random guests and faults breaks no invariant; `make fuzz` goes on for as long as one likes."""
+    assert check(seed) is None

@@ -72,6 +72,8 @@ class SimGuest:
         """Changes with each step in which something changed."""
         self._credit = 0.0
         self._counts_from_s = start_s
+        self._calm_until = -math.inf
+        self._counted_at = 0.0
         self._grow(math.ceil(self.course.used_bytes(0.0) / EXTENT_BYTES))
         self.cache = self.memory.use(min(script.cache_bytes // EXTENT_BYTES, self.memory.idle))
 
@@ -79,10 +81,14 @@ class SimGuest:
 
     def advance(self, now: float) -> None:
         """Lets time pass until `now`."""
+        if now < self._calm_until and self.asked == self.memory.keep and not self.out_share:
+            self.now = now  # its work is counted when it stirs, or in `settle`
+            return
         dt = now - self.now
         if dt <= 0:
             return
-        self.now = now
+        self.settle()
+        self.now = self._counted_at = now
         if self.is_gone:
             return
         self.taken = self.paged = 0.0
@@ -92,8 +98,16 @@ class SimGuest:
                 self._live(dt)
             else:
                 self._work(dt, 0.0)
+                self._calm_until = self.start_s + self.course.rests_until(now - self.start_s)
         elif now > self.start_s:
             self.work.wanted += self.pace * min(dt, now - self.start_s)
+
+    def settle(self) -> None:
+        """Counts the work of a calm time until now."""
+        self._calm_until = -math.inf
+        if self.now > self._counted_at and not self.is_gone:
+            self._work(self.now - self._counted_at, 0.0)
+        self._counted_at = self.now
 
     def is_resting(self) -> bool:
         """Whether nothing will change in it until it is asked for something, or its need changes."""
@@ -102,6 +116,8 @@ class SimGuest:
 
     def rests_until(self) -> float:
         """On the simulation's clock; now, while something moves."""
+        if self.now < self._calm_until and self.asked == self.memory.keep:
+            return self._calm_until
         if self.is_gone:
             return math.inf
         return self.start_s + self.course.rests_until(self.now - self.start_s) if self.is_resting() else self.now

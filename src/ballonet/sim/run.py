@@ -132,6 +132,8 @@ async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Ca
     finally:
         await hypervisor.close()
     world.check()
+    for guest in world.guests:
+        guest.settle()
     return record
 
 

@@ -103,6 +103,8 @@ class SimWorld:
         dt = until - self.now
         self.now = until
         while self.deeds and self.deeds[0][0] <= until:
+            for guest in self.guests:
+                guest.settle()
             self.deeds.pop(0)[1]()
         out_share = max(0, self.ledger.lent - self.ledger.total) / max(1, self.ledger.lent - len(self._own_extents))
         for guest in self.guests:
