@@ -1,7 +1,8 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim bench bench-lab docs lock all
+.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
+HOURS ?= 100000
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
@@ -20,8 +21,10 @@ demo: setup ## the main job on real guests: ten of them on three quarters of the
 	$(bin)/ballonet demo
 lab: setup ## one scenario on real guests: make lab SCENARIO=spike
 	$(bin)/ballonet lab run $(SCENARIO)
-sim: ## the simulator (not built yet)
-	@echo "the simulator is not built yet; make lab runs the same scenarios on real guests" >&2; exit 2
+sim: setup ## one scenario on simulated guests: make sim SCENARIO=storm-3
+	$(bin)/ballonet simulate $(SCENARIO)
+fuzz: setup ## storms of random guests and faults: make fuzz HOURS=100000 (VM-hours, simulated)
+	$(bin)/python benchmarks/fuzz.py $(HOURS)
 bench: setup ## one tick of decide at 10, 100 and 1,000 guests, into benchmarks/results
 	$(bin)/python benchmarks/decide_tick.py
 bench-lab: setup ## consolidation on real guests, three seeds at 75, 60 and 50 %: about 22 min

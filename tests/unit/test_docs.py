@@ -5,10 +5,16 @@ import msgspec
 import pytest
 
 from ballonet.daemon.config import GuestConfig, HostConfig, LoopConfig, QemuConfig
-from ballonet.model.limits import RULES
+from ballonet.decide.policies import POLICIES
+from ballonet.decide.step import START, step
+from ballonet.model.limits import RULES, Limits
 from ballonet.model.result import Result
+from ballonet.model.settings import SettingsError
+from ballonet.model.wire import read_snapshot
 from ballonet.scenarios.scenario import Fault, Group, HostPart, Phase, Scenario
 
+NO_CEILING = b"""{"schema": "ballonet.snapshot/1", "host": {"total_bytes": 1, "available_bytes": 0},
+ "guests": [{"name": "a", "ceiling_bytes": 0}]}"""
 ROOT = Path(__file__).parents[2]
 PARTS = {"host", "guests", "phases", "faults", "expect", "expect_at_share"}
 
@@ -48,3 +54,30 @@ def test_links_lead_somewhere(name: str) -> None:
     """Every relative link of the front pages is a file of the repository."""
     links = re.findall(r"\]\(([^)#:]+)\)", (ROOT / name).read_text())
     assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_the_example_of_a_snapshot_is_one() -> None:
+    """The example is read, and every policy decides on it."""
+    text = (ROOT / "docs/reference/snapshot.md").read_text()
+    snapshot = read_snapshot(text.split("```json\n")[1].split("```")[0].encode(), "snapshot.md")
+    for name in POLICIES:
+        assert f"`{name}`" in text or name == "ideal"
+        _, plan = step(START, snapshot, Limits(), 0.0, name)
+        assert [one.name for one in plan.guests] == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("broken", "told"),
+    [
+        (b"{", "not JSON"),
+        (b"[]", "at `schema`"),
+        (b'{"schema": "ballonet.snapshot/1"}', "host"),
+        (b'{"schema": "ballonet.snapshot/1", "host": {"total_bytes": "x", "available_bytes": 0}}', "host.total_bytes"),
+        (b'{"schema": "ballonet.snapshot/1", "host": {"total_bytes": -1, "available_bytes": 0}}', "host.total_bytes"),
+        (NO_CEILING, "guests[0].ceiling_bytes"),
+    ],
+)
+def test_a_snapshot_that_cannot_be_is_refused(broken: bytes, told: str) -> None:
+    """The error names the place."""
+    with pytest.raises(SettingsError, match=re.escape(told)):
+        read_snapshot(broken, "x.json")

@@ -63,25 +63,28 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Each later phase is shifted by up to this much, by the seed."""
 
 
+FaultKind = Literal[
+    "hang",
+    "vanish",
+    "outside-hand",
+    "hoard",
+    "slow",
+    "stuck",
+    "cannot-take",
+    "hidden-floor",
+    "liar",
+    "stale",
+    "no-driver",
+    "second-controller",
+]
+
+
 class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[faults]]`: something goes wrong with one guest."""
 
     at_s: float
     guest: str
-    kind: Literal[
-        "hang",
-        "vanish",
-        "outside-hand",
-        "hoard",
-        "slow",
-        "stuck",
-        "cannot-take",
-        "hidden-floor",
-        "liar",
-        "stale",
-        "no-driver",
-        "second-controller",
-    ]
+    kind: FaultKind
     """docs/reference/scenario.md; the first four also on real guests."""
     until_s: float | None = None
     """When it is over; None = never."""

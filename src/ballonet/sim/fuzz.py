@@ -6,16 +6,28 @@ that is left its floor is killed for want of memory while others keep what they 
 
 import random
 from dataclasses import replace as with_fields
+from typing import Final
 
 from msgspec import Struct
 
 from ballonet.model.settings import Size
 from ballonet.model.units import GIB, MIB
-from ballonet.scenarios.scenario import Fault, Group, HostPart, Phase, Scenario
+from ballonet.scenarios.scenario import Fault, FaultKind, Group, HostPart, Phase, Scenario
 from ballonet.sim.ledger import LedgerError
 from ballonet.sim.run import SimOrder, order, run_arm
 
-KINDS = ("slow", "stuck", "cannot-take", "hidden-floor", "hoard", "liar", "stale", "vanish", "hang", "no-driver")
+KINDS: Final[tuple[FaultKind, ...]] = (
+    "slow",
+    "stuck",
+    "cannot-take",
+    "hidden-floor",
+    "hoard",
+    "liar",
+    "stale",
+    "vanish",
+    "hang",
+    "no-driver",
+)
 """Those that come from a guest. An outside hand may break the budget by itself."""
 PEACE_S = 30.0
 """Warm-up: from everything promised to what the host has."""
