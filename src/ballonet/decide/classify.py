@@ -20,17 +20,17 @@ OLD_INTERVALS: Final = 3
 """Statistics older than so many intervals are old (R8): one may be late, three are not."""
 
 
-def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Seat:
-    """A guest's place at this tick's table, with all that was and is known of it."""
+def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_per_s: float = 0.0) -> Seat:
+    """A guest's place at this tick's table, with all that was and is known of it, and how fast its like rises here."""
     memory = estimate.remember(old, guest, limits, now)
     keep = guest.keep_bytes
     if keep is None:
         held = max(guest.ceiling_bytes, guest.resident_bytes or 0)
         return _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes, held_bytes=held), Reason.UNKNOWN, {})
-    memory = feedback.judge(stuck.judge(memory, keep, limits, now), keep, limits, now)
+    memory = feedback.judge(stuck.judge(memory, keep, limits, now), keep, guest.ceiling_bytes, limits, now)
     taken = Seat(guest, memory, keep_bytes=keep, held_bytes=_held_bytes(memory, guest, keep))
     taken.floor_bytes = floor_bytes(guest) if limits.has("R6") else 1
-    _need(taken, limits, now)
+    _need(taken, limits, now, rise_share_per_s)
     _permit(taken, limits, now)
     if not taken.may_give:
         _bound(taken, max)
@@ -67,22 +67,23 @@ def _held_bytes(memory: GuestMemory, guest: Guest, keep_bytes: int) -> int:
     return max(keep_bytes, guest.resident_bytes or 0, 0 if memory.parked_sign else asked)
 
 
-def _need(taken: Seat, limits: Limits, now: float) -> None:
+def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
-    taken.is_distressed = limits.has("R1") and now < memory.distress_until
     # A balloon that could not grow has left its guest nothing to spare, whatever the guest's statistics say.
     stuck_need = memory.stuck_bytes + int(estimate.TIGHT_SHARE * ceiling) if memory.parked_sign < 0 else 0
-    tight = max(estimate.tight_bytes(memory, ceiling), taken.floor_bytes, stuck_need)
+    tight = max(estimate.tight_bytes(memory, ceiling, rise_share_per_s), taken.floor_bytes, stuck_need)
     near = estimate.near_bytes(memory, ceiling)
     taken.tight_bytes = min(ceiling, tight)
     taken.near_bytes = min(ceiling, max(near, tight))
     taken.low_bytes = min(ceiling, max(near + estimate.past_bytes(memory), tight))
-    if now < memory.cool_until:
+    has_room = estimate.has_room_for_swapped(memory.used_bytes, memory.swapped_bytes, taken.keep_bytes, ceiling)
+    if feedback.is_cooling(memory, ceiling, now):
         taken.is_cooling = True
         cool = min(ceiling, memory.cool_bytes)
         taken.tight_bytes, taken.near_bytes, taken.low_bytes = (
             max(need, cool) for need in (taken.tight_bytes, taken.near_bytes, taken.low_bytes)
         )
+    taken.is_distressed = limits.has("R1") and now < memory.distress_until and not has_room
     # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
     if limits.has("R6") and not has_swap(taken.guest, memory.used_bytes):
         least = int(memory.used_bytes + estimate.TIGHT_SHARE * ceiling / 2)

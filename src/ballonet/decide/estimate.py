@@ -9,6 +9,7 @@ Everything here is the guest's word, bounded by its own floor and ceiling (R9).
 """
 
 import math
+from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -21,13 +22,23 @@ from ballonet.model.units import MIB
 MARGIN_SHARE: Final = 0.04
 """Of the ceiling, beside the use: a kernel reclaims in the background below about 1.3 % (watermarks), and statistics
 are a look old."""
+REACT_S: Final = 0.25
+"""The margin when not everything fits: what the fastest rise that this host has shown takes in this time. A look of 0.15 s,
+a decision, and the first extent that a balloon gives back."""
+UNSEEN_RISE_SHARE_PER_S: Final = 0.08
+"""Of the ceiling: the rise to expect of guests that have shown none. 1.3 GiB/s of 16 GiB."""
+RISE_BOUNDS: Final = (0.03, 0.12)
+"""What one host is believed to show: a slower one has not been watched for long, a faster one is a guest's claim (R9)."""
+RISE_FADE_S: Final = 3600.0
 TIGHT_SHARE: Final = 0.02
-"""The same when not everything fits."""
+"""Of the ceiling: what nobody can tell apart from nothing."""
 LEAST_MARGIN_BYTES: Final = 16 * MIB
 LEAST_TIGHT_BYTES: Final = 10 * MIB
 HORIZON_S: Final = 1.2
 """Time for which growth is added: one look of 0.3 s, one decision, half a second of a donor's balloon."""
-TIGHT_HORIZON_S: Final = 0.8
+TIGHT_HORIZON_S: Final = 0.5
+"""The same when not everything fits: a look and the first of a donor's memory. What is lent to one guest for longer than
+that is missing for the next."""
 GROWTH_FADE_S: Final = 0.85
 """Growth falls to a third in this time after the last rise: a guest that has stopped growing is soon believed."""
 SLOW_FADE_S: Final = 8.0
@@ -96,9 +107,7 @@ def _compared(
         )
     swapped = max(0.0, old.swapped_bytes + max(0, swap_out - old.swap_out_bytes) - came_in)
     learned, distress_until = old.learned_bytes * math.exp(-dt / LEARNED_FADE_S), old.distress_until
-    margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * guest.ceiling_bytes)
-    # Who pages in and has room for all that is out reads back what an earlier squeeze cost: more would not help it.
-    has_room = (guest.keep_bytes or 0) - used > swapped + 2 * margin
+    has_room = has_room_for_swapped(used, int(swapped), guest.keep_bytes or 0, guest.ceiling_bytes)
     if came_in < SWAP_IN_PER_S * dt:
         swapped *= math.exp(-dt / SWAPPED_FADE_S)
     elif not has_room:
@@ -106,13 +115,15 @@ def _compared(
             ceiling = guest.ceiling_bytes
             learned = min(learned + LEARNED_SHARE * ceiling, MOST_LEARNED_SHARE * ceiling)
         distress_until = sampled_at + DISTRESS_S
+    # What goes out while a guest grows is growth too: one that pages has not stopped.
+    before = old.used_bytes + old.swapped_bytes
     return replace(
         old,
         sampled_at=sampled_at,
         used_bytes=used,
         unseen_bytes=unseen,
         slow_bytes=max(used, used + (old.slow_bytes - used) * math.exp(-dt / SLOW_FADE_S)),
-        growth_per_s=max((used - old.used_bytes) / dt, old.growth_per_s * math.exp(-dt / GROWTH_FADE_S)),
+        growth_per_s=max((used + int(swapped) - before) / dt, old.growth_per_s * math.exp(-dt / GROWTH_FADE_S)),
         swap_in_bytes=swap_in,
         swap_out_bytes=swap_out,
         swapped_bytes=int(swapped),
@@ -121,6 +132,14 @@ def _compared(
         learned_bytes=learned,
         distress_until=distress_until,
     )
+
+
+def has_room_for_swapped(used_bytes: int, swapped_bytes: int, keep_bytes: int, ceiling_bytes: int) -> bool:
+    """Whether a guest has room for all that it has paged out. If it pages in then, it reads back what an earlier squeeze
+    cost: more memory would not help it, and less does not harm it.
+    """
+    margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * ceiling_bytes)
+    return keep_bytes - used_bytes > swapped_bytes + 2 * margin
 
 
 def _available_bytes(stats: GuestStats) -> int | None:
@@ -154,7 +173,27 @@ def past_bytes(memory: GuestMemory) -> int:
     return int(memory.slow_bytes) - memory.used_bytes
 
 
-def tight_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:
-    """What a guest needs at the least for the next moments, in bytes."""
-    margin = max(LEAST_TIGHT_BYTES, TIGHT_SHARE * ceiling_bytes)
+def tight_bytes(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float) -> int:
+    """What a guest needs at the least for the next moments, in bytes.
+
+    Args:
+        memory: of the guest.
+        ceiling_bytes: of the guest.
+        rise_share_per_s: how fast guests of this host begin to rise, of their ceilings; 0 = none has been seen to.
+    """
+    margin = max(LEAST_TIGHT_BYTES, REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes)
     return int(memory.used_bytes + memory.swapped_bytes + margin + memory.growth_per_s * TIGHT_HORIZON_S)
+
+
+def rise_share_per_s(old: float, memories: Iterable[tuple[GuestMemory, int]], elapsed_s: float) -> float:
+    """The fastest rise that this host's guests have shown of late, of their ceilings a second; 0 = none yet.
+
+    Args:
+        old: what it was.
+        memories: of all guests, with their ceilings.
+        elapsed_s: since then.
+    """
+    least, most = RISE_BOUNDS
+    now = max((memory.growth_per_s / ceiling for memory, ceiling in memories), default=0.0)
+    faded = old * math.exp(-max(0.0, elapsed_s) / RISE_FADE_S)
+    return max(min(now, most), faded and max(faded, least)) if now >= least or old else 0.0

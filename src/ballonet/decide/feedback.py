@@ -1,15 +1,15 @@
 """R5: feedback beats estimate. A guest that suffers while its balloon grows gets memory back, and is left in peace.
 
-The sign is paging, out or in. A balloon that stands still on its way is R7's (`stuck.py`): two rules at one sign would ask
-again sooner than the one that backs off. Overdriver
-(VEE'11) and TMO (ASPLOS'22) act on what guests feel, not on what was computed; TMO's Senpai gives back at once and
-entirely what it took.
+The sign is paging: out, or in without room for what is out. A balloon that stands still on its way is R7's (`stuck.py`):
+two rules at one sign would ask again sooner than the one that backs off. Overdriver (VEE'11) and TMO (ASPLOS'22) act on
+what guests feel, not on what was computed; TMO's Senpai gives back at once and entirely what it took.
 """
 
 from typing import Final
 
 from msgspec.structs import replace
 
+from ballonet.decide.estimate import MARGIN_SHARE, has_room_for_swapped
 from ballonet.decide.memory import GuestMemory
 from ballonet.model.limits import Limits
 from ballonet.model.units import MIB
@@ -24,13 +24,20 @@ FORGET_S: Final = 600.0
 """After so long without trouble the back-off starts anew."""
 
 
-def judge(memory: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> GuestMemory:
+def judge(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limits, now: float) -> GuestMemory:
     """Whether a guest suffers from what it was asked for; then it is to be given back what was taken of late."""
     if now - memory.down_at > AFTER_S or now < memory.cool_until or not limits.has("R5"):
         return memory
-    pages = max(memory.swap_out_per_s, memory.swap_in_per_s) > PAGING_PER_S and memory.sampled_at > memory.down_at
+    has_room = has_room_for_swapped(memory.used_bytes, memory.swapped_bytes, keep_bytes, ceiling_bytes)
+    paging_per_s = max(memory.swap_out_per_s, 0.0 if has_room else memory.swap_in_per_s)
+    pages = paging_per_s > PAGING_PER_S and memory.sampled_at > memory.down_at
     if not pages:
         return memory
     cool_s = COOL_S if now - memory.cool_until > FORGET_S else min(LONGEST_COOL_S, 2 * max(COOL_S / 2, memory.cool_s))
     back = max(keep_bytes, memory.down_from_bytes)
-    return replace(memory, cool_until=now + cool_s, cool_s=cool_s, cool_bytes=back)
+    return replace(memory, cool_until=now + cool_s, cool_s=cool_s, cool_bytes=back, cool_used_bytes=memory.used_bytes)
+
+
+def is_cooling(memory: GuestMemory, ceiling_bytes: int, now: float) -> bool:
+    """Whether a guest is left in peace: until its time is over, or it has freed memory of its own accord."""
+    return now < memory.cool_until and memory.used_bytes > memory.cool_used_bytes - MARGIN_SHARE * ceiling_bytes

@@ -7,6 +7,12 @@ from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
 from ballonet.model.plan import Reason
 
+LONGEST_S: Final = 60.0
+"""Nobody is lent more than it uses up in this time, and nobody counts as worse off than one that lacks as much."""
+ROUNDS: Final = 24
+"""Of halving: to 10 microseconds of it."""
+IDLE_RISE_SHARE: Final = 0.02
+"""Of the ceiling, a second: how fast the need of a guest is taken to rise that shows no growth."""
 _URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT)
 
 
@@ -57,8 +63,10 @@ def _bound(seat: Seat) -> None:
 def _promise(table: Table, slack: int) -> None:
     """Gives come out of what nobody may take yet; what this plan frees is promised when the host has seen it."""
     gains = [seat for seat in table.seats if seat.wish_bytes > seat.held_bytes]
-    for seat in sorted(gains, key=_urgency):
-        # Spare stops at the reserve, and so does every policy that knows no urgency.
+    others = [seat for seat in gains if seat.reason not in _URGENT]
+    slack -= _lend([seat for seat in gains if seat.reason in _URGENT], max(0, slack))
+    for seat in others:
+        # Spare stops at the reserve.
         room = slack - (table.reserve_bytes if seat.reason is Reason.SPARE else 0)
         more = max(0, min(seat.wish_bytes - seat.held_bytes, room))
         if more < seat.wish_bytes - seat.held_bytes:
@@ -66,15 +74,38 @@ def _promise(table: Table, slack: int) -> None:
         slack -= more
 
 
+def _lend(seats: list[Seat], slack: int) -> int:
+    """Divides what there is so that all last equally long: nobody has seconds to spare while another pages. Gives how much
+    was lent.
+    """
+    wanted = sum(seat.wish_bytes - seat.held_bytes for seat in seats)
+    if wanted <= slack:
+        return wanted
+    rows = [(seat, seat.held_bytes, seat.wish_bytes, *_pace(seat)) for seat in seats]
+    short_s, long_s = -LONGEST_S, LONGEST_S
+    for _ in range(ROUNDS):
+        at_s = (short_s + long_s) / 2
+        if sum(min(wish, max(held, base + per_s * at_s)) - held for _, held, wish, base, per_s in rows) > slack:
+            long_s = at_s
+        else:
+            short_s = at_s
+    lent = 0
+    for seat, held, wish, base, per_s in rows:
+        keep = int(min(wish, max(held, base + per_s * short_s)))
+        lent += keep - held
+        if keep < wish:
+            _cut(seat, keep, slack)
+    return lent
+
+
+def _pace(seat: Seat) -> tuple[float, float]:
+    """What a guest needs at this moment, and how fast that may rise: at the least as one that looks idle may begin to."""
+    memory, ceiling = seat.memory, seat.guest.ceiling_bytes
+    return memory.used_bytes + memory.swapped_bytes, max(memory.growth_per_s, IDLE_RISE_SHARE * ceiling)
+
+
 def _cut(seat: Seat, keep: int, room: int) -> None:
     numbers = {"wish_bytes": seat.wish_bytes, "slack_bytes": max(0, room)}
     # Resident beyond what it keeps is no reason to give: it would only come back slower.
     seat.wish_bytes = max(seat.keep_bytes, keep) if keep > seat.keep_bytes else seat.keep_bytes
     seat.reason, seat.numbers = Reason.BUDGET, numbers
-
-
-def _urgency(seat: Seat) -> tuple[int, float]:
-    """Distress first, then who runs out soonest."""
-    order = _URGENT.index(seat.reason) if seat.reason in _URGENT else len(_URGENT)
-    headroom = seat.keep_bytes - seat.memory.used_bytes
-    return order, headroom / (seat.memory.growth_per_s + 1.0)

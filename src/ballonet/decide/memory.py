@@ -62,6 +62,8 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """Not asked to give until then."""
     cool_bytes: int = 0
     """What it keeps at the least meanwhile."""
+    cool_used_bytes: int = 0
+    """What it used when that began: one that has freed memory since is no longer in trouble."""
     cool_s: float = 0.0
     """How long it was left in peace the last time."""
 
@@ -76,6 +78,8 @@ class State(Struct, frozen=True):
     host_state: str = "high"
     spike_bytes: float = 0.0
     """The largest growth of all guests together within the time that detection and reclaim take; fades (R3)."""
+    rise_share_per_s: float = 0.0
+    """The fastest rise of a guest of late, of its ceiling; 0 = none yet. Sizes the margin when not everything fits (R2)."""
     past: dict[str, Any] = {}
     """What the policy keeps for itself."""
     spoke_at: float = -1e9

@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide import guard, reserve, stuck, watch
+from ballonet.decide import estimate, guard, reserve, stuck, watch
 from ballonet.decide.classify import raw_seat, seat
 from ballonet.decide.memory import GuestMemory, State
 from ballonet.decide.policies import POLICIES
@@ -21,6 +21,8 @@ START: Final = State()
 _NOBODY: Final = GuestMemory()
 SOON_S: Final = 0.2
 """When to decide again while something is under way: a balloon moves 200 MiB in that time."""
+AT_ONCE_S: Final = 0.1
+"""The same while a guest has less than it needs in the next moments: what donors give meanwhile is lent on twice as soon."""
 DEAD_BAND_SHARE: Final = 1 / 400
 """Of the ceiling, at least 1 MiB: a smaller change is not worth a command (R12)."""
 RESEND_S: Final = 1.0
@@ -49,7 +51,17 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
     memories = {one.guest.name: _after(one, decision, now) for one, decision in zip(table.seats, decisions, strict=True)}
     is_busy = any(one.is_command and one.reason is not Reason.SPARE for one in decisions)
     busy_at = now if is_busy else state.busy_at
-    after = replace(after, guests=memories, decided_at=now, busy_at=busy_at, spike_bytes=spike, host_state=table.state)
+    shown = ((one.memory, one.guest.ceiling_bytes) for one in table.seats)
+    rise = estimate.rise_share_per_s(state.rise_share_per_s, shown, now - state.decided_at)
+    after = replace(
+        after,
+        guests=memories,
+        decided_at=now,
+        busy_at=busy_at,
+        spike_bytes=spike,
+        rise_share_per_s=rise,
+        host_state=table.state,
+    )
     return after, _plan(table, decisions, policy)
 
 
@@ -60,7 +72,8 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         limits = replace(limits, without=limits.without | policy.without)
         seats = [raw_seat(state.guests.get(guest.name, _NOBODY), guest, limits, now) for guest in snapshot.guests]
     else:
-        seats = [seat(state.guests.get(guest.name, _NOBODY), guest, limits, now) for guest in snapshot.guests]
+        rise = state.rise_share_per_s
+        seats = [seat(state.guests.get(guest.name, _NOBODY), guest, limits, now, rise) for guest in snapshot.guests]
     # A running guest always occupies something: 0 says that nobody measured it.
     resident = sum(one.guest.resident_bytes or one.keep_bytes for one in seats)
     return Table(
@@ -117,7 +130,8 @@ def _is_command(one: Seat, limits: Limits, now: float) -> bool:
     memory, wish = one.memory, one.wish_bytes
     if not one.is_movable:
         return False
-    band = max(MIB, int(DEAD_BAND_SHARE * one.guest.ceiling_bytes)) if limits.has("R12") else MIB
+    is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes
+    band = max(MIB, int(DEAD_BAND_SHARE * one.guest.ceiling_bytes)) if is_calm else MIB
     if memory.asked_bytes is None or not stuck.is_under_way(memory, one.keep_bytes):
         # At rest, a command is due when the guest is to go elsewhere.
         return abs(wish - one.keep_bytes) > band
@@ -137,13 +151,15 @@ def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
     is_busy = any(one.is_command for one in decisions) or any(
         stuck.is_under_way(one.memory, one.keep_bytes) and not one.memory.parked_sign for one in table.seats
     )
+    is_tight = any(one.may_take and one.keep_bytes < one.tight_bytes for one in table.seats)
+    next_s = AT_ONCE_S if is_busy and is_tight else SOON_S if is_busy else interval_s
     gains = sum(max(0, one.wish_bytes - one.held_bytes) for one in table.seats)
     return Plan(
         policy=policy,
         guests=decisions,
         short=tuple(table.short),
         looks={one.guest.name: watch.look(one, interval_s) for one in table.seats},
-        next_s=min(SOON_S, interval_s) if is_busy else interval_s,
+        next_s=min(next_s, interval_s),
         memory_bytes=table.memory_bytes,
         reserve_bytes=table.reserve_bytes,
         host_state=table.state,
