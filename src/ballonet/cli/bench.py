@@ -1,7 +1,6 @@
 """`ballonet bench`: policies compared on the same work."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 import msgspec
@@ -12,7 +11,7 @@ from rich.table import Table
 
 from ballonet.bench.density import Density, density
 from ballonet.bench.work import COMPARED, Where, fly
-from ballonet.cli.console import PolicyNames, checked_policies, err, out
+from ballonet.cli.console import HostShare, Json, Plot, PolicyNames, Seed, checked_policies, err, out
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError
 from ballonet.report.compare import draw_comparison
@@ -20,8 +19,6 @@ from ballonet.scenarios.scenario import load
 
 bench = typer.Typer(help="Every policy on the same work, in the simulator or on real guests.", no_args_is_help=True)
 WhereOption = Annotated[str, typer.Option("--where", help="sim (real KVM speeds, full size) or lab (real guests, 1/32).")]
-Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")]
-Seed = Annotated[int, typer.Option(help="Of the scenarios' variations.")]
 
 
 @bench.command("policies")
@@ -30,9 +27,9 @@ def bench_policies(
     policy: PolicyNames = None,
     where: WhereOption = "sim",
     seed: Seed = 1,
-    host_share: Annotated[float | None, typer.Option(help="Host memory as a share of what guests are promised.")] = None,
+    host_share: HostShare = None,
     json: Json = False,
-    plot: Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")] = None,
+    plot: Plot = None,
 ) -> None:
     """Run every policy on the same scenarios and compare what their guests got done."""
     policies = checked_policies(policy or COMPARED)

@@ -1,6 +1,7 @@
 """What all commands share: where data and messages go, exit codes, and the options that mean the same everywhere."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,6 +22,12 @@ Without = Annotated[
     list[str] | None, typer.Option(help="Switch a safety off (R1 to R16) to see what it is for; docs/reference/rules.md.")
 ]
 Unguarded = Annotated[bool, typer.Option("--unguarded", help="Without floors and budget on top: as a peer alone would decide.")]
+
+Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON to a file too.")]
+Plot = Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")]
+HostShare = Annotated[float | None, typer.Option(help="Host memory as a share of what guests are promised.", min=0.05, max=2)]
+Seed = Annotated[int, typer.Option(help="Of the scenario's variations. Simulated: same seed, same result, byte for byte.")]
 
 
 def checked_policies(names: Sequence[str]) -> list[str]:

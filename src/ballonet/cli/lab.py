@@ -8,8 +8,21 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from ballonet.cli.console import PolicyNames, Without, checked_policies, err, limits, out
-from ballonet.cli.shown import judge, show, write
+from ballonet.cli.console import (
+    HostShare,
+    Json,
+    Output,
+    Plot,
+    PolicyNames,
+    Seed,
+    Unguarded,
+    Without,
+    checked_policies,
+    err,
+    limits,
+    out,
+)
+from ballonet.cli.shown import judge, print_json, show, write
 from ballonet.lab.arm import Progress
 from ballonet.lab.run import run_arms
 from ballonet.model.limits import Limits
@@ -34,20 +47,23 @@ def lab_run(
     scenario: Annotated[str, typer.Argument(help="A standard scenario (`ballonet lab list`) or a .toml file.")],
     policy: PolicyNames = None,
     scale: Annotated[int, typer.Option(help="Divide all sizes by this.", min=1)] = 32,
-    host_share: Annotated[
-        float | None, typer.Option(help="Host memory as a share of what guests are promised.", min=0.05, max=2)
-    ] = None,
-    json: Annotated[Path | None, typer.Option(help="Write ballonet.result/1 here; -POLICY is added for several.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")] = None,
-    seed: Annotated[int, typer.Option(help="Of the scenario's variations and the workloads.")] = 1,
+    host_share: HostShare = None,
+    seed: Seed = 1,
     without: Without = None,
+    unguarded: Unguarded = False,
+    json: Json = False,
+    output: Output = None,
+    plot: Plot = None,
 ) -> None:
-    """Run a scenario on real QEMU guests and show what it did to them. Exits 1 when the scenario's [expect] fails."""
+    """Run a scenario on real QEMU guests and show what it did to them.
+
+    Exits 1 when what the scenario expects of `adaptive` does not hold. The host keeps its memory and its settings.
+    """
     policies = checked_policies(policy or ["adaptive"])
     loaded = load(scenario)
-    flight = _fly(loaded, policies, scale, host_share, seed, limits(without))
-    write(flight, json, plot)
-    _finish(loaded, host_share, flight)
+    flight = _fly(loaded, policies, scale, host_share, seed, limits(without, unguarded=unguarded))
+    write(flight, output, plot)
+    _finish(loaded, host_share, flight, json=json)
 
 
 def demo(results: Annotated[Path, typer.Option(help="Folder for results and chart.")] = Path("results")) -> None:
@@ -75,9 +91,12 @@ def _fly(scenario: Scenario, policies: list[str], scale: int, host_share: float 
         return asyncio.run(arms)
 
 
-def _finish(scenario: Scenario, host_share: float | None, flight: Flight) -> None:
-    show(flight)
+def _finish(scenario: Scenario, host_share: float | None, flight: Flight, *, json: bool = False) -> None:
+    if json:
+        print_json(flight)
+    else:
+        show(flight)
     first = flight.results[0]
     budget = "also enforced by the kernel" if flight.results[-1].kernel_enforced else "not enforced by the kernel"
-    out.print(f"Real QEMU guests under {first.accelerator}; the budget is measured from their RAM, {budget}.")
+    err.print(f"Real QEMU guests under {first.accelerator}; the budget is measured from their RAM, {budget}.")
     judge(scenario, host_share, flight)

@@ -6,7 +6,19 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from ballonet.cli.console import PolicyNames, Unguarded, Without, checked_policies, err, limits
+from ballonet.cli.console import (
+    HostShare,
+    Json,
+    Output,
+    Plot,
+    PolicyNames,
+    Seed,
+    Unguarded,
+    Without,
+    checked_policies,
+    err,
+    limits,
+)
 from ballonet.cli.shown import judge, print_json, show, write
 from ballonet.model.settings import SettingsError
 from ballonet.scenarios.scenario import Scenario, load
@@ -18,22 +30,20 @@ from ballonet.sim.speeds import SPEEDS
 def simulate(
     scenario: Annotated[str, typer.Argument(help="A standard scenario (`ballonet lab list`), a .toml file, or a .csv trace.")],
     policy: PolicyNames = None,
-    seed: Annotated[int, typer.Option(help="Of the scenario's variations. Same seed, same result, byte for byte.")] = 1,
+    seed: Seed = 1,
     trace: Annotated[Path | None, typer.Option(help="CSV time_s,guest,used_bytes,cache_bytes: demand instead of phases.")] = None,
-    host_share: Annotated[
-        float | None, typer.Option(help="Host memory as a share of what guests are promised.", min=0.05, max=2)
-    ] = None,
+    host_share: HostShare = None,
     scale: Annotated[int, typer.Option(help="Divide all sizes by this.", min=1)] = 1,
     speeds: Annotated[str, typer.Option(help="Of balloons and swap: kvm (real machines) or tcg (the lab's).")] = "kvm",
     without: Without = None,
     unguarded: Unguarded = False,
-    json: Annotated[bool, typer.Option("--json", help="ballonet.result/1 on stdout instead of a table.")] = False,
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON here too.")] = None,
-    plot: Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")] = None,
+    json: Json = False,
+    output: Output = None,
+    plot: Plot = None,
 ) -> None:
     """Simulate a scenario: the production loop and policies, a simulated host and guests, a clock that jumps.
 
-    Exits 1 when the scenario's [expect] fails for `adaptive`. Nothing on this machine is touched.
+    Exits 1 when what the scenario expects of `adaptive` does not hold. Nothing on this machine is touched.
     """
     policies = checked_policies(policy or ["adaptive"])
     if speeds not in SPEEDS:
