@@ -3,14 +3,11 @@
 from typing import Final
 
 from ballonet.decide.estimate import REST_BYTES
+from ballonet.decide.fairness import at_level, fill
 from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
 from ballonet.model.plan import Reason
 
-LONGEST_S: Final = 60.0
-"""Nobody is lent more than it uses up in this time, and nobody counts as worse off than one that lacks as much."""
-ROUNDS: Final = 24
-"""Of halving: to 10 microseconds of it."""
 IDLE_RISE_SHARE: Final = 0.02
 """Of the ceiling, a second: how fast the need of a guest is taken to rise that shows no growth."""
 _URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT)
@@ -81,19 +78,13 @@ def _lend(seats: list[Seat], slack: int) -> int:
     wanted = sum(seat.wish_bytes - seat.held_bytes for seat in seats)
     if wanted <= slack:
         return wanted
-    rows = [(seat, seat.held_bytes, seat.wish_bytes, *_pace(seat)) for seat in seats]
-    short_s, long_s = -LONGEST_S, LONGEST_S
-    for _ in range(ROUNDS):
-        at_s = (short_s + long_s) / 2
-        if sum(min(wish, max(held, base + per_s * at_s)) - held for _, held, wish, base, per_s in rows) > slack:
-            long_s = at_s
-        else:
-            short_s = at_s
+    claims = [(seat.held_bytes, seat.wish_bytes, *_pace(seat)) for seat in seats]
+    lasts_s = fill(claims, sum(seat.held_bytes for seat in seats) + slack)
     lent = 0
-    for seat, held, wish, base, per_s in rows:
-        keep = int(min(wish, max(held, base + per_s * short_s)))
-        lent += keep - held
-        if keep < wish:
+    for seat, claim in zip(seats, claims, strict=True):
+        keep = int(at_level(claim, lasts_s))
+        lent += keep - seat.held_bytes
+        if keep < seat.wish_bytes:
             _cut(seat, keep, slack)
     return lent
 
