@@ -69,25 +69,30 @@ def _held_bytes(memory: GuestMemory, guest: Guest, keep_bytes: int) -> int:
 
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
-    # A balloon that could not grow has left its guest nothing to spare, whatever the guest's statistics say.
-    stuck_need = memory.stuck_bytes + int(estimate.TIGHT_SHARE * ceiling) if memory.parked_sign < 0 else 0
-    tight = max(estimate.tight_bytes(memory, ceiling, rise_share_per_s), taken.floor_bytes, stuck_need)
-    near = estimate.near_bytes(memory, ceiling)
-    taken.tight_bytes = min(ceiling, tight)
-    taken.near_bytes = min(ceiling, max(near, tight))
-    taken.low_bytes = min(ceiling, max(near + estimate.past_bytes(memory), tight))
-    has_room = estimate.has_room_for_swapped(memory.used_bytes, memory.swapped_bytes, taken.keep_bytes, ceiling)
+    tight, near, low = estimate.needs(memory, ceiling, rise_share_per_s)
+    least = taken.floor_bytes
+    if memory.parked_sign < 0:
+        # A balloon that could not grow has left its guest nothing to spare, whatever the guest's statistics say.
+        least = max(least, memory.stuck_bytes + int(estimate.TIGHT_SHARE * ceiling))
     if feedback.is_cooling(memory, ceiling, now):
         taken.is_cooling = True
-        cool = min(ceiling, memory.cool_bytes)
-        taken.tight_bytes, taken.near_bytes, taken.low_bytes = (
-            max(need, cool) for need in (taken.tight_bytes, taken.near_bytes, taken.low_bytes)
+        least = max(least, memory.cool_bytes)
+    least = least if least < ceiling else ceiling
+    # Written out, not with min and max: a thousand guests are decided in 10 ms.
+    tight = ceiling if tight > ceiling else tight if tight > least else least
+    near = ceiling if near > ceiling else near if near > tight else tight
+    low = ceiling if low > ceiling else low if low > tight else tight
+    taken.tight_bytes, taken.near_bytes, taken.low_bytes = tight, near, low
+    if now < memory.distress_until and limits.has("R1"):
+        taken.is_distressed = not estimate.has_room_for_swapped(
+            memory.used_bytes, memory.swapped_bytes, taken.keep_bytes, ceiling
         )
-    taken.is_distressed = limits.has("R1") and now < memory.distress_until and not has_room
     # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
     if limits.has("R6") and not has_swap(taken.guest, memory.used_bytes):
-        least = int(memory.used_bytes + estimate.TIGHT_SHARE * ceiling / 2)
-        taken.floor_bytes = min(ceiling, max(taken.floor_bytes, min(least, taken.keep_bytes)))
+        used = int(memory.used_bytes + estimate.TIGHT_SHARE * ceiling / 2)
+        used = used if used < taken.keep_bytes else taken.keep_bytes
+        if used > taken.floor_bytes:
+            taken.floor_bytes = used if used < ceiling else ceiling
 
 
 def _permit(taken: Seat, limits: Limits, now: float) -> None:

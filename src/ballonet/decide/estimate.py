@@ -53,6 +53,8 @@ DISTRESS_S: Final = 2.0
 """How long a sign of distress holds."""
 SWAP_IN_PER_S: Final = 256 * 1024
 """Swap-in above this rate is distress: 64 pages a second, half a second of stall on a disk of 8 ms a page."""
+STILL_PER_S: Final = 4096.0
+"""Growth below a page a second is none."""
 LEAST_SAMPLE_S: Final = 0.03
 """Two samples closer together than this give no rate."""
 REST_BYTES: Final = 2 * MIB
@@ -60,24 +62,30 @@ REST_BYTES: Final = 2 * MIB
 
 
 def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> GuestMemory:
-    """What is known of a guest after this snapshot. Without fresh statistics nothing changes."""
-    stats, age_s = guest.stats, guest.stats_age_s
-    if stats is None or age_s is None or guest.keep_bytes is None or stats.total_bytes is None:
+    """What is known of a guest after this snapshot. Without fresh statistics nothing changes.
+
+    Runs for each guest at each tick: what others would write with min, max and four exponentials is written out.
+    """
+    stats, age_s, keep, ceiling = guest.stats, guest.stats_age_s, guest.keep_bytes, guest.ceiling_bytes
+    if stats is None or age_s is None or keep is None:
         return old
     sampled_at = now - age_s
-    dt = sampled_at - old.sampled_at
-    if dt < LEAST_SAMPLE_S:
+    if sampled_at - old.sampled_at < LEAST_SAMPLE_S:
         return old
-    available = _available_bytes(stats)
-    if available is None:
+    total, available = stats.total_bytes, _available_bytes(stats)
+    if total is None or available is None:
         return old
-    total = min(stats.total_bytes, guest.ceiling_bytes)
-    unseen = _unseen_bytes(old, guest.keep_bytes, total)
-    used = max(0, min(guest.ceiling_bytes, total - min(available, total) + unseen))
+    if total > ceiling:
+        total = ceiling
+    unseen = _unseen_bytes(old, keep, total)
+    used = (total - available if available < total else 0) + unseen
+    used = 0 if used < 0 else used if used < ceiling else ceiling
     if guest.resident_bytes is not None and limits.has("R9"):
         # Nobody uses what it never touched: the host's own measure bounds the claim.
-        used = min(used, guest.resident_bytes + int(TIGHT_SHARE * guest.ceiling_bytes))
-    if old.unseen_bytes is None:  # the first look: nothing to compare with
+        touched = guest.resident_bytes + int(TIGHT_SHARE * ceiling)
+        if used > touched:
+            used = touched
+    if old.unseen_bytes is None or not limits.has("R2"):  # the first look: nothing to compare with
         return replace(
             old,
             sampled_at=sampled_at,
@@ -87,49 +95,55 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
             swap_in_bytes=stats.swap_in_bytes or 0,
             swap_out_bytes=stats.swap_out_bytes or 0,
         )
-    return _compared(old, guest, stats, sampled_at, dt, used, unseen, limits)
+    return _compared(old, guest, sampled_at, used, unseen)
 
 
-def _compared(
-    old: GuestMemory, guest: Guest, stats: GuestStats, sampled_at: float, dt: float, used: int, unseen: int, limits: Limits
-) -> GuestMemory:
-    swap_in, swap_out = stats.swap_in_bytes or 0, stats.swap_out_bytes or 0
-    came_in = max(0, swap_in - old.swap_in_bytes)
-    if not limits.has("R2"):
-        return replace(
-            old,
-            sampled_at=sampled_at,
-            used_bytes=used,
-            unseen_bytes=unseen,
-            slow_bytes=used,
-            swap_in_bytes=swap_in,
-            swap_out_bytes=swap_out,
-        )
-    swapped = max(0.0, old.swapped_bytes + max(0, swap_out - old.swap_out_bytes) - came_in)
+def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unseen: int) -> GuestMemory:
+    dt = sampled_at - old.sampled_at
+    growth_per_s, slow = old.growth_per_s, old.slow_bytes
+    if growth_per_s:
+        growth_per_s *= math.exp(-dt / GROWTH_FADE_S)
+        if growth_per_s < STILL_PER_S:
+            growth_per_s = 0.0
+    slow = used + (slow - used) * math.exp(-dt / SLOW_FADE_S) if slow > used + 1 else used
+    paging = _paged(old, guest, sampled_at, used)
+    # What goes out while a guest grows is growth too: one that pages has not stopped.
+    rise_per_s = (used + paging.swapped_bytes - old.used_bytes - old.swapped_bytes) / dt
+    return replace(
+        paging,
+        sampled_at=sampled_at,
+        used_bytes=used,
+        unseen_bytes=unseen,
+        slow_bytes=slow,
+        growth_per_s=rise_per_s if rise_per_s > growth_per_s else growth_per_s,
+    )
+
+
+def _paged(old: GuestMemory, guest: Guest, sampled_at: float, used: int) -> GuestMemory:
+    """What its swap counters tell; most guests page nothing at most ticks."""
+    stats, dt = guest.stats, sampled_at - old.sampled_at
+    swap_in, swap_out = (stats.swap_in_bytes or 0, stats.swap_out_bytes or 0) if stats else (0, 0)
+    came_in, went_out = swap_in - old.swap_in_bytes, swap_out - old.swap_out_bytes
+    if not (came_in or went_out or old.swapped_bytes or old.learned_bytes or old.swap_in_per_s or old.swap_out_per_s):
+        return old
+    came_in, went_out = max(0, came_in), max(0, went_out)
+    swapped = max(0.0, float(old.swapped_bytes + went_out - came_in))
     learned, distress_until = old.learned_bytes * math.exp(-dt / LEARNED_FADE_S), old.distress_until
-    has_room = has_room_for_swapped(used, int(swapped), guest.keep_bytes or 0, guest.ceiling_bytes)
     if came_in < SWAP_IN_PER_S * dt:
         swapped *= math.exp(-dt / SWAPPED_FADE_S)
-    elif not has_room:
+    elif not has_room_for_swapped(used, int(swapped), guest.keep_bytes or 0, guest.ceiling_bytes):
         if sampled_at > distress_until:  # a new bout
             ceiling = guest.ceiling_bytes
             learned = min(learned + LEARNED_SHARE * ceiling, MOST_LEARNED_SHARE * ceiling)
         distress_until = sampled_at + DISTRESS_S
-    # What goes out while a guest grows is growth too: one that pages has not stopped.
-    before = old.used_bytes + old.swapped_bytes
     return replace(
         old,
-        sampled_at=sampled_at,
-        used_bytes=used,
-        unseen_bytes=unseen,
-        slow_bytes=max(used, used + (old.slow_bytes - used) * math.exp(-dt / SLOW_FADE_S)),
-        growth_per_s=max((used + int(swapped) - before) / dt, old.growth_per_s * math.exp(-dt / GROWTH_FADE_S)),
         swap_in_bytes=swap_in,
         swap_out_bytes=swap_out,
         swapped_bytes=int(swapped),
         swap_in_per_s=came_in / dt,
-        swap_out_per_s=max(0, swap_out - old.swap_out_bytes) / dt,
-        learned_bytes=learned,
+        swap_out_per_s=went_out / dt,
+        learned_bytes=learned if learned > 1 else 0.0,
         distress_until=distress_until,
     )
 
@@ -155,34 +169,33 @@ def _unseen_bytes(old: GuestMemory, keep_bytes: int, total_bytes: int) -> int:
     While the balloon moves the two are of different moments, so the last value at rest stands: an error of a tenth of
     a second would be 100 MiB.
     """
-    is_resting = old.keep_bytes is None or abs(keep_bytes - old.keep_bytes) < REST_BYTES
-    is_there = old.asked_bytes is None or abs(keep_bytes - old.asked_bytes) < REST_BYTES
-    if old.unseen_bytes is None or (is_resting and is_there):
+    unseen, before, asked = old.unseen_bytes, old.keep_bytes, old.asked_bytes
+    if unseen is None:
         return keep_bytes - total_bytes
-    return old.unseen_bytes
+    is_resting = before is None or -REST_BYTES < keep_bytes - before < REST_BYTES
+    is_there = asked is None or -REST_BYTES < keep_bytes - asked < REST_BYTES
+    return keep_bytes - total_bytes if is_resting and is_there else unseen
 
 
-def near_bytes(memory: GuestMemory, ceiling_bytes: int) -> int:
-    """What a guest should keep by what it uses now, in bytes, with its full margin."""
-    margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * ceiling_bytes) + memory.learned_bytes
-    return int(memory.used_bytes + memory.swapped_bytes + margin + memory.growth_per_s * HORIZON_S)
+def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float) -> tuple[int, int, int]:
+    """What a guest needs, in bytes, not bounded by anything yet: (tight, near, low).
 
-
-def past_bytes(memory: GuestMemory) -> int:
-    """What it used of late beyond what it uses now."""
-    return int(memory.slow_bytes) - memory.used_bytes
-
-
-def tight_bytes(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float) -> int:
-    """What a guest needs at the least for the next moments, in bytes.
+    tight: the least for the next moments. near: by its use now, with its full margin. low: the same by its use of late.
 
     Args:
         memory: of the guest.
         ceiling_bytes: of the guest.
         rise_share_per_s: how fast guests of this host begin to rise, of their ceilings; 0 = none has been seen to.
     """
-    margin = max(LEAST_TIGHT_BYTES, REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes)
-    return int(memory.used_bytes + memory.swapped_bytes + margin + memory.growth_per_s * TIGHT_HORIZON_S)
+    used, growth_per_s = memory.used_bytes + memory.swapped_bytes, memory.growth_per_s
+    tight_margin = REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes
+    if tight_margin < LEAST_TIGHT_BYTES:
+        tight_margin = LEAST_TIGHT_BYTES
+    margin = MARGIN_SHARE * ceiling_bytes
+    if margin < LEAST_MARGIN_BYTES:
+        margin = LEAST_MARGIN_BYTES
+    near = int(used + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
+    return int(used + tight_margin + growth_per_s * TIGHT_HORIZON_S), near, near + int(memory.slow_bytes) - memory.used_bytes
 
 
 def rise_share_per_s(old: float, memories: Iterable[tuple[GuestMemory, int]], elapsed_s: float) -> float:

@@ -1,15 +1,15 @@
 """One guest at the table of one tick: what it is, what it was, what it needs, what it may."""
 
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 from ballonet.decide.memory import GuestMemory
 from ballonet.model.plan import Reason
 from ballonet.model.snapshot import Guest
 
 
-@dataclass(slots=True)
-class Seat:
+class Seat(Struct, gc=False):
     """Working notes of one tick; never leaves `decide`."""
 
     guest: Guest

@@ -20,11 +20,14 @@ LEAST_FALL_SHARE: Final = 0.004
 
 def look(seat: Seat, interval_s: float) -> Look:
     """When to look at a guest again, and below which available memory to wake the loop at once."""
-    ceiling = seat.guest.ceiling_bytes
-    headroom = max(0, seat.keep_bytes - seat.memory.used_bytes)
-    speed = max(FASTEST_SHARE_PER_S * ceiling, seat.memory.growth_per_s)
+    ceiling, memory = seat.guest.ceiling_bytes, seat.memory
+    headroom = seat.keep_bytes - memory.used_bytes
+    if headroom < 0:
+        headroom = 0
+    speed = max(FASTEST_SHARE_PER_S * ceiling, memory.growth_per_s)
     every_s = headroom / speed / LOOKS_TO_EXHAUSTION
-    if seat.is_distressed or is_under_way(seat.memory, seat.keep_bytes):
-        every_s = 0.0
-    fall = max(LEAST_FALL_SHARE * ceiling, min(FALL_SHARE * ceiling, headroom / 4))
-    return Look(min(interval_s, max(CLOSEST_S, every_s)), max(0, headroom - int(fall)))
+    if every_s < CLOSEST_S or seat.is_distressed or is_under_way(memory, seat.keep_bytes):
+        every_s = CLOSEST_S
+    fall, least, most = headroom / 4, LEAST_FALL_SHARE * ceiling, FALL_SHARE * ceiling
+    line = headroom - int(least if fall < least else fall if fall < most else most)
+    return Look(every_s if every_s < interval_s else interval_s, line if line > 0 else 0)

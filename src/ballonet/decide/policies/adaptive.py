@@ -12,17 +12,15 @@
    host is in bounds all of it (R14).
 """
 
-from collections.abc import Callable
 from typing import Any, Final
 
-from ballonet.decide.fairness import fund
+from ballonet.decide.fairness import at_level, fill, fund
 from ballonet.decide.pace import LEAST_STEP_BYTES, donors_at_once, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import ALARMING, SCARCE
 from ballonet.decide.stuck import is_under_way
 from ballonet.decide.table import Table
 from ballonet.model.plan import Reason, Shortage
-from ballonet.model.units import MIB
 
 LEAST_RESERVE: Final = 1 / 3
 """Part of the reserve that stays while margins are full: grants of the next moments come out of it."""
@@ -48,7 +46,7 @@ def divide(table: Table) -> None:
     pool = table.memory_bytes - sum(seat.held_bytes for seat in table.seats if not (seat.may_give or seat.may_take))
     reserve = _share_out(table, movable, pool)
     far = sum(map(_far_bytes, movable))
-    if far and sum(seat.wish_bytes for seat in movable) + far > pool - reserve:
+    if far and sum(seat.low_bytes for seat in movable) + reserve + far > pool:
         # What donors cannot give within moments is not there yet: others lend of their margins until it comes.
         reserve = _share_out(table, movable, pool - far)
     _move(table, movable, reserve)
@@ -61,7 +59,7 @@ def _share_out(table: Table, seats: list[Seat], pool: int) -> int:
     """Sets the wishes for a pool of memory. Gives what stays free of it."""
     low = sum(seat.low_bytes for seat in seats)
     if low + table.reserve_bytes <= pool:
-        _spread(seats, pool - table.reserve_bytes - low, lambda seat: seat.low_bytes, lambda seat: seat.most_bytes)
+        _spread(seats, pool - table.reserve_bytes)
         return table.reserve_bytes
     least = int(table.reserve_bytes * LEAST_RESERVE)
     _shrink(table, seats, pool, least)
@@ -112,23 +110,12 @@ def _ration(table: Table, seats: list[Seat], pool: int) -> None:
             table.short.append(Shortage(seat.guest.name, seat.tight_bytes - seat.wish_bytes))
 
 
-def _spread(seats: list[Seat], amount: int, start: Callable[[Seat], int], most: Callable[[Seat], int]) -> None:
-    """Divides `amount` by shares on top of `start`, nobody above `most`; what one cannot use goes to the others."""
-    for seat in seats:
-        seat.wish_bytes = start(seat)
-    open_seats = [seat for seat in seats if seat.wish_bytes < most(seat)]
-    while amount > MIB and open_seats:
-        per_share = amount / sum(seat.guest.shares for seat in open_seats)
-        still_open = []
-        for seat in open_seats:
-            portion = min(int(per_share * seat.guest.shares), most(seat) - seat.wish_bytes)
-            seat.wish_bytes += portion
-            amount -= portion
-            if seat.wish_bytes < most(seat):
-                still_open.append(seat)
-        if len(still_open) == len(open_seats):
-            return
-        open_seats = still_open
+def _spread(seats: list[Seat], amount: int) -> None:
+    """Divides `amount`: the low needs, and by shares on top what is left, nobody above what it can keep."""
+    claims = [(seat.low_bytes, max(seat.low_bytes, seat.most_bytes), seat.low_bytes, seat.guest.shares or 1) for seat in seats]
+    level = fill(claims, amount)
+    for seat, claim in zip(seats, claims, strict=True):
+        seat.wish_bytes = int(at_level(claim, level))
 
 
 # Who moves now
