@@ -84,14 +84,22 @@ class GuestRecord:
                 self._lacking = (at, keep)
         self._was_lacking = lacks
         if self.keeps_series:
-            self.keeps.append((at, keep))
-            self.needs.append((at, need))
-            self.lacks.append(lacks)
+            self._draw(at, keep, need, lacks=lacks, span_s=span_s)
         if at >= 0:
             self.keep_min_bytes = keep if self.keep_min_bytes is None else min(self.keep_min_bytes, keep)
             self.keep_max_bytes = max(self.keep_max_bytes, keep)
             self.shortage_s += span_s if lacks else 0.0
             self.floor_violations += self._low_asked and keep < self._least_bytes()
+
+    def _draw(self, at: float, keep: int, need: float, *, lacks: bool, span_s: float) -> None:
+        """Adds to the series; between two far samples nothing changed."""
+        if self.keeps and at - self.keeps[-1][0] > 2 * span_s:
+            self.keeps.append((at - span_s, self.keeps[-1][1]))
+            self.needs.append((at - span_s, self.needs[-1][1]))
+            self.lacks.append(self.lacks[-1])
+        self.keeps.append((at, keep))
+        self.needs.append((at, need))
+        self.lacks.append(lacks)
 
     def asked(self, at: float, keep: int) -> None:
         """Notes that ballonet asked it to keep so much."""
@@ -109,11 +117,6 @@ class GuestRecord:
         if self._lacking is not None:
             self.reactions_s.append(max(0.0, at - self._lacking[0]))
             self._lacking = None
-
-    @property
-    def is_lacking(self) -> bool:
-        """Whether it needed more than it kept in the last sample."""
-        return self._was_lacking
 
     def _least_bytes(self) -> int:
         return (self.script.floor_bytes or 0) - SLACK_BYTES

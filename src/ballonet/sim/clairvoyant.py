@@ -27,7 +27,7 @@ async def allocate(world: SimWorld) -> None:
         needs = {guest: _need(guest.course.used_bytes(at), guest.course.used_bytes(at + AHEAD_S)) for guest in world.guests}
         share = min(1.0, world.ledger.total / max(1, sum(needs.values())))
         for guest, need in needs.items():
-            guest.asked = max(1, min(guest.memory.total, int(need * share)))
+            guest.ask(int(need * share))
         await asyncio.sleep(STEP_S)
 
 

@@ -70,57 +70,58 @@ class SimGuest:
         """It waits for its own memory to be paged out."""
         self.version = 0
         """Changes with each step in which something changed."""
+        self.calm_until = -math.inf
+        """Nothing changes in it before, unless it is asked for something."""
+        self.on_stir: Callable[[SimGuest], None] = lambda _guest: None
+        """Told when it is asked for something."""
         self._credit = 0.0
         self._counts_from_s = start_s
-        self._calm_until = -math.inf
-        self._counted_at = 0.0
         self._grow(math.ceil(self.course.used_bytes(0.0) / EXTENT_BYTES))
         self.cache = self.memory.use(min(script.cache_bytes // EXTENT_BYTES, self.memory.idle))
 
     # Time
 
     def advance(self, now: float) -> None:
-        """Lets time pass until `now`."""
-        if now < self._calm_until and self.asked == self.memory.keep and not self.out_share:
-            self.now = now  # its work is counted when it stirs, or in `settle`
-            return
+        """Lets time pass until `now`; sets `calm_until` when nothing will change from then on."""
         dt = now - self.now
         if dt <= 0:
             return
-        self.settle()
-        self.now = self._counted_at = now
-        if self.is_gone:
-            return
+        self.now = now
         self.taken = self.paged = 0.0
-        if not self.is_hung:
-            if not self.is_resting():
-                self.version += 1
-                self._live(dt)
-            else:
-                self._work(dt, 0.0)
-                self._calm_until = self.start_s + self.course.rests_until(now - self.start_s)
-        elif now > self.start_s:
-            self.work.wanted += self.pace * min(dt, now - self.start_s)
+        if self.is_hung:
+            if now > self.start_s:
+                self.work.wanted += self.pace * min(dt, now - self.start_s)
+        elif self.is_resting():
+            self._work(dt, 0.0)
+            self.calm_until = self.start_s + self.course.rests_until(now - self.start_s)
+        else:
+            self.version += 1
+            self._live(dt)
 
-    def settle(self) -> None:
-        """Counts the work of a calm time until now."""
-        self._calm_until = -math.inf
-        if self.now > self._counted_at and not self.is_gone:
-            self._work(self.now - self._counted_at, 0.0)
-        self._counted_at = self.now
+    def rested(self, now: float) -> None:
+        """Has been calm until `now`: counts the work of that time."""
+        dt, self.now = now - self.now, now
+        self.calm_until = -math.inf
+        if dt > 0:
+            self._work(dt, 0.0)
+
+    def ask(self, extents: int) -> None:
+        """Its driver is asked to keep so many."""
+        wanted = max(1, min(self.memory.total, extents))
+        if wanted != self.asked:
+            self.asked = wanted
+            self.on_stir(self)
 
     def is_resting(self) -> bool:
         """Whether nothing will change in it until it is asked for something, or its need changes."""
         at = self.now - self.start_s
-        return self.swapped == 0 and self.asked == self.memory.keep and self.course.rests_until(at) > at and self._is_settled(at)
-
-    def rests_until(self) -> float:
-        """On the simulation's clock; now, while something moves."""
-        if self.now < self._calm_until and self.asked == self.memory.keep:
-            return self._calm_until
-        if self.is_gone:
-            return math.inf
-        return self.start_s + self.course.rests_until(self.now - self.start_s) if self.is_resting() else self.now
+        return (
+            self.swapped == 0
+            and self.asked == self.memory.keep
+            and not self.out_share
+            and self.course.rests_until(at) > at
+            and self._is_settled(at)
+        )
 
     def _is_settled(self, at: float) -> bool:
         return self.size == self._goal(at) and self.now >= max(self.restarts_at, self.stalled_until)

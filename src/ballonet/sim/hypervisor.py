@@ -7,7 +7,7 @@ from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.sim.guest import SimGuest
 from ballonet.sim.ledger import EXTENT_BYTES
-from ballonet.sim.world import STEP_S, SimWorld
+from ballonet.sim.world import SimWorld
 
 SILENT_S = 3.0
 """After which an adapter says that a guest does not answer."""
@@ -19,6 +19,8 @@ class SimHypervisor:
     def __init__(self, world: SimWorld) -> None:
         self.world = world
         self._eyes = {guest.script.name: _Eye(guest) for guest in world.guests}
+        self._unread: dict[str, _Eye] = {}
+        """Guests in which something changed since they were read."""
         self._news = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -68,7 +70,7 @@ class SimHypervisor:
             await asyncio.sleep(deadline_s)
             raise NoAnswerError(f"{name}: no answer in {deadline_s} s")
         self._catch_up()
-        guest.asked = max(1, round(keep_bytes / EXTENT_BYTES))
+        guest.ask(round(keep_bytes / EXTENT_BYTES))
 
     def _catch_up(self) -> None:
         self.world.advance(asyncio.get_running_loop().time())
@@ -79,8 +81,18 @@ class SimHypervisor:
             due = self.world.next_step()
             await asyncio.sleep(max(0.0, due - clock()))
             self._catch_up()
-            if due - self.world.now < STEP_S and any(eye.is_urgent(self.world.now) for eye in self._eyes.values()):
-                self._news.set()
+            self._look_up()
+
+    def _look_up(self) -> None:
+        """Reads the guests in which something changed, as it is time to, and wakes the loop when one is urgent."""
+        now = self.world.now
+        for guest in self.world.stirred:
+            self._unread[guest.script.name] = self._eyes[guest.script.name]
+        for name, eye in tuple(self._unread.items()):
+            if eye.poll(now):
+                del self._unread[name]
+                if eye.is_urgent():
+                    self._news.set()
 
 
 class _Eye:
@@ -90,6 +102,7 @@ class _Eye:
         self.guest = guest
         self.look = Look(1.0, 0)
         self._stats: GuestStats | None = None
+        self._read_version = -1
         self._sampled_at = -1e9
         self._answered_at = 0.0
         self._reading: tuple[int, float, Guest] | None = None
@@ -126,12 +139,11 @@ class _Eye:
         self._answered_at = now
         if guest.is_silent or now - self._sampled_at < self.look.every_s - 1e-6:
             return False
-        self._stats = guest.stats()
+        if self._read_version != guest.version:
+            self._stats, self._read_version = guest.stats(), guest.version
         self._sampled_at = now
         return True
 
-    def is_urgent(self, now: float) -> bool:
-        """Whether the loop should wake for it."""
-        if self.guest.is_gone or not self.poll(now) or self._stats is None:
-            return False
-        return (self._stats.available_bytes or 0) < self.look.wake_below_bytes
+    def is_urgent(self) -> bool:
+        """Whether the loop should wake for what was read last."""
+        return self._stats is not None and (self._stats.available_bytes or 0) < self.look.wake_below_bytes

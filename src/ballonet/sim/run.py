@@ -132,8 +132,7 @@ async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Ca
     finally:
         await hypervisor.close()
     world.check()
-    for guest in world.guests:
-        guest.settle()
+    world.settle()
     return record
 
 
@@ -169,7 +168,6 @@ class _Recorder:
     def __init__(self, record: Record, world: SimWorld, on_progress: Callable[[float], None], *, is_checked: bool) -> None:
         self._record, self._world, self._on_progress = record, world, on_progress
         self._is_checked = is_checked
-        self._seen: dict[str, tuple[int, bool]] = {}
         self._told = 0
 
     def step(self, now: float, dt: float) -> None:
@@ -177,12 +175,9 @@ class _Recorder:
         if self._is_checked:
             self._world.check()
         self._record.host_sample(at, self._world.guests_bytes, self._world.own_bytes)
-        for guest in self._world.guests:
-            name, seen = guest.script.name, (guest.version, at >= 0)
-            one = self._record.guests[name]
-            if (one.keeps_series or self._seen.get(name) != seen or one.is_lacking) and not guest.is_gone:
-                self._seen[name] = seen
-                one.sample(at, guest.keep_bytes, guest.need_bytes, dt)
+        for guest in self._world.stirred:
+            if not guest.is_gone:
+                self._record.guests[guest.script.name].sample(at, guest.keep_bytes, guest.need_bytes, dt)
         whole = self._world.start_s + self._record.scenario.duration_s
         if int(100 * now / whole) > self._told:
             self._told = int(100 * now / whole)

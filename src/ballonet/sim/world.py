@@ -1,5 +1,6 @@
 """The simulated host and its guests: lets time pass, and is what `sense` reads."""
 
+import heapq
 import math
 from collections.abc import Callable, Iterable
 from typing import Final
@@ -45,6 +46,16 @@ class SimWorld:
         """Told of each step: when it ended, and how long it was."""
         self.deeds: list[tuple[float, Callable[[], None]]] = []
         """What faults do and when, in order."""
+        self.stirring: dict[SimGuest, None] = dict.fromkeys(self.guests)
+        """Those in which something changes, in order."""
+        self.stirred: tuple[SimGuest, ...] = ()
+        """Those in which something changed in the last step."""
+        self._resting: list[tuple[float, int]] = []
+        """The others, by when their calm ends; with entries of such that were stirred before."""
+        self._out_share = 0.0
+        for guest in self.guests:
+            guest.on_stir = self.stir
+        self.deeds.append((start_s, lambda: None))  # at time 0 everybody looks up
         self._own = Course((phase.at_s, phase.used // scale, phase.per_s // scale) for phase in part.own) if part.own else None
         self._wobble = (part.wobble // scale // EXTENT_BYTES, part.wobble_s)
         self._own_extents: list[int] = []
@@ -59,12 +70,23 @@ class SimWorld:
 
     def next_step(self) -> float:
         """When something happens next, as far as guests know."""
-        due = min((guest.rests_until() for guest in self.guests), default=math.inf)
+        due = self.now if self.stirring else self._resting[0][0] if self._resting else math.inf
         if self.deeds:
             due = min(due, self.deeds[0][0])
         if self._own is not None or self._wobble[0]:
             due = min(due, self.now + LONGEST_STEP_S)
         return min(max(due, self.now + STEP_S), self.now + LONGEST_STEP_S)
+
+    def stir(self, guest: SimGuest) -> None:
+        """A calm guest has something to do."""
+        if guest not in self.stirring and not guest.is_gone:
+            guest.rested(self.now)
+            self.stirring[guest] = None
+
+    def settle(self) -> None:
+        """Counts the work of calm guests until now."""
+        for guest in self.guests:
+            self.stir(guest)
 
     def read(self, _pids: Iterable[int] = ()) -> Host:
         """The host now."""
@@ -101,18 +123,42 @@ class SimWorld:
 
     def _step(self, until: float) -> None:
         dt = until - self.now
+        self._wake(until)
         self.now = until
-        while self.deeds and self.deeds[0][0] <= until:
-            for guest in self.guests:
-                guest.settle()
-            self.deeds.pop(0)[1]()
+        if self.deeds and self.deeds[0][0] <= until:
+            self._do(until)
         out_share = max(0, self.ledger.lent - self.ledger.total) / max(1, self.ledger.lent - len(self._own_extents))
-        for guest in self.guests:
+        if out_share != self._out_share:
+            self.settle()
+            self._out_share = out_share
+        self.stirred = tuple(self.stirring)
+        for guest in self.stirred:
+            if guest.is_gone:
+                del self.stirring[guest]
+                continue
             guest.out_share = out_share
             guest.advance(until)
+            if guest.calm_until > until:
+                del self.stirring[guest]
+                heapq.heappush(self._resting, (guest.calm_until, guest.memory.owner))
         self.host_own(until - self.start_s)
         self._press(dt)
         self.on_step(until, dt)
+
+    def _wake(self, until: float) -> None:
+        """Whose calm ends before `until`."""
+        while self._resting and self._resting[0][0] < until:
+            at, owner = heapq.heappop(self._resting)
+            if self.guests[owner].calm_until == at:  # else it was stirred meanwhile
+                self.stir(self.guests[owner])
+
+    def _do(self, until: float) -> None:
+        """The deeds that are due, to guests that know what time it is."""
+        self.settle()
+        while self.deeds and self.deeds[0][0] <= until:
+            self.deeds.pop(0)[1]()
+        for guest in self.guests:
+            guest.version += 1
 
     def host_own(self, at: float) -> None:
         """The host's own use follows its course."""
@@ -129,8 +175,8 @@ class SimWorld:
 
     def _press(self, dt: float) -> None:
         total = max(1, self.ledger.total * EXTENT_BYTES)
-        taken = sum(guest.taken for guest in self.guests) / dt
-        paged = sum(guest.paged / guest.speeds.swap_in_pages_per_s for guest in self.guests) / dt
+        taken = sum(guest.taken for guest in self.stirred) / dt
+        paged = sum(guest.paged / guest.speeds.swap_in_pages_per_s for guest in self.stirred) / dt
         free_share = 1 - self.ledger.lent / max(1, self.ledger.total)
         fade = 1 - math.exp(-dt / PRESSURE_FADE_S)
         self._cpu += (min(1.0, taken / total / TAKE_SHARE_PER_S / 10) - self._cpu) * fade
