@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from msgspec.structs import replace
 
-from ballonet.decide.memory import State
+from ballonet.decide.state import State
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.contract import HypervisorError
 from ballonet.hypervisors.fake import FakeGuest, FakeHypervisor

@@ -52,11 +52,14 @@ class Actor:
         """
         for name, look in plan.looks.items():
             self._hypervisor.watch(name, look)
+        commands = [one for one in plan.guests if one.is_command]
+        if not commands:
+            return await self._send(())
         guests = {guest.name: guest for guest in snapshot.guests}
-        commands = [one for one in plan.guests if one.is_command and guests[one.name].mode is Mode.ACT]
+        commands = [one for one in commands if guests[one.name].mode is Mode.ACT]
         takes = [one for one in commands if _is_take(one, guests[one.name])]
         gives = [one for one in commands if not _is_take(one, guests[one.name])]
-        left = plan.memory_bytes - sum(map(self._held_bytes, snapshot.guests))
+        left = plan.memory_bytes - sum(map(self._held_bytes, snapshot.guests)) if gives else 0
         fitting: list[Decision] = []
         waiting: list[Decision] = []
         for give in gives:

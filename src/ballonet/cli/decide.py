@@ -6,11 +6,12 @@ from typing import Annotated
 
 import msgspec
 import typer
+from msgspec.structs import replace
 from rich import box
 from rich.table import Table
 
 from ballonet.cli.console import Unguarded, Without, checked_policies, limits, out
-from ballonet.decide.memory import State
+from ballonet.decide.state import State
 from ballonet.decide.step import START, step
 from ballonet.model.plan import Plan
 from ballonet.model.settings import SettingsError, explain
@@ -41,7 +42,7 @@ def decide(
     if text:
         out.print(_table(snapshot, plan))
     else:
-        wire = plan.wire() | {"state": msgspec.to_builtins(after)}
+        wire = plan.wire() | {"state": msgspec.to_builtins(replace(after, seats={}, limits=None))}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(wire), indent=1).decode() + "\n")
 
 

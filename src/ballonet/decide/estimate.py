@@ -9,7 +9,6 @@ Everything here is the guest's word, bounded by its own floor and ceiling (R9).
 """
 
 import math
-from collections.abc import Iterable
 from typing import Final
 
 from msgspec.structs import replace
@@ -27,9 +26,6 @@ REACT_S: Final = 0.25
 a decision, and the first extent that a balloon gives back."""
 UNSEEN_RISE_SHARE_PER_S: Final = 0.08
 """Of the ceiling: the rise to expect of guests that have shown none. 1.3 GiB/s of 16 GiB."""
-RISE_BOUNDS: Final = (0.03, 0.12)
-"""What one host is believed to show: a slower one has not been watched for long, a faster one is a guest's claim (R9)."""
-RISE_FADE_S: Final = 3600.0
 TIGHT_SHARE: Final = 0.02
 """Of the ceiling: what nobody can tell apart from nothing."""
 LEAST_MARGIN_BYTES: Final = 16 * MIB
@@ -196,17 +192,3 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float) -> t
         margin = LEAST_MARGIN_BYTES
     near = int(used + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
     return int(used + tight_margin + growth_per_s * TIGHT_HORIZON_S), near, near + int(memory.slow_bytes) - memory.used_bytes
-
-
-def rise_share_per_s(old: float, memories: Iterable[tuple[GuestMemory, int]], elapsed_s: float) -> float:
-    """The fastest rise that this host's guests have shown of late, of their ceilings a second; 0 = none yet.
-
-    Args:
-        old: what it was.
-        memories: of all guests, with their ceilings.
-        elapsed_s: since then.
-    """
-    least, most = RISE_BOUNDS
-    now = max((memory.growth_per_s / ceiling for memory, ceiling in memories), default=0.0)
-    faded = old * math.exp(-max(0.0, elapsed_s) / RISE_FADE_S)
-    return max(min(now, most), faded and max(faded, least)) if now >= least or old else 0.0

@@ -1,7 +1,5 @@
 """What is remembered of each guest from tick to tick. Frozen; a tick makes new ones."""
 
-from typing import Any
-
 from msgspec import Struct
 
 
@@ -66,23 +64,3 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """What it used when that began: one that has freed memory since is no longer in trouble."""
     cool_s: float = 0.0
     """How long it was left in peace the last time."""
-
-
-class State(Struct, frozen=True):
-    """The past of all guests and of the host."""
-
-    guests: dict[str, GuestMemory] = {}
-    decided_at: float = -1e9
-    busy_at: float = -1e9
-    """When a guest was last moved because another or itself was in need."""
-    host_state: str = "high"
-    spike_bytes: float = 0.0
-    """The largest growth of all guests together within the time that detection and reclaim take; fades (R3)."""
-    rise_share_per_s: float = 0.0
-    """The fastest rise of a guest of late, of its ceiling; 0 = none yet. Sizes the margin when not everything fits (R2)."""
-    past: dict[str, Any] = {}
-    """What the policy keeps for itself."""
-    spoke_at: float = -1e9
-    """When a policy with a period last decided."""
-    said: dict[str, tuple[int, dict[str, Any]]] = {}
-    """What it said then of each guest."""

@@ -1,18 +1,16 @@
 """R3: the reserve, host memory that is always already free, since one spiking guest outruns one donor's balloon."""
 
 import math
-from collections.abc import Iterable
 from typing import Final
 
-from ballonet.decide.estimate import HORIZON_S
-from ballonet.decide.seat import Seat
+from ballonet.decide.shown import Spike
 from ballonet.model.limits import Limits
+from ballonet.model.plan import Reserve, ReserveReason
 from ballonet.model.units import GIB
 
 _SCALE: Final = ((4 * GIB, 0.06), (8 * GIB, 0.04), (16 * GIB, 0.02), (math.inf, 0.01))
 """The sliding scale of ESXi's Mem.MinFreePct: 6 % of the first 4 GiB, 4 % to 12, 2 % to 28, 1 % above
 ("Understanding Memory Management in VMware vSphere 5", VMware, 2011). 120 GiB -> 1.8 GiB."""
-SPIKE_FADE_S: Final = 120.0
 LARGEST_SHARE: Final = 0.15
 """Of the host, whatever was seen: three coinciding spikes of 4.3 GiB on 120 GiB take 10 %."""
 
@@ -28,16 +26,17 @@ def least_bytes(total_bytes: int) -> int:
     return int(kept)
 
 
-def spike_bytes(old_bytes: float, seats: Iterable[Seat], elapsed_s: float) -> float:
-    """The largest joint growth within one horizon that this host has shown; fades."""
-    growth_per_s = sum(seat.memory.growth_per_s for seat in seats)
-    return max(growth_per_s * HORIZON_S, old_bytes * math.exp(-max(0.0, elapsed_s) / SPIKE_FADE_S))
-
-
-def reserve_bytes(total_bytes: int, spike: float, limits: Limits) -> int:
-    """What is to stay unpromised: the operator's figure, else the larger of the scale and the spikes seen."""
+def reserve(total_bytes: int, spike: Spike, limits: Limits) -> Reserve:
+    """What is to stay unpromised: the operator's figure, else the larger of the scale and the spikes seen; and why."""
     if not limits.has("R3"):
-        return 0
+        return Reserve(0, ReserveReason.OFF, {})
     if limits.reserve_bytes is not None:
-        return limits.reserve_bytes
-    return int(max(least_bytes(total_bytes), min(spike, LARGEST_SHARE * total_bytes)))
+        return Reserve(limits.reserve_bytes, ReserveReason.OPERATOR, {})
+    scale, most = least_bytes(total_bytes), int(LARGEST_SHARE * total_bytes)
+    numbers: dict[str, float] = {"scale_bytes": scale, "spike_bytes": int(spike.bytes), "most_bytes": most}
+    if spike.bytes <= scale:
+        return Reserve(scale, ReserveReason.SCALE, numbers)
+    numbers |= {"growth_bytes": int(spike.growth_per_s), "horizon_s": spike.horizon_s}
+    if spike.bytes <= most:
+        return Reserve(int(spike.bytes), ReserveReason.SPIKES, numbers)
+    return Reserve(max(scale, most), ReserveReason.BOUNDED, numbers)

@@ -1,16 +1,17 @@
 """One guest at the table of one tick: what it is, what it was, what it needs, what it may."""
 
+from copy import copy
 from typing import Any
 
 from msgspec import Struct
 
 from ballonet.decide.memory import GuestMemory
-from ballonet.model.plan import Reason
+from ballonet.model.plan import Look, Reason
 from ballonet.model.snapshot import Guest
 
 
 class Seat(Struct, gc=False):
-    """Working notes of one tick; never leaves `decide`."""
+    """Working notes of one tick; never leaves `decide`. A guest in which nothing moves takes its place again as it was."""
 
     guest: Guest
     memory: GuestMemory
@@ -38,12 +39,23 @@ class Seat(Struct, gc=False):
     is_cooling: bool = False
     """It suffered from giving, and is not asked to (R5)."""
 
+    is_still: bool = False
+    """Nothing of it moves: while the guest says the same, it needs the same."""
+    look: Look | None = None
+    """How closely to watch it, while it is still."""
+
     wish_bytes: int = 0
     """What the policy wants it to keep."""
 
     def say(self, wish: int, reason: Reason, /, **numbers: Any) -> None:
         """Sets the wish, and why."""
         self.wish_bytes, self.reason, self.numbers = wish, reason, numbers
+
+    def again(self, memory: GuestMemory) -> "Seat":
+        """The same place at the next tick's table, for a guest that is still."""
+        seat = copy(self)
+        seat.memory, seat.reason, seat.numbers, seat.is_short = memory, Reason.CALM, None, False
+        return seat
 
     @property
     def is_movable(self) -> bool:

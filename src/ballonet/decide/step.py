@@ -4,17 +4,18 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide import estimate, guard, reserve, stuck, watch
-from ballonet.decide.classify import raw_seat, seat
-from ballonet.decide.memory import GuestMemory, State
+from ballonet.decide import guard, reserve, shown, stuck, watch
+from ballonet.decide.classify import raw_seat, seat, seat_again
+from ballonet.decide.memory import GuestMemory
 from ballonet.decide.policies import POLICIES
 from ballonet.decide.policy import Policy
 from ballonet.decide.seat import Seat
+from ballonet.decide.state import State
 from ballonet.decide.states import state_of
 from ballonet.decide.table import Table
 from ballonet.model.limits import Limits
-from ballonet.model.plan import Decision, Plan, Reason
-from ballonet.model.snapshot import Host, Mode, Snapshot
+from ballonet.model.plan import Decision, Look, Plan, Reason
+from ballonet.model.snapshot import Guest, Host, Mode, Snapshot
 from ballonet.model.units import MIB
 
 START: Final = State()
@@ -44,22 +45,22 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
     """
     chosen = POLICIES[policy]
     table = _laid(chosen, state, snapshot, limits, now)
-    spike = state.spike_bytes if chosen.is_peer else reserve.spike_bytes(state.spike_bytes, table.seats, now - state.decided_at)
-    table.reserve_bytes = reserve.reserve_bytes(table.total_bytes, spike, table.limits)
+    seen = state.shown if chosen.is_peer else shown.note(state.shown, table.seats, now)
+    table.reserve = reserve.reserve(table.total_bytes, seen.spike, table.limits)
     after = _divided(chosen, table, state)
     decisions = tuple(_decision(one, table.limits, now) for one in table.seats)
     memories = {one.guest.name: _after(one, decision, now) for one, decision in zip(table.seats, decisions, strict=True)}
     is_busy = any(one.is_command and one.reason is not Reason.SPARE for one in decisions)
     busy_at = now if is_busy else state.busy_at
-    shown = ((one.memory, one.guest.ceiling_bytes) for one in table.seats)
-    rise = estimate.rise_share_per_s(state.rise_share_per_s, shown, now - state.decided_at)
+    is_same = seen.rise_share_per_s == state.shown.rise_share_per_s and not chosen.is_peer
     after = replace(
         after,
         guests=memories,
+        seats={one.guest.name: one for one in table.seats if one.is_still} if is_same else {},
+        limits=limits,
         decided_at=now,
         busy_at=busy_at,
-        spike_bytes=spike,
-        rise_share_per_s=rise,
+        shown=seen,
         host_state=table.state,
     )
     return after, _plan(table, decisions, policy)
@@ -72,8 +73,7 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         limits = replace(limits, without=limits.without | policy.without)
         seats = [raw_seat(state.guests.get(guest.name, _NOBODY), guest, limits, now) for guest in snapshot.guests]
     else:
-        rise = state.rise_share_per_s
-        seats = [seat(state.guests.get(guest.name, _NOBODY), guest, limits, now, rise) for guest in snapshot.guests]
+        seats = [_seat(state, guest, limits, now) for guest in snapshot.guests]
     # A running guest always occupies something: 0 says that nobody measured it.
     resident = sum(one.guest.resident_bytes or one.keep_bytes for one in seats)
     return Table(
@@ -82,7 +82,6 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         total_bytes=host.total_bytes,
         memory_bytes=host.available_bytes + resident,
         available_bytes=host.available_bytes,
-        reserve_bytes=0,
         quiet_s=now - state.busy_at,
         pressure_share=max(host.pressure_some_avg10_share, host.cpu_some_avg10_share, host.io_some_avg10_share),
         state=_state(state.host_state, host, limits),
@@ -90,6 +89,12 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         options=snapshot.options,
         past=dict(state.past),
     )
+
+
+def _seat(state: State, guest: Guest, limits: Limits, now: float) -> Seat:
+    last = state.seats.get(guest.name) if state.limits is limits else None
+    again = seat_again(last, guest, now) if last is not None else None
+    return again or seat(state.guests.get(guest.name, _NOBODY), guest, limits, now, state.shown.rise_share_per_s)
 
 
 def _state(old: str, host: Host, limits: Limits) -> str:
@@ -118,7 +123,7 @@ def _divided(policy: Policy, table: Table, state: State) -> State:
 
 def _decision(one: Seat, limits: Limits, now: float) -> Decision:
     memory, wish = one.memory, one.wish_bytes
-    if one.is_movable and stuck.asks_in_vain(memory, one.keep_bytes):
+    if memory.parked_sign and one.is_movable and stuck.asks_in_vain(memory, one.keep_bytes):
         # The value that it cannot reach is pulled back: a driver would try for ever, and burn a CPU over it.
         numbers = {"asked_bytes": memory.asked_bytes, "still_s": now - memory.moved_at}
         return Decision(one.guest.name, wish, Reason.STUCK, numbers, is_command=True)
@@ -128,7 +133,7 @@ def _decision(one: Seat, limits: Limits, now: float) -> Decision:
 
 def _is_command(one: Seat, limits: Limits, now: float) -> bool:
     memory, wish = one.memory, one.wish_bytes
-    if not one.is_movable:
+    if not one.is_movable or (one.is_still and wish == one.keep_bytes):
         return False
     is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes
     band = max(MIB, int(DEAD_BAND_SHARE * one.guest.ceiling_bytes)) if is_calm else MIB
@@ -149,7 +154,7 @@ def _after(one: Seat, decision: Decision, now: float) -> GuestMemory:
 def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
     interval_s = table.limits.interval_s
     is_busy = any(one.is_command for one in decisions) or any(
-        stuck.is_under_way(one.memory, one.keep_bytes) and not one.memory.parked_sign for one in table.seats
+        not one.is_still and stuck.is_under_way(one.memory, one.keep_bytes) and not one.memory.parked_sign for one in table.seats
     )
     is_tight = any(one.may_take and one.keep_bytes < one.tight_bytes for one in table.seats)
     next_s = AT_ONCE_S if is_busy and is_tight else SOON_S if is_busy else interval_s
@@ -158,10 +163,19 @@ def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
         policy=policy,
         guests=decisions,
         short=tuple(table.short),
-        looks={one.guest.name: watch.look(one, interval_s) for one in table.seats},
+        looks={one.guest.name: _look(one, interval_s) for one in table.seats},
         next_s=min(next_s, interval_s),
         memory_bytes=table.memory_bytes,
-        reserve_bytes=table.reserve_bytes,
+        reserve=table.reserve,
         host_state=table.state,
         promised_bytes=table.memory_bytes - table.slack_bytes + gains,
     )
+
+
+def _look(one: Seat, interval_s: float) -> Look:
+    if one.look is not None:
+        return one.look
+    look = watch.look(one, interval_s)
+    if one.is_still:
+        one.look = look
+    return look

@@ -7,7 +7,7 @@ from typing import Any
 
 from ballonet.decide.seat import Seat
 from ballonet.model.limits import Limits
-from ballonet.model.plan import Shortage
+from ballonet.model.plan import NO_RESERVE, Reserve, Shortage
 
 
 @dataclass(slots=True)
@@ -20,7 +20,7 @@ class Table:
     """The host's."""
     memory_bytes: int
     """For guests: what they occupy and what the host has available."""
-    reserve_bytes: int
+    reserve: Reserve = NO_RESERVE
     quiet_s: float = math.inf
     """For how long nobody was moved out of need."""
     available_bytes: int = 0
@@ -40,6 +40,11 @@ class Table:
     def slack_bytes(self) -> int:
         """What no guest may take yet; negative when more is promised than there is."""
         return self.memory_bytes - sum(seat.held_bytes for seat in self.seats)
+
+    @property
+    def reserve_bytes(self) -> int:
+        """What is to stay unpromised (R3)."""
+        return self.reserve.bytes
 
     def option(self, name: str, otherwise: float) -> float:
         """A setting of the policy, or what it is without one."""

@@ -56,6 +56,43 @@ SENTENCES: Final = {
 }
 
 
+class ReserveReason(enum.Enum):
+    """Why so much of the host stays free (R3)."""
+
+    SCALE = "scale"
+    SPIKES = "spikes"
+    BOUNDED = "bounded"
+    OPERATOR = "operator"
+    OFF = "off"
+
+
+_SPIKE: Final = "guests together grew by {growth_bytes}/s of late, and it takes {horizon_s} until donors give"
+RESERVE_SENTENCES: Final = {
+    ReserveReason.SCALE: "{bytes} stay free, by the sliding scale: the spikes seen of late take {spike_bytes}",
+    ReserveReason.SPIKES: "{bytes} stay free: " + _SPIKE + "; the sliding scale alone would keep {scale_bytes}",
+    ReserveReason.BOUNDED: "{bytes} stay free, the most that is kept of a host: " + _SPIKE + ", which would take {spike_bytes}",
+    ReserveReason.OPERATOR: "{bytes} stay free, as set by the operator",
+    ReserveReason.OFF: "nothing is kept free (R3 is off)",
+}
+
+
+class Reserve(Struct, frozen=True):
+    """Host memory that is to stay unpromised, and why."""
+
+    bytes: int
+    reason: ReserveReason
+    numbers: dict[str, Any]
+    """What decided, as in a decision."""
+
+    @property
+    def sentence(self) -> str:
+        """The reason in words, with its numbers."""
+        return _say(RESERVE_SENTENCES[self.reason], self.numbers | {"bytes": self.bytes})
+
+
+NO_RESERVE: Final = Reserve(0, ReserveReason.OFF, {})
+
+
 class Decision(Struct, frozen=True):
     """What one guest shall keep, and why."""
 
@@ -71,16 +108,17 @@ class Decision(Struct, frozen=True):
     @property
     def sentence(self) -> str:
         """The reason in words, with its numbers. Made when somebody reads it: a thousand guests are decided in 10 ms."""
-        return SENTENCES[self.reason].format_map({key: _text(key, value) for key, value in self._facts().items()})
+        return _say(SENTENCES[self.reason], self.numbers | {"keep_bytes": self.keep_bytes})
 
-    def _facts(self) -> dict[str, Any]:
-        return self.numbers | {"keep_bytes": self.keep_bytes}
+
+def _say(template: str, facts: dict[str, Any]) -> str:
+    return template.format_map({key: _text(key, value) for key, value in facts.items()})
 
 
 def _text(key: str, value: Any) -> str:
     if value is None:
         return "an unknown amount"
-    if key.endswith("_bytes"):
+    if key.endswith("bytes"):
         return format_size(value)
     return f"{value:.1f} s" if key.endswith("_s") else str(value)
 
@@ -111,7 +149,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     """When to decide again, if nothing happens before."""
     memory_bytes: int = 0
     """Memory for guests: what they hold plus what the host has available."""
-    reserve_bytes: int = 0
+    reserve: Reserve = NO_RESERVE
     """What is to stay unpromised of it."""
     host_state: str = "high"
     """high, clear, soft, hard or low (R14). In the last two nobody should start a VM here."""
@@ -124,4 +162,5 @@ class Plan(Struct, frozen=True, kw_only=True):
             {"name": d.name, "keep_bytes": d.keep_bytes, "reason": d.reason.value, "sentence": d.sentence} for d in self.guests
         ]
         short = [{"name": shortage.name, "bytes": shortage.bytes} for shortage in self.short]
-        return {"schema": PLAN_SCHEMA, "policy": self.policy, "guests": guests, "short": short}
+        host = {"state": self.host_state, "reserve_bytes": self.reserve.bytes, "sentence": self.reserve.sentence}
+        return {"schema": PLAN_SCHEMA, "policy": self.policy, "guests": guests, "short": short, "host": host}

@@ -33,6 +33,8 @@ class Eye:
         self._host = host
         self._hypervisor = hypervisor
         self._settings = settings
+        self._last: dict[str, tuple[Guest, GuestSettings, Guest]] = {}
+        """By name: a reading, the settings at that time, and what was made of them."""
 
     def look(self) -> Snapshot:
         """The world now. Guests first: what one takes between the two readings is missing from available then, and
@@ -40,12 +42,16 @@ class Eye:
         """
         guests = self._hypervisor.guests()
         host = self._host.read(self._hypervisor.pids())
-        return Snapshot(host=host, guests=tuple(map(self._with_settings, guests)))
+        self._last = {guest.name: self._with_settings(guest) for guest in guests}
+        return Snapshot(host=host, guests=tuple(made for _, _, made in self._last.values()))
 
-    def _with_settings(self, guest: Guest) -> Guest:
+    def _with_settings(self, guest: Guest) -> tuple[Guest, GuestSettings, Guest]:
         settings = self._settings(guest.name)
+        last = self._last.get(guest.name)
+        if last is not None and last[0] is guest and last[1] == settings:
+            return last  # the very same reading stays the very same guest, which `decide` need not look at again
         ceiling = guest.ceiling_bytes if settings.ceiling_bytes is None else settings.ceiling_bytes
-        return replace(
+        made = replace(
             guest,
             ceiling_bytes=min(guest.ceiling_bytes, ceiling),
             floor_bytes=settings.floor_bytes,
@@ -53,3 +59,4 @@ class Eye:
             shares=settings.shares,
             mode=settings.mode,
         )
+        return guest, settings, made

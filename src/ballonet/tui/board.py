@@ -80,5 +80,5 @@ class Board:
 def _host_line(tick: Tick) -> str:
     host, plan = tick.snapshot.host, tick.plan
     used, total = format_size(host.total_bytes - host.available_bytes), format_size(host.total_bytes)
-    promised, reserve = format_size(plan.promised_bytes), format_size(plan.reserve_bytes)
+    promised, reserve = format_size(plan.promised_bytes), format_size(plan.reserve.bytes)
     return f"host: {used} of {total} in use, {promised} promised, reserve {reserve}"

@@ -173,12 +173,10 @@ def _release(table: Table, seat: Seat, here: int) -> int:
 
 def _heading_bytes(seat: Seat) -> int:
     """What the guest keeps when it has done what it was asked last."""
-    asked = seat.memory.asked_bytes
-    return (
-        asked
-        if asked is not None and not seat.memory.parked_sign and is_under_way(seat.memory, seat.keep_bytes)
-        else seat.keep_bytes
-    )
+    memory = seat.memory
+    if seat.is_still or memory.asked_bytes is None or memory.parked_sign or not is_under_way(memory, seat.keep_bytes):
+        return seat.keep_bytes
+    return memory.asked_bytes
 
 
 def _is_spared(table: Table, seat: Seat) -> bool:

@@ -1,0 +1,32 @@
+"""The past of a whole host: what `step` takes from tick to tick, and what a snapshot file carries on."""
+
+from typing import Any
+
+from msgspec import Struct
+
+from ballonet.decide.memory import GuestMemory
+from ballonet.decide.seat import Seat
+from ballonet.decide.shown import Shown
+from ballonet.model.limits import Limits
+
+
+class State(Struct, frozen=True, omit_defaults=True):
+    """The past of all guests and of the host."""
+
+    guests: dict[str, GuestMemory] = {}
+    decided_at: float = -1e9
+    busy_at: float = -1e9
+    """When a guest was last moved because another or itself was in need."""
+    host_state: str = "high"
+    shown: Shown = Shown()
+    """How fast its guests rise, alone and together (R2, R3)."""
+    seats: dict[str, Seat] = {}
+    """The places at the last table of guests of which nothing moves, to be taken again; not written down."""
+    limits: Limits | None = None
+    """Under which those hold."""
+    past: dict[str, Any] = {}
+    """What the policy keeps for itself."""
+    spoke_at: float = -1e9
+    """When a policy with a period last decided."""
+    said: dict[str, tuple[int, dict[str, Any]]] = {}
+    """What it said then of each guest."""
