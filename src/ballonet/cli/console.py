@@ -1,5 +1,6 @@
 """What all commands share: where data and messages go, exit codes, and the options that mean the same everywhere."""
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
@@ -14,8 +15,11 @@ from ballonet.model.settings import SettingsError
 UNMET, USAGE, UNAVAILABLE = 1, 2, 3
 """Exit codes: it ran and what must hold did not; wrong usage or settings; this machine cannot do it."""
 
+FILE_COLUMNS = 140
+"""Of tables that go to a file or a pipe, where no terminal says how wide it is."""
+
 err = Console(stderr=True, highlight=False)
-out = Console(highlight=False)
+out = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
 
 PolicyNames = Annotated[list[str] | None, typer.Option("--policy", help=f"{', '.join(POLICIES)}; repeat to compare.")]
 Without = Annotated[

@@ -17,9 +17,11 @@ from ballonet.lab.template import Template, template
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Snapshot
 from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
-from ballonet.scenarios.scenario import Fault, GuestScript, Scenario
+from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario, warm_keeps
 from ballonet.sense.picture import Eye, GuestSettings
 
+WARM_S = 4.0
+"""For a guest to reach its first size."""
 SETTLE_S = 1.0
 """After the end, for the workloads' last reports."""
 
@@ -83,6 +85,9 @@ async def _fly(order: Order, machines: list[Machine], templates: dict[int, Templ
     host = BudgetHost(order.budget_bytes, machines)
     for machine in machines:
         machine.on_report = lambda name, words: setattr(guests[name], "work", _work(words))
+    if order.scenario.warm:
+        progress.on_stage("warming the guests: page cache fills what they keep")
+        await asyncio.gather(*(_warm(*one) for one in _warm_keeps(order, machines, templates)))
     clock = asyncio.get_running_loop().time
     start = clock() + order.scenario.lead_s + order.scenario.warmup_s
 
@@ -159,6 +164,8 @@ async def _drive(machine: Machine, script: GuestScript, base_bytes: int, seed: i
         machine.tell("size", max(0, used_bytes - base_bytes), per_s)
 
     machine.tell("seed", seed)
+    if script.cold_share:
+        machine.tell("cold", script.cold_share)
     if not script.has_swap:
         machine.tell("noswap")
     if script.cache_bytes:
@@ -187,6 +194,30 @@ async def _break(machine: Machine, fault: Fault, scale: int, start: float) -> No
         if fault.until_s is not None:
             await _until(start + fault.until_s)
             machine.signal(signal.SIGCONT)
+
+
+def _warm_keeps(
+    order: Order, machines: list[Machine], templates: dict[int, Template]
+) -> Iterator[tuple[Machine, GuestScript, int, int]]:
+    keeps = warm_keeps(order.scripts, order.budget_bytes)
+    for machine, script in zip(machines, order.scripts, strict=True):
+        yield machine, script, templates[script.memory_bytes].base_bytes, keeps[script.name]
+
+
+async def _warm(machine: Machine, script: GuestScript, base_bytes: int, keep_bytes: int) -> None:
+    """Has one guest run with so much memory, use what it needs at first, and fill the rest with page cache."""
+    await machine.command("balloon", value=keep_bytes)
+    used_bytes = script.phases[0][1]
+    machine.tell("size", max(0, used_bytes - base_bytes), used_bytes)
+    await asyncio.sleep(WARM_S)
+    told = machine.on_report
+    done = asyncio.Event()
+    # The workload does one thing at a time: when it reports again, it has read all.
+    machine.tell("cache", max(0, keep_bytes - used_bytes - COLD_BYTES))
+    machine.on_report = lambda _name, _words: done.set()
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(done.wait(), 4 * WARM_S)
+    machine.on_report = told
 
 
 async def _until(when: float) -> None:

@@ -49,6 +49,8 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     swap: bool = True
     pace: int = 1000
     """Random touches a second. Not scaled."""
+    cold_share: float = 0.0
+    """Of what its software uses: it touches that part a hundred times less, and a kernel pages it out first. 0 to 1."""
     cache: Size = Size(0)
     """Page cache that it reads at the start."""
     is_exact: bool = False
@@ -126,6 +128,9 @@ class Scenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Before time 0: guests reach their first `used`, nothing counts."""
     lead_s: float = 0.0
     """Before the warm-up: the guests run, and ballonet has not started yet."""
+    warm: bool = False
+    """The host looks as after days without ballonet: guests keep equal parts of it, and page cache fills what they do not
+    use. Else it looks as after a boot: guests keep all that they have, and have never touched most of it."""
     host: HostPart
     guests: tuple[Group, ...]
     faults: tuple[Fault, ...] = ()
@@ -144,6 +149,7 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     shares: int
     has_swap: bool
     pace: int
+    cold_share: float = 0.0
     cache_bytes: int
     jvm: bool = False
     phases: tuple[tuple[float, int, int], ...]
@@ -152,6 +158,18 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     def course(self) -> Course:
         """What it needs over time."""
         return Course(self.phases)
+
+
+WARM_SHARE = 0.97
+"""Of the host's memory, that warm guests keep together."""
+COLD_BYTES = 24 << 20
+"""What a warm guest leaves free: a kernel reclaims page cache before it runs out."""
+
+
+def warm_keeps(guests: tuple[GuestScript, ...], budget_bytes: int) -> dict[str, int]:
+    """What each guest of a warm host keeps at the start, in bytes by name: parts by size, and never more than it has."""
+    share = min(1.0, WARM_SHARE * budget_bytes / sum(guest.memory_bytes for guest in guests))
+    return {guest.name: int(share * guest.memory_bytes) for guest in guests}
 
 
 def load(name_or_path: str) -> Scenario:
@@ -187,6 +205,8 @@ def _checked(scenario: Scenario, origin: str) -> Scenario:
     for number, group in enumerate(scenario.guests):
         if not group.phases or group.phases[0].at_s != 0:
             raise SettingsError(f"{origin}: at `guests[{number}].phases`: the first phase must have at_s = 0")
+        if not 0 <= group.cold_share <= 1:
+            raise SettingsError(f"{origin}: at `guests[{number}].cold_share`: {group.cold_share} is not within 0 and 1")
         if any(phase.used > group.memory for phase in group.phases):
             raise SettingsError(f"{origin}: at `guests[{number}].phases`: a phase uses more than the guest's memory")
     return scenario
@@ -207,6 +227,7 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         shares=group.shares,
         has_swap=group.swap,
         pace=group.pace,
+        cold_share=group.cold_share,
         cache_bytes=group.cache // scale,
         jvm=group.jvm,
         phases=tuple(_phases(group, number, scale, source)),

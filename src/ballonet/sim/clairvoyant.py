@@ -7,6 +7,7 @@ share, so that nobody pages more than the others.
 import asyncio
 from typing import Final
 
+from ballonet.sim.guest import SimGuest
 from ballonet.sim.ledger import EXTENT_BYTES
 from ballonet.sim.world import STEP_S, SimWorld
 
@@ -24,12 +25,14 @@ async def allocate(world: SimWorld) -> None:
     while True:
         world.advance(clock())
         at = max(0.0, clock() - world.start_s)
-        needs = {guest: _need(guest.course.used_bytes(at), guest.course.used_bytes(at + AHEAD_S)) for guest in world.guests}
+        needs = {guest: _need(guest, at) for guest in world.guests}
         share = min(1.0, world.ledger.total / max(1, sum(needs.values())))
         for guest, need in needs.items():
             guest.ask(int(need * share))
         await asyncio.sleep(STEP_S)
 
 
-def _need(*used_bytes: float) -> int:
-    return int(max(used_bytes)) // EXTENT_BYTES + MARGIN_EXTENTS
+def _need(guest: SimGuest, at: float) -> int:
+    """In extents. What a collector walks is needed, garbage or not."""
+    need = int(max(guest.course.used_bytes(at), guest.course.used_bytes(at + AHEAD_S))) // EXTENT_BYTES
+    return max(need, guest.size if guest.script.jvm else 0) + MARGIN_EXTENTS

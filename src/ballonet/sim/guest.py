@@ -8,7 +8,7 @@ from ballonet.model.snapshot import GuestStats
 from ballonet.model.units import MIB
 from ballonet.report.record import LATENCY_BUCKETS_S, Work
 from ballonet.scenarios.course import Course
-from ballonet.scenarios.scenario import GuestScript
+from ballonet.scenarios.scenario import COLD_BYTES, GuestScript
 from ballonet.sim.balloon import GuestMemory
 from ballonet.sim.ledger import EXTENT_BYTES, Ledger
 from ballonet.sim.speeds import Speeds
@@ -20,6 +20,8 @@ COLLECTION_S: Final = 10.0
 """A garbage collector walks its whole heap so often."""
 RESTART_S: Final = 5.0
 """What an OOM kill costs before the service runs again."""
+COLD_TOUCHES: Final = 0.01
+"""Of all touches: those of cold memory, as in lab/image/workload.py."""
 SMALL_BYTES: Final = 512 * MIB
 """A scenario's pace is for a guest of this size; a larger one touches so many more pages a second."""
 
@@ -77,7 +79,17 @@ class SimGuest:
         self._credit = 0.0
         self._counts_from_s = start_s
         self._grow(math.ceil(self.course.used_bytes(0.0) / EXTENT_BYTES))
-        self.cache = self.memory.use(min(script.cache_bytes // EXTENT_BYTES, self.memory.idle))
+        self._read(script.cache_bytes // EXTENT_BYTES)
+
+    def warm(self, keep_bytes: int) -> None:
+        """Has run for days with so much memory: page cache fills what it does not use."""
+        self.asked = keep_bytes // EXTENT_BYTES
+        self._take(self.memory.total - self.asked, 0.0)
+        self._read(self.memory.idle - COLD_BYTES // EXTENT_BYTES)
+
+    def _read(self, extents: int) -> None:
+        """Files come into the page cache, as far as they fit."""
+        self.cache += self.memory.use(min(extents, self.memory.idle))
 
     # Time
 
@@ -188,9 +200,9 @@ class SimGuest:
         """Touches hit what is paged out. Gives the share of touches that wait for the disk."""
         if not self.swapped or not self.size or self.now < self.stalled_until:
             return 0.0
-        share = min(1.0, self.swapped / self.size)
+        share = self._miss_share()
         walked = self.size * PAGES / COLLECTION_S if self.script.jvm else 0.0
-        faults = min((self.pace + walked) * share, self.speeds.swap_in_pages_per_s) * dt
+        faults = min(self.pace * share + walked * min(1.0, self.swapped / self.size), self.speeds.swap_in_pages_per_s) * dt
         self.swap_in_pages += faults
         self.major_faults += faults
         self.paged += faults
@@ -208,6 +220,15 @@ class SimGuest:
         else:  # each page that comes in drives another one out
             self.swap_out_pages += faults
         return share
+
+    def _miss_share(self) -> float:
+        """Of its touches: those that hit what is paged out. A kernel sends out cold pages first."""
+        cold = self.script.cold_share * self.size
+        cold_out = min(self.swapped, cold)
+        hot_miss = (self.swapped - cold_out) / max(1.0, self.size - cold)
+        cold_miss = cold_out / cold if cold else 0.0
+        rarely = COLD_TOUCHES if cold else 0.0
+        return min(1.0, (1 - rarely) * hot_miss + rarely * cold_miss)
 
     # The balloon
 

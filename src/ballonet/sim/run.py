@@ -11,7 +11,7 @@ from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
 from ballonet.report.flight import Flight
 from ballonet.report.record import GuestRecord, Record
-from ballonet.scenarios.scenario import GuestScript, Scenario, scripts
+from ballonet.scenarios.scenario import GuestScript, Scenario, scripts, warm_keeps
 from ballonet.sense.picture import Eye, GuestSettings
 from ballonet.sim import beasts, clairvoyant, clock
 from ballonet.sim.hypervisor import SimHypervisor
@@ -110,6 +110,8 @@ async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Ca
     scenario = what.scenario
     start = scenario.lead_s + scenario.warmup_s
     world = SimWorld(scenario.host, what.budget_bytes, what.scripts, what.speeds, start, what.scale)
+    for name, keep_bytes in warm_keeps(what.scripts, what.budget_bytes).items() if scenario.warm else ():
+        world.by_name[name].warm(keep_bytes)
     if world.used_bytes > what.budget_bytes and what.policy != "ideal":
         raise SettingsError(f"{scenario.name}: guests need more at the start than the host has; give it more memory")
     beasts.release(world, scenario.faults, what.scale)

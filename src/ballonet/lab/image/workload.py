@@ -7,6 +7,7 @@ Driven by the host over a virtio-serial port, in lines of words:
     pace OPS             touch OPS random pages a second, in slots of SLOT_S
     hoard BYTES          protect page cache from reclaim (memory.min), then read BYTES of it: memory that
                          the kernel calls available and that no balloon can get
+    cold SHARE           touch that part of what is held a hundred times less
     seed N               seed of the random touches
     noswap               swap off
     start                counters to zero
@@ -69,6 +70,7 @@ class Workload:
         self.size_now = 0.0
         self.rate = 1e12
         self.pace = 0
+        self.hot_share = 1.0
         self.start()
 
     def start(self):
@@ -118,6 +120,9 @@ class Workload:
             while True:
                 time.sleep(3600)
 
+    def do_cold(self, share):
+        self.hot_share = 1.0 - float(share)
+
     def do_pace(self, ops):
         self.pace = int(ops)
 
@@ -149,8 +154,10 @@ class Workload:
         pages = len(chunks) * PAGES_PER_CHUNK
         if not pages:
             return ops
+        hot = max(1, int(pages * self.hot_share))
         for op in range(ops):
-            page = int(draw() * pages)  # a third of the cost of randrange, which ten guests on two cores feel
+            # int(draw()) is a third of the cost of randrange, which ten guests on two cores feel
+            page = int(draw() * hot) if op % 100 else int(draw() * pages)
             chunks[page >> 8][(page & 255) << 12] ^= 1
             if not op & 7 and monotonic() > deadline:
                 return op + 1
