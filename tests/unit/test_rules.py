@@ -223,11 +223,13 @@ def seen(name: str, keep: int, used: int, swapped_out: int = 0, **more: Any) -> 
 
 def after_paging(limits: Limits) -> int:
     """What a guest is asked to keep one look after it paged out while its balloon grew."""
-    state, plan = step(START, picture(seen("a", 3 * GIB, GIB), seen("b", 3 * GIB, 2900 * MIB), available=0), limits, 0.0)
+    state, plan = step(START, picture(seen("a", 3 * GIB, GIB), seen("b", 3 * GIB, 2900 * MIB), available=300 * MIB), limits, 0.0)
     asked = plan.guests[0].keep_bytes or 0
     assert asked < 3 * GIB
     here = asked + 20 * MIB
-    _, plan = step(state, picture(seen("a", here, GIB, 64 * MIB), seen("b", 3 * GIB, 2900 * MIB), available=0), limits, 0.5)
+    _, plan = step(
+        state, picture(seen("a", here, GIB, 64 * MIB), seen("b", 3 * GIB, 2900 * MIB), available=300 * MIB), limits, 0.5
+    )
     return (plan.guests[0].keep_bytes or 0) - here
 
 

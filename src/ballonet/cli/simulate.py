@@ -67,8 +67,7 @@ def simulate(
     else:
         show(flight)
         err.print(f"Simulated, at {speeds} speeds; regret is against an allocator that knows the future.")
-    if not (without or unguarded):
-        judge(loaded, host_share, flight)
+    judge(loaded, host_share, flight)
 
 
 def _load(scenario: str, trace: Path | None) -> Scenario:

@@ -6,7 +6,7 @@ import sys
 from typing import Any, Final
 
 from ballonet.daemon.loop import Tick
-from ballonet.model.plan import Decision, Reason
+from ballonet.model.plan import Decision, Plan, Reason
 from ballonet.model.snapshot import Guest
 from ballonet.model.units import MIB
 
@@ -47,9 +47,11 @@ class Journal:
 
     def __init__(self) -> None:
         self._last: dict[str, tuple[Reason, int]] = {}
+        self._state = ""
 
     def tell(self, tick: Tick) -> None:
-        """Logs what is new in a tick: another reason, or another amount that is to be asked for."""
+        """Logs what is new in a tick: another state of the host, another reason, or another amount to be asked for."""
+        self._tell_host(tick.plan)
         for decision, guest in zip(tick.plan.guests, tick.snapshot.guests, strict=True):
             reason, told_bytes = self._last.get(decision.name, (None, 0))
             asks_bytes = decision.keep_bytes or 0 if decision.is_command else told_bytes
@@ -58,6 +60,24 @@ class Journal:
                 self._last[decision.name] = (decision.reason, asks_bytes)
         for name in tick.outcome.failed:
             self._last.pop(name, None)
+
+    def _tell_host(self, plan: Plan) -> None:
+        """The state of the host (R14): a warning while it is about to run out of memory."""
+        if plan.host_state == self._state:
+            return
+        self._state = plan.host_state
+        log.log(
+            logging.WARNING if plan.is_alarming else logging.INFO,
+            "host",
+            extra={
+                "state": plan.host_state,
+                "memory_bytes": plan.memory_bytes,
+                "promised_bytes": plan.promised_bytes,
+                "reserve_bytes": plan.reserve.bytes,
+                "sentence": plan.reserve.sentence,
+                "short": {one.name: one.bytes for one in plan.short},
+            },
+        )
 
     def _line(self, decision: Decision, guest: Guest) -> None:
         log.info(

@@ -61,7 +61,9 @@ def _promise(table: Table, slack: int) -> None:
     """Gives come out of what nobody may take yet; what this plan frees is promised when the host has seen it."""
     gains = [seat for seat in table.seats if seat.wish_bytes > seat.held_bytes]
     others = [seat for seat in gains if seat.reason not in _URGENT]
-    slack -= _lend([seat for seat in gains if seat.reason in _URGENT], max(0, slack))
+    urgent = [seat for seat in gains if seat.reason in _URGENT]
+    slack -= _guarantee(urgent, max(0, slack))
+    slack -= _lend(urgent, max(0, slack))
     for seat in others:
         # Spare stops at the reserve.
         room = slack - (table.reserve_bytes if seat.reason is Reason.SPARE else 0)
@@ -69,6 +71,18 @@ def _promise(table: Table, slack: int) -> None:
         if more < seat.wish_bytes - seat.held_bytes:
             _cut(seat, seat.held_bytes + more, room)
         slack -= more
+
+
+def _guarantee(seats: list[Seat], slack: int) -> int:
+    """R10: who lacks what it is guaranteed comes first. Gives how much of the slack that takes; it counts as held then."""
+    lent = 0
+    for seat in seats:
+        owed = min(seat.guest.guaranteed_bytes, seat.wish_bytes) - seat.held_bytes
+        if owed > 0:
+            more = min(owed, slack - lent)
+            seat.held_bytes += more
+            lent += more
+    return lent
 
 
 def _lend(seats: list[Seat], slack: int) -> int:

@@ -11,7 +11,7 @@ from ballonet.decide.policies import POLICIES
 from ballonet.decide.policy import Policy
 from ballonet.decide.seat import Seat
 from ballonet.decide.state import State
-from ballonet.decide.states import state_of
+from ballonet.decide.states import ALARMING, state_of
 from ballonet.decide.table import Table
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Decision, Look, Plan, Reason
@@ -44,6 +44,8 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
         The state for the next step, and the plan: one decision per guest, in the snapshot's order.
     """
     chosen = POLICIES[policy]
+    if state.decided_at == START.decided_at and not limits.has("R16"):
+        snapshot = _as_configured(snapshot)
     table = _laid(chosen, state, snapshot, limits, now)
     seen = state.shown if chosen.is_peer else shown.note(state.shown, table.seats, now)
     table.reserve = reserve.reserve(table.total_bytes, seen.spike, table.limits)
@@ -64,6 +66,11 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
         host_state=table.state,
     )
     return after, _plan(table, decisions, policy)
+
+
+def _as_configured(snapshot: Snapshot) -> Snapshot:
+    """Without R16 a daemon starts from what it was told of its guests, not from what it sees: all their memory is theirs."""
+    return replace(snapshot, guests=tuple(replace(guest, keep_bytes=guest.ceiling_bytes) for guest in snapshot.guests))
 
 
 def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: float) -> Table:
@@ -128,6 +135,8 @@ def _decision(one: Seat, limits: Limits, now: float) -> Decision:
         numbers = {"asked_bytes": memory.asked_bytes, "still_s": now - memory.moved_at}
         return Decision(one.guest.name, wish, Reason.STUCK, numbers, is_command=True)
     keep = None if one.reason is Reason.UNKNOWN else wish
+    if not limits.has("R15"):
+        return Decision(one.guest.name, keep, Reason.UNKNOWN, {}, is_command=_is_command(one, limits, now))
     return Decision(one.guest.name, keep, one.reason, one.numbers or {}, is_command=_is_command(one, limits, now))
 
 
@@ -168,6 +177,7 @@ def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
         memory_bytes=table.memory_bytes,
         reserve=table.reserve,
         host_state=table.state,
+        is_alarming=table.state in ALARMING,
         promised_bytes=table.memory_bytes - table.slack_bytes + gains,
     )
 

@@ -53,6 +53,7 @@ def _refuse_simulated(scenario: Scenario) -> None:
     """What only the simulator can do. Raises SettingsError."""
     wrong = [f"fault {fault.kind!r}" for fault in scenario.faults if fault.kind not in FAULTS]
     wrong += ["`jvm`" for group in scenario.guests if group.jvm]
-    wrong += ["`host.own` or `host.wobble`"] if scenario.host.own or scenario.host.wobble else []
+    host = scenario.host
+    wrong += ["`host.own`, `host.wobble` or `host.busy_share`"] if host.own or host.wobble or host.busy_share else []
     if wrong:
         raise SettingsError(f"{scenario.name}: {wrong[0]} cannot be done to real guests; try `ballonet simulate {scenario.name}`")

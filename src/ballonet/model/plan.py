@@ -34,6 +34,11 @@ class Reason(enum.Enum):
     UNKNOWN = "unknown"
     OBSERVED = "observed"
 
+    @property
+    def is_for_command(self) -> bool:
+        """Whether it says why something is sent."""
+        return self not in {Reason.UNKNOWN, Reason.ALONE, Reason.OBSERVED, Reason.STALE}
+
 
 SENTENCES: Final = {
     Reason.CALM: "keeps {keep_bytes}: it needs {need_bytes} and nobody else needs the rest",
@@ -153,6 +158,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What is to stay unpromised of it."""
     host_state: str = "high"
     """high, clear, soft, hard or low (R14). In the last two nobody should start a VM here."""
+    is_alarming: bool = False
+    """An operator should know now: the host is about to run out of memory."""
     promised_bytes: int = 0
     """What guests may still take without asking again, the commands of this plan included."""
 

@@ -44,6 +44,12 @@ class Summary(Struct, kw_only=True):
     """Of all guests."""
     requests: int = 0
     """Commands to all guests."""
+    alarm_s: float = 0.0
+    """Seconds in which the host was in the states hard or low, and ballonet said so (R14)."""
+    unexplained: int = 0
+    """Commands whose reason does not say why anything is sent (R15)."""
+    inflations_at_once: int = 0
+    """The most balloons that grew at the same time (R11)."""
     tick_late_s: float | None = None
     """By how much the daemon's latest tick was late; None = no daemon ran."""
     regret_share: float | None = None

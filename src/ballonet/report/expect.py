@@ -11,7 +11,7 @@ def unmet(scenario: Scenario, host_share: float | None, result: Result) -> list[
     expect: Expect = scenario.expect
     if host_share is not None:
         expect = scenario.expect_at_share.get(f"{host_share:g}", expect)
-    shown = msgspec.structs.asdict(result.summary) | _unhurt(scenario, result)
+    shown = msgspec.structs.asdict(result.summary) | _unhurt(scenario, result) | _guaranteed(scenario, result)
     found = []
     for field in expect.__struct_fields__:
         bound = getattr(expect, field)
@@ -30,3 +30,11 @@ def _unhurt(scenario: Scenario, result: Result) -> dict[str, float]:
         "throughput_share_unhurt": min((guest.throughput_share for guest in guests), default=1.0),
         "direction_changes_unhurt": sum(guest.direction_changes for guest in guests),
     }
+
+
+def _guaranteed(scenario: Scenario, result: Result) -> dict[str, float]:
+    """The guests that are guaranteed what they use at their peak."""
+    groups = [group for group in scenario.guests if group.guaranteed >= max(phase.used for phase in group.phases)]
+    names = {f"{group.name}-{number}" for group in groups for number in range(group.count)}
+    found = min((guest.throughput_share for guest in result.guests if guest.name in names), default=1.0)
+    return {"throughput_share_guaranteed": found}

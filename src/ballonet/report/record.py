@@ -118,6 +118,10 @@ class GuestRecord:
             self.reactions_s.append(max(0.0, at - self._lacking[0]))
             self._lacking = None
 
+    def is_inflating(self, keep: int) -> bool:
+        """Whether its balloon is on its way to what was asked last."""
+        return self._asked is not None and self._asked[1] < keep - SLACK_BYTES
+
     def _least_bytes(self) -> int:
         return (self.script.floor_bytes or 0) - SLACK_BYTES
 
@@ -147,13 +151,19 @@ class Record:
     peak_used_bytes: int = 0
     budget_violations: int = 0
     tick_late_s: float = 0.0
+    alarm_s: float = 0.0
+    unexplained: int = 0
+    inflations_at_once: int = 0
     ticks: int = 0
     ended_at: float = 0.0
     _tick_due: float | None = None
+    _alarmed_at: float | None = None
 
     def sample(self, at: float, snapshot: Snapshot, occupied: Mapping[str, int]) -> None:
         """Takes one sample at scenario time `at`; what each guest needs is by its script."""
         self.host_sample(at, sum(occupied.values()))
+        growing = sum(self.guests[guest.name].is_inflating(guest.keep_bytes or 0) for guest in snapshot.guests)
+        self.inflations(at, growing)
         for guest in snapshot.guests:
             one = self.guests[guest.name]
             one.sample(at, guest.keep_bytes or one.script.memory_bytes, one.course.used_bytes(at))
@@ -166,15 +176,24 @@ class Record:
         self.peak_used_bytes = max(self.peak_used_bytes, guests_bytes + own_bytes)
         self.budget_violations += at >= 0 and guests_bytes + own_bytes > self.budget_bytes + SLACK_BYTES
 
+    def inflations(self, at: float, count: int) -> None:
+        """How many balloons grow at a time."""
+        if at >= 0:
+            self.inflations_at_once = max(self.inflations_at_once, count)
+
     def tick(self, at: float, plan: Plan, took_s: float) -> None:
         """Notes a tick that began at scenario time `at`: what it asked for, and whether it was late."""
         if self._tick_due is not None:
             self.tick_late_s = max(self.tick_late_s, at - self._tick_due)
+        if self._alarmed_at is not None:
+            self.alarm_s += at - self._alarmed_at
+        self._alarmed_at = at if plan.is_alarming and at >= 0 else None
         self._tick_due = at + took_s + plan.next_s
         self.ticks += 1
         for decision in plan.guests:
             if decision.is_command and decision.keep_bytes is not None:
                 self.guests[decision.name].asked(at, decision.keep_bytes)
+                self.unexplained += not decision.reason.is_for_command
 
     def result(self, ideal: "Record | None", oracle: "Record | None" = None) -> Result:
         """The run in numbers.
@@ -224,6 +243,9 @@ class Record:
             shortage_s=round(sum(guest.shortage_s for guest in guests), 2),
             direction_changes=sum(guest.direction_changes for guest in guests),
             requests=sum(one.requests for one in records),
+            alarm_s=round(self.alarm_s, 2),
+            unexplained=self.unexplained,
+            inflations_at_once=self.inflations_at_once,
             tick_late_s=round(self.tick_late_s, 3),
         )
 

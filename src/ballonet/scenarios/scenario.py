@@ -31,6 +31,8 @@ class HostPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """For guests. `--host-share` replaces it by a share of what the guests were promised."""
     own: tuple[Phase, ...] = ()
     """What the host uses of it itself, over time. Simulated only."""
+    busy_share: float = 0.0
+    """Of its cores: what its own programs take. Simulated only."""
     wobble: Size = Size(0)
     """Its own use goes up and down by this much, every `wobble_s`. Simulated only."""
     wobble_s: float = 10.0
@@ -78,6 +80,8 @@ FaultKind = Literal[
     "stale",
     "no-driver",
     "second-controller",
+    "passthrough",
+    "restart",
 ]
 
 
@@ -85,7 +89,8 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[faults]]`: something goes wrong with one guest."""
 
     at_s: float
-    guest: str
+    guest: str = ""
+    """Which one; `restart` hits ballonet itself and names none."""
     kind: FaultKind
     """docs/reference/scenario.md; the first four also on real guests."""
     until_s: float | None = None
@@ -112,6 +117,11 @@ class Expect(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     most_shortage_s: float | None = None
     most_requests: int | None = None
     most_tick_late_s: float | None = None
+    least_alarm_s: float | None = None
+    most_unexplained: int | None = None
+    most_inflations_at_once: int | None = None
+    least_throughput_share_guaranteed: float | None = None
+    """Of the worst of the guests that are guaranteed what they use at their peak."""
     least_throughput_share_unhurt: float | None = None
     """Of the worst of them."""
     most_direction_changes_unhurt: int | None = None
@@ -200,7 +210,7 @@ def _checked(scenario: Scenario, origin: str) -> Scenario:
     """What types cannot say. Raises SettingsError."""
     names = {script.name for script in scripts(scenario, scale=1, seed=0)}
     for number, fault in enumerate(scenario.faults):
-        if fault.guest not in names:
+        if fault.guest not in names and fault.kind != "restart":
             raise SettingsError(f"{origin}: at `faults[{number}].guest`: no guest {fault.guest!r}; there are {sorted(names)}")
     for number, group in enumerate(scenario.guests):
         if not group.phases or group.phases[0].at_s != 0:

@@ -19,6 +19,7 @@ AT_ONCE: Final = 1e9
 
 async def allocate(world: SimWorld) -> None:
     """Sets every balloon, step by step, for ever."""
+    world.is_effortless = True
     for guest in world.guests:
         guest.take_factor = guest.give_factor = AT_ONCE
     clock = asyncio.get_running_loop().time

@@ -4,8 +4,13 @@ Invariants, after every step: each extent has one owner (the ledger); no more is
 that is left its floor is killed for want of memory while others keep what they do not need. After every plan: floors.
 """
 
+import os
 import random
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import replace as with_fields
+from multiprocessing import get_context
 from typing import Final
 
 from msgspec import Struct
@@ -52,7 +57,7 @@ def storm(seed: int, *, guests: int | None = None, faults: int | None = None, du
         duration_s: how long.
     """
     source = random.Random(seed)  # noqa: S311 a seed that reproduces, no secret
-    count = source.randint(2, 8)
+    count = source.randint(2, 16)
     groups = [_group(source, number, duration_s) for number in range(count)]
     found = [_fault(source, f"g{source.randrange(count)}-0", duration_s) for _ in range(source.randint(0, 4))]
     share = source.uniform(0.55, 1.0)
@@ -110,6 +115,30 @@ def _broken(what: SimOrder, without: frozenset[str]) -> str:
     if summary.floor_violations:
         return f"a guest was below its floor in {summary.floor_violations} samples"
     return ""
+
+
+def sweep(hours: float, first: int = 1) -> Iterator[tuple[float, int, Broken | None]]:
+    """Storms from seed `first` on, on all cores, until so many VM-hours are simulated or one breaks.
+
+    Yields VM-hours done so far, the seed, and what broke.
+    """
+    done, seed = 0.0, first
+    # Not forked: a test runner's threads and event loops stay where they are.
+    with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
+        running: deque[tuple[int, Future[Broken | None]]] = deque()
+        while done < hours or running:
+            while done + sum(vm_hours(storm(one)) for one, _ in running) < hours and len(running) < 2 * (os.cpu_count() or 1):
+                running.append((seed, pool.submit(check, seed)))
+                seed += 1
+            if not running:
+                return
+            number, future = running.popleft()
+            broken = future.result()
+            done += vm_hours(storm(number))
+            yield done, number, broken
+            if broken is not None:
+                pool.shutdown(cancel_futures=True)
+                return
 
 
 def shrink(broken: Broken) -> Broken:

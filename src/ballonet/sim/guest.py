@@ -18,6 +18,8 @@ SLOT_S: Final = 0.1
 """Of work, as in lab/image/workload.py."""
 COLLECTION_S: Final = 10.0
 """A garbage collector walks its whole heap so often."""
+READ_BACK_S: Final = 0.5
+"""A step while nothing but that happens."""
 RESTART_S: Final = 5.0
 """What an OOM kill costs before the service runs again."""
 COLD_TOUCHES: Final = 0.01
@@ -49,6 +51,10 @@ class SimGuest:
         self.take_factor = self.give_factor = 1.0
         """Of the driver's speeds; 0 = it does not move."""
         self.is_hung = self.is_silent = self.is_gone = self.has_no_driver = False
+        self.leave_alone = ""
+        """Why its balloon must not be moved; moved all the same, it dies."""
+        self.cpu_share = 1.0
+        """Of a core: what the host leaves it."""
         self.says: Callable[[GuestStats], GuestStats] = lambda stats: stats
         """What it makes of the truth."""
         self.size = 0
@@ -103,6 +109,7 @@ class SimGuest:
         if self.is_hung:
             if now > self.start_s:
                 self.work.wanted += self.pace * min(dt, now - self.start_s)
+            self.calm_until = math.inf
         elif self.is_resting():
             self._work(dt, 0.0)
             self.calm_until = self.start_s + self.course.rests_until(now - self.start_s)
@@ -112,9 +119,12 @@ class SimGuest:
 
     def rested(self, now: float) -> None:
         """Has been calm until `now`: counts the work of that time."""
-        dt, self.now = now - self.now, now
+        before = self.now
+        dt, self.now = now - before, now
         self.calm_until = -math.inf
-        if dt > 0:
+        if dt > 0 and self.is_hung:
+            self.work.wanted += self.pace * max(0.0, now - max(before, self.start_s))
+        elif dt > 0:
             self._work(dt, 0.0)
 
     def ask(self, extents: int) -> None:
@@ -129,11 +139,25 @@ class SimGuest:
         at = self.now - self.start_s
         return (
             self.swapped == 0
-            and self.asked == self.memory.keep
+            and not self._is_moving()
             and not self.out_share
             and self.course.rests_until(at) > at
             and self._is_settled(at)
         )
+
+    @property
+    def longest_step_s(self) -> float:
+        """Until it should be looked at again: who only reads back what it paged out changes slowly."""
+        at = self.now - self.start_s
+        is_slow = not self._is_moving() and self._is_settled(at) and self.course.rests_until(at) > at + READ_BACK_S
+        return READ_BACK_S if is_slow else 0.0
+
+    def _is_moving(self) -> bool:
+        """Whether its balloon is on a way that it can go."""
+        way = self.memory.keep - self.asked
+        if not way or self.has_no_driver:
+            return False
+        return self.take_factor > 0 and self.memory.keep > self.unreachable if way > 0 else self.give_factor > 0
 
     def _is_settled(self, at: float) -> bool:
         return self.size == self._goal(at) and self.now >= max(self.restarts_at, self.stalled_until)
@@ -178,7 +202,7 @@ class SimGuest:
     def _oom(self) -> None:
         self.work.oom_kills += self.now > self.start_s
         self.restarts_at = self.now + RESTART_S
-        self.memory.release(self.size - int(self.swapped))
+        self.memory.release(len(self.memory.used) - self.cache)
         self.size, self.swapped = 0, 0.0
 
     def _shrink(self, count: int) -> None:
@@ -256,6 +280,9 @@ class SimGuest:
     def _take(self, count: int, dt: float) -> None:
         """The driver allocates: free memory, then the kernel drops cache for it, then pages out."""
         memory = self.memory
+        if self.leave_alone and count:
+            self._oom()
+            return
         lacking = max(0, count - memory.idle)
         dropped = min(lacking, self.cache)
         self.cache -= dropped
@@ -275,7 +302,7 @@ class SimGuest:
         if dt <= 0:
             return
         speeds = self.speeds
-        most = self.pace / speeds.busy_share * (1 - speeds.moving_cost_share if self.taken else 1.0)
+        most = self.pace / speeds.busy_share * self.cpu_share * (1 - speeds.moving_cost_share if self.taken else 1.0)
         # One thread: a touch costs its own time, and that of the disk when it faults.
         # What the guest pages itself and what the host pages of it wait for a disk alike.
         per_touch = 1 / most + (faulting + self.out_share) / speeds.swap_in_pages_per_s

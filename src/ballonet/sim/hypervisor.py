@@ -116,7 +116,13 @@ class _Eye:
         if known is not None and known[0] == guest.version and known[1] == age_s and not guest.is_hung:
             return known[2]
         silent_s = now - self._answered_at
-        alone = "no balloon driver" if guest.has_no_driver else "it does not answer" if silent_s > SILENT_S else ""
+        alone = (
+            guest.leave_alone or "no balloon driver"
+            if guest.has_no_driver or guest.leave_alone
+            else "it does not answer"
+            if silent_s > SILENT_S
+            else ""
+        )
         found = Guest(
             name=guest.script.name,
             ceiling_bytes=guest.script.memory_bytes,

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -143,13 +144,7 @@ async def _controlled(
     what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_tick: Callable[[Tick], None]
 ) -> AsyncIterator[None]:
     """The production loop, or the clairvoyant in its place."""
-    time = asyncio.get_running_loop().time
-    if what.policy == clairvoyant.NAME:
-        work = clairvoyant.allocate(world)
-    else:
-        by_name = {script.name: _settings(script) for script in what.scripts}
-        eye = Eye(world, hypervisor, by_name.__getitem__)
-        work = Loop(eye, hypervisor, what.limits, policy=what.policy, on_tick=on_tick, clock=time).run()
+    work = clairvoyant.allocate(world) if what.policy == clairvoyant.NAME else _lives(what, world, hypervisor, on_tick)
     task = asyncio.create_task(work)
     try:
         yield
@@ -158,6 +153,19 @@ async def _controlled(
     finally:
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
+
+
+async def _lives(what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_tick: Callable[[Tick], None]) -> None:
+    """One daemon after the other: each is killed at the next fault of the kind `restart`, with all that it remembers."""
+    clock = asyncio.get_running_loop().time
+    by_name = {script.name: _settings(script) for script in what.scripts}
+    ends = sorted(world.start_s + fault.at_s for fault in what.scenario.faults if fault.kind == "restart")
+    for end in (*ends, math.inf):
+        eye = Eye(world, hypervisor, by_name.__getitem__)
+        loop = Loop(eye, hypervisor, what.limits, policy=what.policy, on_tick=on_tick, clock=clock)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout_at(end if end < math.inf else None):
+                await loop.run()
 
 
 def _settings(script: GuestScript) -> GuestSettings:
@@ -180,6 +188,7 @@ class _Recorder:
         for guest in self._world.stirred:
             if not guest.is_gone:
                 self._record.guests[guest.script.name].sample(at, guest.keep_bytes, guest.need_bytes, dt)
+        self._record.inflations(at, sum(guest.asked < guest.memory.keep for guest in self._world.stirred))
         whole = self._world.start_s + self._record.scenario.duration_s
         if int(100 * now / whole) > self._told:
             self._told = int(100 * now / whole)

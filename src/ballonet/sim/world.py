@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from ballonet.model.snapshot import Host
+from ballonet.model.units import GIB
 from ballonet.scenarios.course import Course
 from ballonet.scenarios.scenario import GuestScript, HostPart
 from ballonet.sim.guest import SimGuest
@@ -15,9 +16,12 @@ from ballonet.sim.speeds import Speeds
 STEP_S: Final = 0.1
 """While something moves."""
 LONGEST_STEP_S: Final = 1.0
-TAKE_SHARE_PER_S: Final = 0.07
-"""Of the host's memory: so much ballooned away in a second keeps a core in ten busy (HyperAlloc: a busy guest's balloon
-takes 0.34 GiB/s of one core)."""
+CORE_BYTES: Final = 8 * GIB
+"""Of the host's memory for each of its cores: 120 GiB and 16 cores, as hosts are sold."""
+BALLOON_PER_CORE_S: Final = 0.86 * GIB
+"""So much taken by balloons in a second keeps a core busy (HyperAlloc, EuroSys'25, raw data: one balloon at its fastest)."""
+LEAST_CPU_SHARE: Final = 0.5
+"""A fair scheduler leaves guests at least half of the cores, however many balloons move."""
 SCARCE_SHARE: Final = 0.01
 """Of the host's memory: with less available its own tasks begin to wait."""
 PRESSURE_FADE_S: Final = 10.0
@@ -59,7 +63,12 @@ class SimWorld:
         self._own = Course((phase.at_s, phase.used // scale, phase.per_s // scale) for phase in part.own) if part.own else None
         self._wobble = (part.wobble // scale // EXTENT_BYTES, part.wobble_s)
         self._own_extents: list[int] = []
-        self._io = self._cpu = self._memory = 0.0
+        self._busy_share = part.busy_share
+        self.is_effortless = False
+        """Balloons move without a cost: for the yardstick."""
+        self.cpu_share = 1.0
+        """Of the host's cores: what balloons leave."""
+        self._io, self._cpu, self._memory = 0.0, part.busy_share, 0.0
         self.host_own(0.0)
 
     def advance(self, now: float) -> None:
@@ -70,7 +79,9 @@ class SimWorld:
 
     def next_step(self) -> float:
         """When something happens next, as far as guests know."""
-        due = self.now if self.stirring else self._resting[0][0] if self._resting else math.inf
+        due = self._resting[0][0] if self._resting else math.inf
+        if self.stirring:
+            due = min(due, self.now + min(guest.longest_step_s for guest in self.stirring))
         if self.deeds:
             due = min(due, self.deeds[0][0])
         if self._own is not None or self._wobble[0]:
@@ -136,7 +147,7 @@ class SimWorld:
             if guest.is_gone:
                 del self.stirring[guest]
                 continue
-            guest.out_share = out_share
+            guest.out_share, guest.cpu_share = out_share, self.cpu_share
             guest.advance(until)
             if guest.calm_until > until:
                 del self.stirring[guest]
@@ -175,10 +186,12 @@ class SimWorld:
 
     def _press(self, dt: float) -> None:
         total = max(1, self.ledger.total * EXTENT_BYTES)
-        taken = sum(guest.taken for guest in self.stirred) / dt
+        taken = 0.0 if self.is_effortless else sum(guest.taken for guest in self.stirred) / dt
         paged = sum(guest.paged / guest.speeds.swap_in_pages_per_s for guest in self.stirred) / dt
         free_share = 1 - self.ledger.lent / max(1, self.ledger.total)
         fade = 1 - math.exp(-dt / PRESSURE_FADE_S)
-        self._cpu += (min(1.0, taken / total / TAKE_SHARE_PER_S / 10) - self._cpu) * fade
+        busy_share = min(1.0, self._busy_share + taken / BALLOON_PER_CORE_S / max(1.0, total / CORE_BYTES))
+        self._cpu += (busy_share - self._cpu) * fade
+        self.cpu_share = max(LEAST_CPU_SHARE, 1.0 - busy_share)
         self._io += (min(1.0, paged / max(1, len(self.guests))) - self._io) * fade
         self._memory += (min(1.0, max(0.0, 1 - free_share / SCARCE_SHARE)) - self._memory) * fade

@@ -45,8 +45,10 @@ def divide(table: Table) -> None:
     movable = [seat for seat in table.seats if seat.may_give or seat.may_take]
     pool = table.memory_bytes - sum(seat.held_bytes for seat in table.seats if not (seat.may_give or seat.may_take))
     reserve = _share_out(table, movable, pool)
+    needed = sum(seat.low_bytes for seat in movable) + table.reserve_bytes
     far = sum(map(_far_bytes, movable))
-    if far and sum(seat.low_bytes for seat in movable) + reserve + far > pool:
+    is_emptied = table.state in ALARMING and needed <= pool
+    if far and needed + far > pool and not is_emptied:
         # What donors cannot give within moments is not there yet: others lend of their margins until it comes.
         reserve = _share_out(table, movable, pool - far)
     _move(table, movable, reserve)
@@ -58,12 +60,22 @@ def divide(table: Table) -> None:
 def _share_out(table: Table, seats: list[Seat], pool: int) -> int:
     """Sets the wishes for a pool of memory. Gives what stays free of it."""
     low = sum(seat.low_bytes for seat in seats)
-    if low + table.reserve_bytes <= pool:
-        _spread(seats, pool - table.reserve_bytes)
-        return table.reserve_bytes
+    owed = sum(_owed_bytes(seat, seat.low_bytes) for seat in seats)
+    free = max(table.reserve_bytes, owed)
+    if low + free <= pool:
+        # A host that runs out of memory has no spare: all that guests do not need is asked back (R14).
+        free = pool - low if table.state in ALARMING else free
+        _spread(seats, pool - free)
+        return free
     least = int(table.reserve_bytes * LEAST_RESERVE)
-    _shrink(table, seats, pool, least)
-    return least
+    owed = sum(_owed_bytes(seat, seat.tight_bytes) for seat in seats)
+    _shrink(table, seats, pool - owed, least)
+    return max(least, owed)
+
+
+def _owed_bytes(seat: Seat, need: int) -> int:
+    """R10: what it is guaranteed beyond its need. Used by others it could not be had back: most cannot page out."""
+    return max(0, min(seat.guest.guaranteed_bytes, seat.most_bytes) - need)
 
 
 def _far_bytes(seat: Seat) -> int:
@@ -129,6 +141,8 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
     """
     is_calm = table.limits.has("R12")
     gap = reserve - table.slack_bytes
+    # While one lacks what it is guaranteed, nobody is spared: more than its part is not a guest's to keep (R10).
+    owes = any(seat.held_bytes < min(seat.guest.guaranteed_bytes, seat.tight_bytes) for seat in seats)
     donors: list[tuple[int, Seat]] = []
     for seat in seats:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
@@ -138,7 +152,7 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
             gap += max(0, wish - max(here, seat.held_bytes))
             wait_s = max(0.0, seat.memory.cool_until - table.now)
             _set(seat, _release(table, seat, here), _gain_reason(seat), wait_s=wait_s)
-        elif wish < here and seat.may_give and not _is_spared(table, seat):
+        elif wish < here and seat.may_give and (owes or not _is_spared(table, seat)):
             gap -= min(max(0, seat.keep_bytes - here), int(REACH_S * take_per_s(seat)))
             donors.append((here - wish, seat))
             _rest(seat, here)
@@ -147,7 +161,7 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
         else:
             _set(seat, wish, Reason.SPARE)
     if gap > (REFILL_SHARE * reserve if is_calm else 0):
-        _take(table, donors, gap, is_pressing=gap > reserve)
+        _take(table, donors, gap, is_pressing=gap > reserve or table.state in ALARMING)
 
 
 def _is_time_for_spare(table: Table, seat: Seat, more: int) -> bool:
@@ -187,7 +201,7 @@ def _is_spared(table: Table, seat: Seat) -> bool:
 def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing: bool) -> None:
     """R3: the host refills its reserve, from those with most to spare; who grows gives last.
 
-    When more is wanted now than is free (`is_pressing`), even small amounts are worth a command.
+    When more is wanted now than is free, or the host runs out of memory (`is_pressing`), even small amounts are worth a command.
     """
     left = gap
     is_calm = table.limits.has("R12")
@@ -211,7 +225,12 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
 
 def _order(donor: tuple[int, Seat]) -> tuple[bool, int]:
     excess, seat = donor
-    return seat.memory.growth_per_s > GROWING_SHARE_PER_S * seat.guest.ceiling_bytes, -excess
+    return _is_growing(seat), -excess
+
+
+def _is_growing(seat: Seat) -> bool:
+    """Whether it would soon ask back what it gave."""
+    return seat.memory.growth_per_s > GROWING_SHARE_PER_S * seat.guest.ceiling_bytes
 
 
 def _gain_reason(seat: Seat) -> Reason:

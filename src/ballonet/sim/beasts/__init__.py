@@ -18,6 +18,7 @@ from ballonet.sim.beasts import (
     liar,
     no_driver,
     outside_hand,
+    passthrough,
     second_controller,
     slow,
     stale,
@@ -41,6 +42,7 @@ BEASTS: Final[Mapping[str, Beast]] = {
     "hang": hang.strike,
     "no-driver": no_driver.strike,
     "outside-hand": outside_hand.strike,
+    "passthrough": passthrough.strike,
     "second-controller": second_controller.strike,
 }
 """By the fault's kind. Each strikes, and gives what lets go."""
@@ -49,6 +51,8 @@ BEASTS: Final[Mapping[str, Beast]] = {
 def release(world: SimWorld, faults: tuple[Fault, ...], scale: int = 1) -> None:
     """Lets all faults of a scenario loose on a world, at their times, sizes divided by `scale`."""
     for fault in faults:
+        if fault.kind == "restart":  # of ballonet, not of the world
+            continue
         _loose(world, replace(fault, bytes=Size(fault.bytes // scale)))
     world.deeds.sort(key=lambda deed: deed[0])
 
