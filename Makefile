@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab docs lock all
+.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab calibrate docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -25,10 +25,13 @@ sim: setup ## one scenario on simulated guests: make sim SCENARIO=storm-3
 	$(bin)/ballonet simulate $(SCENARIO)
 fuzz: setup ## storms of random guests and faults: make fuzz HOURS=100000 (VM-hours, simulated)
 	$(bin)/python benchmarks/fuzz.py $(HOURS)
-bench: setup ## one tick of decide at 10, 100 and 1,000 guests, into benchmarks/results
+bench: setup ## one tick of decide, and the simulator's speed, into benchmarks/results
 	$(bin)/python benchmarks/decide_tick.py
+	$(bin)/python benchmarks/sim_speed.py
 bench-lab: setup ## consolidation on real guests, three seeds at 75, 60 and 50 %: about 22 min
 	$(bin)/python benchmarks/consolidation.py
+calibrate: setup ## the simulator against real guests, into benchmarks/results: about 17 min
+	$(bin)/python benchmarks/calibrate.py
 docs: setup ## check that the reference names what the code has
 	$(bin)/python -m pytest -q tests/unit/test_docs.py
 lock: ## pin the dependencies anew (needs uv)
