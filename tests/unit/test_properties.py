@@ -1,8 +1,13 @@
 """What holds of every plan, for any world and any past."""
 
+from itertools import pairwise
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from ballonet.decide.estimate import LEAST_MARGIN_BYTES
+from ballonet.decide.fairness import at_level, fill
 from ballonet.decide.floor import floor_bytes
 from ballonet.decide.policies import POLICIES
 from ballonet.decide.step import START, step
@@ -95,3 +100,144 @@ def test_no_subset_of_commands_promises_too_much(history: list[Snapshot], carrie
             before += held
             after += max(held, one.keep_bytes or 0) if one.is_command and one.name in carried_out else held
         assert after <= max(before, plan.memory_bytes + SLACK)
+
+
+@st.composite
+def still_worlds(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
+    """A host's memory, and guests' ceilings and uses: all that they need fits."""
+    found = []
+    for _ in range(draw(st.integers(1, 5))):
+        ceiling = draw(st.integers(512, 4096)) * MIB
+        found.append((ceiling, draw(st.integers(128 * MIB, int(0.9 * ceiling)))))
+    need = sum(used for _, used in found)
+    return draw(st.integers(int(1.3 * need) + 256 * MIB, 2 * need + 4 * GIB)), found
+
+
+def still_picture(total: int, world: list[tuple[int, int]], keeps: list[int], wobble: int = 0) -> Snapshot:
+    found = []
+    for number, ((ceiling, used), keep) in enumerate(zip(world, keeps, strict=True)):
+        said = GuestStats(total_bytes=keep, available_bytes=max(0, keep - used), swap_in_bytes=0, swap_out_bytes=0)
+        resident = min(used, keep)
+        one = Guest(
+            name=f"g{number}", ceiling_bytes=ceiling, keep_bytes=keep, resident_bytes=resident, stats=said, stats_age_s=0.0
+        )
+        found.append(one)
+    held = sum(guest.resident_bytes or 0 for guest in found)
+    return Snapshot(host=Host(total_bytes=total, available_bytes=max(0, total - held - wobble)), guests=tuple(found))
+
+
+def late_commands(world: tuple[int, list[tuple[int, int]]], limits: Limits) -> tuple[int, int]:
+    """In a world in which nothing changes but 8 MiB of the host: commands after 45 s, and turns of the worst guest."""
+    total, guests_of = world
+    keeps, state = [ceiling for ceiling, _ in guests_of], START
+    ways: list[list[int]] = [[] for _ in keeps]
+    late = 0
+    for tick in range(120):
+        picture = still_picture(total, guests_of, keeps, wobble=tick % 2 * 8 * MIB)
+        state, plan = step(state, picture, limits, 0.5 * tick)
+        for number, one in enumerate(plan.guests):
+            if one.is_command and one.keep_bytes is not None:
+                ways[number].append(one.keep_bytes - keeps[number])
+                keeps[number] = one.keep_bytes
+                late += tick >= 90
+    signs = ([way > 0 for way in steps if abs(way) > 8 * MIB] for steps in ways)
+    return late, max(sum(a != b for a, b in pairwise(one)) for one in signs)
+
+
+@settings(max_examples=100, deadline=None)
+@given(still_worlds())
+def test_a_still_world_comes_to_rest(world: tuple[int, list[tuple[int, int]]]) -> None:
+    """R12: when nothing changes and all do as they are asked, commands end, and nobody is sent to and fro."""
+    late, turns = late_commands(world, Limits())
+    assert late == 0
+    assert turns <= 1  # what was taken at the start may be handed out again, once
+
+
+def test_without_r12_it_does_not() -> None:
+    """The property above needs the rule."""
+    assert late_commands((6 * GIB, [(4 * GIB, 2 * GIB), (4 * GIB, GIB)]), Limits(without=frozenset({"R12"})))[0] > 0
+
+
+def left_by_a_liar(world: tuple[int, list[tuple[int, int]]], said: int, available: int, limits: Limits) -> bool:
+    """Whether the others, who keep just what they use, get some margin from the first one, that says what it likes."""
+    total, guests_of = world
+    keeps = [used + 8 * MIB for _, used in guests_of]
+    keeps[0] = min(guests_of[0][0], total - sum(keeps[1:]))
+    state = START
+    for tick in range(20):
+        picture = still_picture(total, guests_of, keeps)
+        lie = GuestStats(total_bytes=said, available_bytes=available, swap_in_bytes=0, swap_out_bytes=0)
+        liar = replace(picture.guests[0], stats=lie)
+        state, plan = step(state, replace(picture, guests=(liar, *picture.guests[1:])), limits, 0.5 * tick)
+        keeps = [one.keep_bytes or keep for one, keep in zip(plan.guests, keeps, strict=True)]
+    rows = zip(keeps[1:], guests_of[1:], strict=True)
+    return all(keep >= min(ceiling, used + LEAST_MARGIN_BYTES) for keep, (ceiling, used) in rows)
+
+
+@settings(max_examples=100, deadline=None)
+@given(still_worlds(), st.integers(0, 2**50), st.integers(0, 2**50))
+def test_a_lie_costs_others_no_need(world: tuple[int, list[tuple[int, int]]], said: int, available: int) -> None:
+    """R9: whatever a guest says that it has and uses, others get what they need while that fits beside what it really has."""
+    assert left_by_a_liar(world, said, available, Limits())
+
+
+def test_without_r9_it_does() -> None:
+    """The property above needs the rule."""
+    world = (3 * GIB, [(4 * GIB, 256 * MIB), (2 * GIB, GIB)])
+    assert left_by_a_liar(world, 4 * GIB, 0, Limits())
+    assert not left_by_a_liar(world, 4 * GIB, 0, Limits(without=frozenset({"R9"})))
+
+
+@st.composite
+def crowded_worlds(draw: st.DrawFn) -> tuple[list[tuple[int, int]], list[int], set[int]]:
+    """Guests that hold all of the host: some idle, some at their brink; and whose commands take effect."""
+    found, keeps = [], []
+    for _ in range(draw(st.integers(2, 6))):
+        ceiling = draw(st.integers(512, 4096)) * MIB
+        keep = draw(st.integers(ceiling // 4, ceiling))
+        found.append((ceiling, int(keep * draw(st.floats(0.2, 1.0)))))
+        keeps.append(keep)
+    return found, keeps, draw(st.sets(st.integers(0, 5)))
+
+
+def promised_after(world: tuple[list[tuple[int, int]], list[int], set[int]], limits: Limits) -> int:
+    """By how much guests may take more than there is, when only some commands of a plan take effect."""
+    guests_of, keeps, effective = world
+    total = sum(keeps) + 64 * MIB
+    _, plan = step(START, still_picture(total, guests_of, keeps), limits, 0.0)
+    after = [
+        max(keep, one.keep_bytes or 0) if one.is_command and number in effective else keep
+        for number, (one, keep) in enumerate(zip(plan.guests, keeps, strict=True))
+    ]
+    return sum(after) - total
+
+
+@settings(max_examples=200, deadline=None)
+@given(crowded_worlds())
+def test_gives_wait_for_what_is_freed(world: tuple[list[tuple[int, int]], list[int], set[int]]) -> None:
+    """R4: on a full host too no subset of a plan's commands, in whatever order, promises what is not there."""
+    assert promised_after(world, Limits()) <= SLACK
+
+
+def test_without_r4_they_do_not() -> None:
+    """The property above needs the rule."""
+    world = ([(4 * GIB, GIB), (4 * GIB, 2 * GIB)], [3 * GIB, 2 * GIB], {1})
+    assert promised_after(world, Limits()) <= SLACK
+    assert promised_after(world, Limits(without=frozenset({"R4"}))) > 64 * MIB
+
+
+claims = st.lists(
+    st.tuples(st.integers(0, 4 * GIB), st.integers(0, 4 * GIB), st.integers(0, GIB), st.floats(0.1, 1e6)), min_size=1, max_size=8
+)
+
+
+@given(claims, st.integers(0, 20 * GIB))
+def test_water_finds_its_level(drawn: list[tuple[int, int, int, float]], amount: int) -> None:
+    """`fill` hands out all that it may and no more, each within its bounds."""
+    found = [(float(least), float(max(least, most)), float(offset), slope) for least, most, offset, slope in drawn]
+    level = fill(found, amount)
+    given_out = [at_level(claim, level) for claim in found]
+    assert all(claim[0] <= got <= claim[1] for claim, got in zip(found, given_out, strict=True))
+    least, most = sum(claim[0] for claim in found), sum(claim[1] for claim in found)
+    expected = min(max(amount, least), most)
+    assert abs(sum(given_out) - expected) <= max(1024.0, 1e-6 * expected)
