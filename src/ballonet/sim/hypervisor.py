@@ -89,10 +89,10 @@ class SimHypervisor:
         for guest in self.world.stirred:
             self._unread[guest.script.name] = self._eyes[guest.script.name]
         for name, eye in tuple(self._unread.items()):
-            if eye.poll(now):
+            if eye.poll(now) and eye.is_urgent():
+                self._news.set()
+            if eye.knows_all:
                 del self._unread[name]
-                if eye.is_urgent():
-                    self._news.set()
 
 
 class _Eye:
@@ -103,6 +103,8 @@ class _Eye:
         self.look = Look(1.0, 0)
         self._stats: GuestStats | None = None
         self._read_version = -1
+        self._asked: tuple[float, int, GuestStats] | None = None
+        """When it was asked last, and what it is about to answer."""
         self._sampled_at = -1e9
         self._answered_at = 0.0
         self._reading: tuple[int, float, Guest] | None = None
@@ -111,7 +113,7 @@ class _Eye:
         """As an adapter hands it out."""
         guest = self.guest
         self.poll(now)
-        age_s = now - self._sampled_at
+        age_s = round(now - self._sampled_at, 6)
         known = self._reading
         if known is not None and known[0] == guest.version and known[1] == age_s and not guest.is_hung:
             return known[2]
@@ -138,17 +140,32 @@ class _Eye:
         return found
 
     def poll(self, now: float) -> bool:
-        """Asks for statistics when it is time. Gives whether there are new ones."""
+        """Takes the answer that has come, and asks anew when it is time. Gives whether there is news."""
         guest = self.guest
         if guest.is_hung or guest.has_no_driver:
             return False
         self._answered_at = now
-        if guest.is_silent or now - self._sampled_at < self.look.every_s - 1e-6:
+        has_news = self._hear(now)
+        if guest.is_silent:
+            return has_news
+        if self.knows_all and self._asked is None:
+            self._sampled_at = now - guest.speeds.answer_s  # it would say the same again
+        elif self._asked is None and now - self._sampled_at >= self.look.every_s - 1e-6:
+            self._asked = (now, guest.version, guest.stats())
+        return has_news
+
+    def _hear(self, now: float) -> bool:
+        """An answer is of the moment in which it was asked for, and takes its time."""
+        if self._asked is None or now - self._asked[0] < self.guest.speeds.answer_s - 1e-6:
             return False
-        if self._read_version != guest.version:
-            self._stats, self._read_version = guest.stats(), guest.version
-        self._sampled_at = now
+        self._sampled_at, self._read_version, self._stats = self._asked
+        self._asked = None
         return True
+
+    @property
+    def knows_all(self) -> bool:
+        """Whether nothing has changed since the last answer."""
+        return self._read_version == self.guest.version
 
     def is_urgent(self) -> bool:
         """Whether the loop should wake for what was read last."""
