@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from msgspec import Struct
 
-from ballonet.decide.pace import take_per_s
+from ballonet.decide.pace import PORTION_SHARE, take_per_s
 from ballonet.decide.seat import Seat
 
 MINUTE_S: Final = 60.0
@@ -18,8 +18,6 @@ QUANTILE: Final = 0.99
 """Of the minutes: all count until there are a hundred; of four hours the two worst do not."""
 SEE_S: Final = 0.78
 """From a rise to the first command to a donor: a look of 0.3 s at the most, a tick, and the next look that confirms it."""
-PORTION_SHARE: Final = 1 / 40
-"""Of the ceiling: what a donor is asked for at the least; it takes its balloon so long until that is there."""
 RISE_BOUNDS: Final = (0.03, 0.12)
 """What is believed of one guest's rise, of its ceiling a second: a slower one is no rise, a faster one is its claim (R9)."""
 

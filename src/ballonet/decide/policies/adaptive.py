@@ -15,7 +15,7 @@
 from typing import Any, Final
 
 from ballonet.decide.fairness import at_level, fill, fund
-from ballonet.decide.pace import LEAST_STEP_BYTES, donors_at_once, step_bytes, take_per_s
+from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, donors_at_once, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import ALARMING, SCARCE
 from ballonet.decide.stuck import is_under_way
@@ -35,9 +35,6 @@ GROWING_SHARE_PER_S: Final = 0.005
 """Of the ceiling: a guest that grows faster gives last; what it gave it would soon ask back."""
 REACH_S: Final = 0.8
 """What arrives within this time is as good as there: little more than what the needs look ahead (TIGHT_HORIZON_S)."""
-PORTION_SHARE: Final = 1 / 40
-"""Of the ceiling: less than this is not asked of a donor. Many small moves cost the guests more CPU than the memory is
-worth: with 1,320 of them in 70 s ten guests under TCG lost 15 % of their work without one page swapped in."""
 
 
 def divide(table: Table) -> None:
