@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab calibrate docs lock all
+.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies calibrate docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -30,6 +30,8 @@ bench: setup ## one tick of decide, and the simulator's speed, into benchmarks/r
 	$(bin)/python benchmarks/sim_speed.py
 bench-lab: setup ## consolidation on real guests, three seeds at 75, 60 and 50 %: about 22 min
 	$(bin)/python benchmarks/consolidation.py
+bench-policies: setup ## every policy on real guests, five scenarios: about 65 min
+	$(bin)/python benchmarks/policies_lab.py
 calibrate: setup ## the simulator against real guests, into benchmarks/results: about 17 min
 	$(bin)/python benchmarks/calibrate.py
 docs: setup ## check that the reference names what the code has
