@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies calibrate docs lock all
+.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies calibrate agent docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -34,6 +34,8 @@ bench-policies: setup ## every policy on real guests, five scenarios: about 65 m
 	$(bin)/python benchmarks/policies_lab.py
 calibrate: setup ## the simulator against real guests, into benchmarks/results: about 17 min
 	$(bin)/python benchmarks/calibrate.py
+agent: ## the guest's agent, one file, and its systemd unit, into dist
+	@mkdir -p dist && install -m 755 src/ballonet/guest/agent.py dist/ballonet-agent && install -m 644 src/ballonet/guest/ballonet-agent.service dist/ && ls dist
 docs: setup ## check that the reference names what the code has
 	$(bin)/python -m pytest -q tests/unit/test_docs.py
 lock: ## pin the dependencies anew (needs uv)
