@@ -57,7 +57,8 @@ def divide(table: Table) -> None:
 def _share_out(table: Table, seats: list[Seat], pool: int) -> int:
     """Sets the wishes for a pool of memory. Gives what stays free of it."""
     low = sum(seat.low_bytes for seat in seats)
-    owed = sum(_owed_bytes(seat, seat.low_bytes) for seat in seats)
+    guaranteed = [seat for seat in seats if seat.guest.guaranteed_bytes]
+    owed = sum(_owed_bytes(seat, seat.low_bytes) for seat in guaranteed)
     free = max(table.reserve_bytes, owed)
     if low + free <= pool:
         # A host that runs out of memory has no spare: all that guests do not need is asked back (R14).
@@ -65,7 +66,7 @@ def _share_out(table: Table, seats: list[Seat], pool: int) -> int:
         _spread(seats, pool - free)
         return free
     least = int(table.reserve_bytes * LEAST_RESERVE)
-    owed = sum(_owed_bytes(seat, seat.tight_bytes) for seat in seats)
+    owed = sum(_owed_bytes(seat, seat.tight_bytes) for seat in guaranteed)
     _shrink(table, seats, pool - owed, least)
     return max(least, owed)
 
@@ -139,7 +140,9 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
     is_calm = table.limits.has("R12")
     gap = reserve - table.slack_bytes
     # While one lacks what it is guaranteed, nobody is spared: more than its part is not a guest's to keep (R10).
-    owes = any(seat.held_bytes < min(seat.guest.guaranteed_bytes, seat.tight_bytes) for seat in seats)
+    owes = any(
+        seat.guest.guaranteed_bytes and seat.held_bytes < min(seat.guest.guaranteed_bytes, seat.tight_bytes) for seat in seats
+    )
     donors: list[tuple[int, Seat]] = []
     for seat in seats:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
