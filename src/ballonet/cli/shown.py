@@ -50,18 +50,9 @@ def judge(scenario: Scenario, host_share: float | None, flight: Flight) -> None:
 
 def _table(results: tuple[Result, ...]) -> Table:
     table = Table(title=f"{results[0].scenario}: work done against fully backed guests", box=box.SIMPLE_HEAD)
-    for name in (
-        "policy",
-        "mean",
-        "worst\nguest",
-        "swap-\nins",
-        "OOM",
-        "over\nbudget",
-        "below\nfloor",
-        "short",
-        "regret",
-        "peak",
-    ):
+    has_regret = any(one.summary.regret_share is not None for one in results)  # only the simulator knows the best that can be
+    numbers = ["mean", "worst\nguest", "swap-\nins", "OOM", "over\nbudget", "below\nfloor", "short", "peak"]
+    for name in ("policy", *numbers, *(["regret"] if has_regret else [])):
         table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
     for one in results:
         s = one.summary
@@ -69,5 +60,5 @@ def _table(results: tuple[Result, ...]) -> Table:
         peak = f"{one.host.peak_used_bytes / one.host.promised_bytes:.0%}"
         regret = "-" if s.regret_share is None else f"{s.regret_share:.1%}"
         shares = (f"{s.throughput_share:.3f}", f"{s.throughput_share_worst:.3f}")
-        table.add_row(one.policy, *shares, *map(str, counts), f"{s.shortage_s:.1f} s", regret, peak)
+        table.add_row(one.policy, *shares, *map(str, counts), f"{s.shortage_s:.1f} s", peak, *([regret] if has_regret else []))
     return table
