@@ -32,7 +32,7 @@ bench-lab: setup ## consolidation on real guests, three seeds at 75, 60 and 50 %
 	$(bin)/python benchmarks/consolidation.py
 bench-policies: setup ## every policy on real guests, five scenarios: about 65 min
 	$(bin)/python benchmarks/policies_lab.py
-calibrate: setup ## the simulator against real guests, into benchmarks/results: about 17 min
+calibrate: setup ## the simulator against real guests, into benchmarks/results: about 13 min
 	$(bin)/python benchmarks/calibrate.py
 agent: ## the guest's agent, one file, and its systemd unit, into dist
 	@mkdir -p dist && install -m 755 src/ballonet/guest/agent.py dist/ballonet-agent && install -m 644 src/ballonet/guest/ballonet-agent.service dist/ && ls dist

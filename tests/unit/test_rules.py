@@ -212,6 +212,9 @@ def test_default_floor_is_hv_balloons(size: int, floor: int) -> None:
 # Rules that one picture shows
 
 
+LIMITS = Limits()
+
+
 def picture(*guests: Guest, available: int = GIB, total: int = 8 * GIB, pressure: float = 0.0) -> Snapshot:
     return Snapshot(host=Host(total_bytes=total, available_bytes=available, cpu_some_avg10_share=pressure), guests=guests)
 
@@ -284,3 +287,16 @@ def test_r14_hands_out_no_spare_on_a_scarce_host() -> None:
     assert spare_given(Limits(), 2 * GIB) > 0
     assert spare_given(Limits(), 900 * MIB) == 0
     assert spare_given(without("R14"), 900 * MIB) > 0
+
+
+def test_a_still_guest_is_not_asked_anew_each_tick() -> None:
+    """A guest whose reading stays the very same after a command is remembered as asked: it is parked, and not asked on and on."""
+    still = seen("still", 3 * GIB, GIB)
+    world = picture(still, seen("short", GIB, 1000 * MIB), available=0, total=4 * GIB)
+    state, asked = START, 0
+    for tick in range(40):
+        state, plan = step(state, world, LIMITS, 0.25 * tick)
+        asked += plan.guests[0].is_command
+    assert state.guests["still"].asked_bytes is not None
+    assert state.guests["still"].parked_sign < 0
+    assert asked <= 12

@@ -53,7 +53,7 @@ class Row(Struct, frozen=True, kw_only=True):
 
 
 def calibrate(on_progress: Callable[[str], None] = lambda _text: None) -> list[Row]:
-    """Runs every case in lab and simulator. About 17 minutes.
+    """Runs every case in lab and simulator. About 13 minutes.
 
     Raises:
         LabUnavailableError, LabError: as of a lab run.

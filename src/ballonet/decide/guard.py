@@ -62,7 +62,8 @@ def _promise(table: Table, slack: int) -> None:
     gains = [seat for seat in table.seats if seat.wish_bytes > seat.held_bytes]
     others = [seat for seat in gains if seat.reason not in _URGENT]
     urgent = [seat for seat in gains if seat.reason in _URGENT]
-    slack -= _guarantee(urgent, max(0, slack))
+    if table.limits.has("R10"):
+        slack -= _guarantee(urgent, max(0, slack))
     slack -= _lend(urgent, max(0, slack))
     for seat in others:
         # Spare stops at the reserve.

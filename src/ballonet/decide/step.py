@@ -1,5 +1,6 @@
 """One tick, top to bottom: classify, estimate, reserve, policy, guard, decide, watch."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from msgspec.structs import replace
@@ -58,7 +59,7 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
     after = replace(
         after,
         guests=memories,
-        seats={one.guest.name: one for one in table.seats if one.is_still} if is_same else {},
+        seats=_still(table, memories) if is_same else {},
         limits=limits,
         decided_at=now,
         busy_at=busy_at,
@@ -66,6 +67,11 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
         host_state=table.state,
     )
     return after, _plan(table, decisions, policy)
+
+
+def _still(table: Table, memories: Mapping[str, GuestMemory]) -> dict[str, Seat]:
+    """The places that can be taken again as they are: nothing of the guest moves, and nothing was asked of it just now."""
+    return {one.guest.name: one for one in table.seats if one.is_still and memories[one.guest.name] is one.memory}
 
 
 def _as_configured(snapshot: Snapshot) -> Snapshot:

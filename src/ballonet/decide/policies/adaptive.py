@@ -57,7 +57,7 @@ def divide(table: Table) -> None:
 def _share_out(table: Table, seats: list[Seat], pool: int) -> int:
     """Sets the wishes for a pool of memory. Gives what stays free of it."""
     low = sum(seat.low_bytes for seat in seats)
-    guaranteed = [seat for seat in seats if seat.guest.guaranteed_bytes]
+    guaranteed = [seat for seat in seats if seat.guest.guaranteed_bytes] if table.limits.has("R10") else []
     owed = sum(_owed_bytes(seat, seat.low_bytes) for seat in guaranteed)
     free = max(table.reserve_bytes, owed)
     if low + free <= pool:
