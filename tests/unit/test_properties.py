@@ -181,7 +181,11 @@ def left_by_a_liar(world: tuple[int, list[tuple[int, int]]], said: int, availabl
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(still_worlds(), st.integers(0, 2**50), st.integers(0, 2**50))
 def test_a_lie_costs_others_no_need(world: tuple[int, list[tuple[int, int]]], said: int, available: int) -> None:
-    """R9: whatever a guest says that it has and uses, others get what they need while that fits beside what it really has."""
+    """R9: whatever a guest says that it has and uses, others get what they need while that fits beside what it really has.
+
+    The worlds are the same in each run: on a host of about 1 GiB that floors nearly fill, a guest that says 0 and 0 costs another
+    some of its margin (1018591454 bytes, uses of 128, 128, 164 and 128 MiB). Not mended yet.
+    """
     assert left_by_a_liar(world, said, available, Limits())
 
 
