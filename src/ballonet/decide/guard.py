@@ -4,12 +4,16 @@ from typing import Final
 
 from ballonet.decide.estimate import REST_BYTES
 from ballonet.decide.fairness import at_level, fill
+from ballonet.decide.pace import PORTION_SHARE
 from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
 from ballonet.model.plan import Reason
 
 IDLE_RISE_SHARE: Final = 0.02
 """Of the ceiling, a second: how fast the need of a guest is taken to rise that shows no growth."""
+CUSHION_SHARE: Final = 1 / 3
+"""Of the reserve: so much stays when a guest that can wait is given of what is free. Taken back at the host's next breath, it
+would go to and fro (R12)."""
 _URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT)
 
 
@@ -64,7 +68,10 @@ def _promise(table: Table, slack: int) -> None:
     urgent = [seat for seat in gains if seat.reason in _URGENT]
     if table.limits.has("R10"):
         slack -= _guarantee(urgent, max(0, slack))
-    slack -= _lend(urgent, max(0, slack))
+    is_calm = table.limits.has("R12")
+    patient = [seat for seat in urgent if is_calm and _can_wait(seat)]
+    slack -= _lend([seat for seat in urgent if not (is_calm and _can_wait(seat))], max(0, slack))
+    slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * table.reserve_bytes)))
     for seat in others:
         # Spare stops at the reserve.
         room = slack - (table.reserve_bytes if seat.reason is Reason.SPARE else 0)
@@ -72,6 +79,14 @@ def _promise(table: Table, slack: int) -> None:
         if more < seat.wish_bytes - seat.held_bytes:
             _cut(seat, seat.held_bytes + more, room)
         slack -= more
+
+
+def _can_wait(seat: Seat) -> bool:
+    """Whether a guest lacks little, still has something, and nothing of it moves."""
+    memory = seat.memory
+    is_quiet = not (memory.growth_per_s or memory.swapped_bytes or seat.is_distressed or seat.is_cooling)
+    is_little = seat.wish_bytes - seat.keep_bytes < PORTION_SHARE * seat.guest.ceiling_bytes
+    return is_quiet and is_little and seat.keep_bytes >= max(seat.floor_bytes, (memory.used_bytes + seat.tight_bytes) // 2)
 
 
 def _guarantee(seats: list[Seat], slack: int) -> int:
