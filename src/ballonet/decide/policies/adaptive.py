@@ -31,8 +31,8 @@ SPARE_AFTER_S: Final = 10.0
 page that goes to and fro costs both guests more than it is worth to the one that does not need it."""
 REFILL_SHARE: Final = 0.2
 """Of the reserve: a smaller gap in it is not worth a command."""
-GROWING_SHARE_PER_S: Final = 0.005
-"""Of the ceiling: a guest that grows faster gives last; what it gave it would soon ask back."""
+GROWING_SHARE_PER_S: Final = 0.01
+"""Of the ceiling: a guest that grows faster gives last, and only when others lack: what it gave it would soon ask back."""
 REACH_S: Final = 0.8
 """What arrives within this time is as good as there: little more than what the needs look ahead (TIGHT_HORIZON_S)."""
 
@@ -212,7 +212,7 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
             return
         here, is_moving = seat.wish_bytes, seat.wish_bytes < seat.keep_bytes
         portion = int(PORTION_SHARE * seat.guest.ceiling_bytes) if is_calm and not is_pressing else 0
-        if excess < portion or (moving >= at_once and not is_moving):
+        if excess < portion or (moving >= at_once and not is_moving) or (is_calm and not is_pressing and _is_growing(seat)):
             continue
         step = excess if table.state in ALARMING else step_bytes(seat)
         room = max(0, step - max(0, seat.keep_bytes - here))
