@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ballonet.bench.density import Density, density
 from ballonet.bench.work import COMPARED, Where, fly
-from ballonet.cli.console import HostShare, Json, Plot, PolicyNames, Seed, checked_policies, err, out
+from ballonet.cli.console import HostShare, Json, Plot, PolicyNames, Seed, checked_arms, checked_policies, err, out
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError
 from ballonet.report.compare import draw_comparison
@@ -33,8 +33,8 @@ def bench_policies(
     plot: Plot = None,
 ) -> None:
     """Run every policy on the same scenarios and compare what their guests got done."""
-    policies = checked_policies(policy or COMPARED)
     place, loaded = _where(where), [load(name) for name in scenarios]
+    policies = (checked_policies if place == "sim" else checked_arms)(policy or COMPARED)
     results: list[Result] = []
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         bar = progress.add_task("", total=len(loaded))

@@ -9,6 +9,7 @@ import typer
 from rich.console import Console
 
 from ballonet.decide.policies import POLICIES
+from ballonet.lab.run import arm
 from ballonet.model.limits import RULES, Limits
 from ballonet.model.settings import SettingsError
 
@@ -39,6 +40,11 @@ def checked_policies(names: Sequence[str]) -> list[str]:
     if wrong := sorted(set(names) - set(POLICIES)):
         raise SettingsError(f"no policy {wrong[0]!r}; there are {', '.join(POLICIES)}")
     return list(names)
+
+
+def checked_arms(names: Sequence[str]) -> list[str]:
+    """The names of arms of the lab, when all are such. Raises SettingsError."""
+    return [name for name in names if arm(name)]
 
 
 def limits(without: Sequence[str] | None = None, *, unguarded: bool = False) -> Limits:

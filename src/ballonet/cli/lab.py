@@ -17,7 +17,7 @@ from ballonet.cli.console import (
     Seed,
     Unguarded,
     Without,
-    checked_policies,
+    checked_arms,
     err,
     limits,
     out,
@@ -59,7 +59,7 @@ def lab_run(
 
     Exits 1 when what the scenario expects of `adaptive` does not hold. The host keeps its memory and its settings.
     """
-    policies = checked_policies(policy or ["adaptive"])
+    policies = checked_arms(policy or ["adaptive"])
     loaded = load(scenario)
     flight = _fly(loaded, policies, scale, host_share, seed, limits(without, unguarded=unguarded))
     write(flight, output, plot)

@@ -15,7 +15,7 @@ from ballonet.lab.machine import Charge, Machine, qmp_folder
 from ballonet.lab.mortal import mortal_folder
 from ballonet.lab.template import Template, template
 from ballonet.model.limits import Limits
-from ballonet.model.snapshot import Snapshot
+from ballonet.model.snapshot import Snapshot, Voice
 from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
 from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario, warm_keeps
 from ballonet.sense.picture import Eye, GuestSettings
@@ -37,6 +37,8 @@ class Order:
     scale: int
     seed: int
     limits: Limits = field(default_factory=Limits)
+    voice: Voice = Voice.BALLOON
+    """How the daemon hears its guests."""
 
 
 @dataclass
@@ -84,6 +86,8 @@ async def _fly(order: Order, machines: list[Machine], templates: dict[int, Templ
     record.accelerator = machines[0].hardware.accelerator
     host = BudgetHost(order.budget_bytes, machines)
     for machine in machines:
+        if order.voice is not Voice.BALLOON:
+            machine.tell(order.voice.value)
         machine.on_report = lambda name, words: setattr(guests[name], "work", _work(words))
     if order.scenario.warm:
         progress.on_stage("warming the guests: page cache fills what they keep")
@@ -126,7 +130,8 @@ async def _daemon(
     order: Order, machines: list[Machine], host: BudgetHost, on_tick: Callable[[Tick], None]
 ) -> AsyncIterator[QemuHypervisor]:
     """The real daemon's loop over the real adapter; only the host is the lab's."""
-    hypervisor = QemuHypervisor((f"{qmp_folder(machines[0].folder)}/*.sock",))
+    sockets = (f"{qmp_folder(machines[0].folder)}/*.sock",)
+    hypervisor = QemuHypervisor(sockets, listens=order.voice is not Voice.BALLOON)
     floors = {script.name: script for script in order.scripts}
 
     def settings(name: str) -> GuestSettings:

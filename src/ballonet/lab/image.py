@@ -14,10 +14,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ballonet.guest import agent
 from ballonet.lab import package
 from ballonet.lab.mortal import mortal_folder
 
 _FILES = Path(__file__).parent / "image"
+_AGENT = Path(agent.__file__)
+"""What runs in the lab's guests is what runs in an operator's."""
 _MODULES = (
     "virtio/virtio_ring",
     "virtio/virtio",
@@ -72,7 +75,7 @@ def build_image() -> Image:
 
 def _recipe_checksum(packages: dict[str, str]) -> str:
     parts = [json.dumps(packages, sort_keys=True).encode(), Path(__file__).read_bytes()]
-    parts += [path.read_bytes() for path in sorted(_FILES.iterdir()) if path.is_file()]
+    parts += [path.read_bytes() for path in (*sorted(_FILES.iterdir()), _AGENT) if path.is_file()]
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
@@ -98,7 +101,7 @@ def _build(packages: dict[str, str], work: Path) -> None:
 
 def _guest_files(unpacked: Path) -> Iterator[tuple[str, int, bytes]]:
     """Name, mode and content of each file of the guest's root, folders before what is in them."""
-    files: dict[str, Path] = {"init": _FILES / "init", "workload.py": _FILES / "workload.py"}
+    files: dict[str, Path] = {"init": _FILES / "init", "workload.py": _FILES / "workload.py", "agent.py": _AGENT}
     kernel = next((unpacked / "lib/modules").iterdir())
     files |= {f"modules/{Path(name).name}.ko": kernel / "kernel/drivers" / f"{name}.ko" for name in _MODULES}
     files |= {f"lib/x86_64-linux-gnu/{name}": unpacked / "lib/x86_64-linux-gnu" / name for name in _LIBRARIES}

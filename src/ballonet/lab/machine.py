@@ -46,6 +46,7 @@ class Hardware:
             *("-cpu", "host" if self.accelerator == "kvm" else "qemu64", "-m", f"{self.memory_bytes // MIB}M"),
             *("-device", "virtio-balloon-pci,id=balloon0", "-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=lab,name=org.ballonet.lab.0"),
+            *("-device", "virtserialport,chardev=agent,name=org.ballonet.agent.0"),
             *("-device", "virtio-blk-pci,drive=swap"),
         ]
 
@@ -251,6 +252,7 @@ async def _start(
         *("-qmp", f"unix:{qmp_folder(folder) / name}.sock,server=on,wait=off"),
         *("-qmp", f"unix:{folder / name}.lab.sock,server=on,wait=off"),
         *("-chardev", f"socket,id=lab,path={folder / name}.port.sock,server=on,wait=off"),
+        *("-chardev", f"socket,id=agent,path={folder / name}.agent.sock,server=on,wait=off"),
         *("-drive", drive),
         *words,
     ]

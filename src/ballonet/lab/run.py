@@ -1,16 +1,21 @@
 """`ballonet lab run`: arms of one scenario one after the other, and what they showed."""
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
+from ballonet.decide.policies import POLICIES
 from ballonet.lab.arm import Order, Progress, run_arm
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
+from ballonet.model.snapshot import Voice
 from ballonet.report.flight import Flight
 from ballonet.report.record import Record
 from ballonet.scenarios.scenario import Scenario, scripts
 
 FAULTS = frozenset({"hang", "vanish", "outside-hand", "hoard"})
 """What can be done to a real guest."""
+VOICES: Final = {"": Voice.BALLOON, "agent": Voice.AGENT}
+"""What may follow a policy's name and a plus: how guests are heard in that arm."""
 IDEAL_SHARE = 1.25
 """The host of the `ideal` arm, of what is promised: every guest fully backed, and the reserve on top."""
 
@@ -29,7 +34,7 @@ async def run_arms(
 
     Args:
         scenario: what to run.
-        policies: names, in the order to run them.
+        policies: names, in the order to run them; `adaptive+agent` = with ballonet's agent in each guest.
         scale: sizes are divided by it.
         host_share: the host's memory as a share of what guests are promised; None = as the scenario says.
         seed: of the scenario's variations and of the workloads.
@@ -43,10 +48,23 @@ async def run_arms(
     records: list[Record] = []
     for policy in policies:
         own_budget = int(promised * IDEAL_SHARE) if policy == "ideal" else budget
-        order = Order(scenario, guests, policy, own_budget, scale, seed, limits or Limits())
-        records.append(await run_arm(order, progress(policy)))
+        base, voice = arm(policy)
+        order = Order(scenario, guests, base, own_budget, scale, seed, limits or Limits(), voice)
+        record = await run_arm(order, progress(policy))
+        record.policy = policy
+        records.append(record)
     ideal = next((record for record in records if record.policy == "ideal"), None)
     return Flight(tuple(records), tuple(record.result(ideal) for record in records))
+
+
+def arm(name: str) -> tuple[str, Voice]:
+    """The policy and the voice of an arm's name. Raises SettingsError."""
+    base, _, voice = name.partition("+")
+    if base not in POLICIES:
+        raise SettingsError(f"no policy {base!r}; there are {', '.join(POLICIES)}")
+    if voice not in VOICES:
+        raise SettingsError(f"no voice {voice!r} in {name!r}; there are {', '.join(filter(None, VOICES))}")
+    return base, VOICES[voice]
 
 
 def _refuse_simulated(scenario: Scenario) -> None:

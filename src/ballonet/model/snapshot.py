@@ -24,6 +24,17 @@ class Source(enum.Enum):
     GUEST = "guest"
 
 
+class Voice(enum.Enum):
+    """How a guest is heard."""
+
+    NONE = "none"
+    BALLOON = "balloon"
+    """By its balloon driver's statistics."""
+    GUEST_AGENT = "qemu-guest-agent"
+    AGENT = "agent"
+    """By ballonet's own, which speaks by itself when memory runs out."""
+
+
 class Mode(enum.Enum):
     """What ballonet does about a guest, or about the whole host."""
 
@@ -79,6 +90,8 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     stats: GuestStats | None = None
     stats_age_s: float | None = None
     """Age of `stats`; None = unknown, which counts as too old."""
+    voice: Voice = Voice.NONE
+    """Who says so."""
     floor_bytes: int | None = None
     """The operator's floor. None = the operator set none."""
     guaranteed_bytes: int = 0

@@ -16,15 +16,19 @@ log = logging.getLogger(__name__)
 class QemuHypervisor:
     """Every guest whose QMP socket matches a pattern. Guests come and go by themselves."""
 
-    def __init__(self, sockets: tuple[str, ...], root: Path = Path("/"), discover_s: float = 1.0) -> None:
+    def __init__(
+        self, sockets: tuple[str, ...], root: Path = Path("/"), discover_s: float = 1.0, *, listens: bool = True
+    ) -> None:
         """Args:
         sockets: paths of QMP sockets, wildcards allowed.
         root: where /proc is found.
         discover_s: how often to look for new sockets.
+        listens: whether to hear agents in the guests.
         """
         self._sockets = sockets
         self._root = root
         self._discover_s = discover_s
+        self._listens = listens
         self._news = asyncio.Event()
         self._guests: dict[str, QemuGuest] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -86,7 +90,7 @@ class QemuHypervisor:
         while True:
             paths = {path for pattern in self._sockets for path in glob.glob(pattern)}  # noqa: PTH207 patterns are absolute
             for path in sorted(paths - self._guests.keys()):
-                self._guests[path] = guest = QemuGuest(path, self._root, self._news.set)
+                self._guests[path] = guest = QemuGuest(path, self._root, self._news.set, listens=self._listens)
                 self._tasks[path] = asyncio.create_task(guest.run())
             for path in list(self._guests):
                 if path not in paths or self._has_died(path):

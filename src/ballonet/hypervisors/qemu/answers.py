@@ -51,6 +51,13 @@ class Object(Struct):
     type: str
 
 
+class Chardev(Struct):
+    """One line of query-chardev."""
+
+    label: str
+    filename: str
+
+
 class Stats(Struct):
     """The tags of guest-stats as QEMU names them, in bytes and counts."""
 

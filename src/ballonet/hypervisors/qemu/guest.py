@@ -3,8 +3,9 @@
 Sizes in QMP are bytes already. What is measured how:
 
 - what the guest keeps: `query-balloon`, and BALLOON_CHANGE (QEMU sends at most one a second);
-- what the guest says: `guest-stats` of the balloon device. QEMU asks the driver each `guest-stats-polling-interval`
-  whole seconds; setting it to 0 and back to 1 asks at once, which gives numbers younger than a second when it matters;
+- what the guest says: by its agent, where one speaks (`agent.py`); else `guest-stats` of the balloon device. QEMU asks
+  the driver each `guest-stats-polling-interval` whole seconds; setting it to 0 and back to 1 asks at once, which gives
+  numbers younger than a second when it matters;
 - what it costs the host: /proc (`process.py`).
 """
 
@@ -16,13 +17,16 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+from ballonet.hypervisors import agent
+from ballonet.hypervisors.agent import AgentChannel, Message
 from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.process import Process
 from ballonet.hypervisors.qemu.alone import is_migrating, why_alone
 from ballonet.hypervisors.qemu.answers import Balloon, Memory, Migration, Name, Nothing, Object, Report, Stats, Status
+from ballonet.hypervisors.qemu.ports import port_sockets
 from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest, GuestStats
+from ballonet.model.snapshot import Guest, GuestStats, Voice
 
 log = logging.getLogger(__name__)
 
@@ -41,11 +45,19 @@ _EVENTS: Final = ("BALLOON_CHANGE", "STOP", "RESUME", "SHUTDOWN", "MIGRATION")
 class QemuGuest:
     """One QEMU process behind one QMP socket."""
 
-    def __init__(self, path: str, root: Path, news: Callable[[], None]) -> None:
+    def __init__(self, path: str, root: Path, news: Callable[[], None], *, listens: bool = True) -> None:
+        """Args:
+        path: of the QMP socket.
+        root: where /proc is found.
+        news: to be called when the loop should not wait.
+        listens: whether to hear an agent in the guest, where there is a port for one.
+        """
         self.path = path
         self.name = Path(path).stem
         self._root = root
         self._news = news
+        self._listens = listens
+        self._agent: AgentChannel | None = None
         self._session: QmpSession | None = None
         self._process: Process | None = None
         self._look = Look(1.0, 0)
@@ -77,6 +89,7 @@ class QemuGuest:
         now = time.monotonic()
         silent_s = now - self._answered_at
         leave_alone = self._leave_alone
+        stats, stats_age_s, voice = self._heard(now)
         if silent_s > SILENT_S:
             leave_alone = f"QEMU has not answered for {silent_s:.0f} s ({self._trouble or 'no reason given'})"
         return Guest(
@@ -85,15 +98,26 @@ class QemuGuest:
             keep_bytes=self._keep_bytes,
             keep_age_s=silent_s,
             resident_bytes=self._process.resident_bytes() if self._process else None,
-            stats=self._stats,
-            stats_age_s=now - self._stats_at if self._stats else None,
+            stats=stats,
+            stats_age_s=stats_age_s,
+            voice=voice,
             can_balloon=not leave_alone,
             is_migrating=self._is_migrating,
             leave_alone=leave_alone,
         )
 
+    def _heard(self, now: float) -> tuple[GuestStats | None, float | None, Voice]:
+        """What the guest said last, how old that is, and by which voice: its agent's while that speaks."""
+        if self._agent is not None and (stats := self._agent.stats) is not None:
+            return stats, self._agent.age_s, Voice.AGENT
+        if self._stats is None:
+            return None, None, Voice.NONE
+        return self._stats, now - self._stats_at, Voice.BALLOON
+
     def watch(self, look: Look) -> None:
         """A closer look begins at once."""
+        if self._agent is not None:
+            self._agent.set_line(look.wake_below_bytes)
         if look.every_s < self._look.every_s:
             self._look_now.set()
         self._look = look
@@ -137,7 +161,9 @@ class QemuGuest:
         self._session = session
         self._process = Process(session.pid, self._root) if session.pid else None
         await self._identify(session)
-        listening = asyncio.create_task(self._listen(session))
+        tasks = [asyncio.create_task(self._listen(session))]
+        if self._agent is not None:
+            tasks.append(asyncio.create_task(self._agent.run()))
         try:
             while session.is_open:
                 await self._take_a_look(session)
@@ -148,7 +174,9 @@ class QemuGuest:
                 self._look_now.clear()
             raise NoAnswerError("the connection broke")
         finally:
-            listening.cancel()
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _identify(self, session: QmpSession) -> None:
         self.name = (await session.call("query-name", Name, DEADLINE_S)).name or self.name
@@ -161,11 +189,27 @@ class QemuGuest:
         self._has_vfio = any(kind.startswith("child<vfio-") for _, kind in devices)
         if self._balloon_path:
             await self._set_interval(session, 1)
+        if self._listens:
+            self._agent = await self._find_agent(session, devices)
         if memory.base + memory.plugged <= 0:
             raise NonsenseError(f"query-memory-size-summary: a guest of {memory.base + memory.plugged} bytes")
         self._ceiling_bytes = memory.base + memory.plugged
         self._facts_at = 0.0
         self._news()
+
+    async def _find_agent(self, session: QmpSession, devices: list[tuple[str, str]]) -> AgentChannel | None:
+        try:
+            path = (await port_sockets(session, devices)).get(agent.PORT)
+        except RefusedError as error:  # a QEMU that does not say: its balloon speaks
+            log.info("guest's ports are not known", extra={"guest": self.name, "trouble": str(error)})
+            return None
+        return AgentChannel(path, self.name, self._on_message) if path else None
+
+    def _on_message(self, message: Message) -> None:
+        """What it says of itself counts at once, when it matters."""
+        if message.why != "report" or message.available_bytes < self._look.wake_below_bytes:
+            self._look_now.set()
+            self._news()
 
     async def _set_interval(self, session: QmpSession, interval_s: int) -> None:
         path, name = self._balloon_path, "guest-stats-polling-interval"
@@ -197,7 +241,7 @@ class QemuGuest:
 
     async def _read_balloon(self, session: QmpSession) -> None:
         asked_at = time.monotonic()
-        if self._look.every_s < 1.0:
+        if self._look.every_s < 1.0 and (self._agent is None or self._agent.stats is None):
             await asyncio.gather(self._set_interval(session, 0), self._set_interval(session, 1))
             await asyncio.sleep(min(ANSWER_S, self._look.every_s / 3))
         report, balloon = await asyncio.gather(

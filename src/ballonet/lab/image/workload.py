@@ -10,6 +10,7 @@ Driven by the host over a virtio-serial port, in lines of words:
     cold SHARE           touch that part of what is held a hundred times less
     seed N               seed of the random touches
     noswap               swap off
+    agent                start ballonet's agent beside the workload
     start                counters to zero
 
 and answers twice a second:
@@ -131,6 +132,9 @@ class Workload:
 
     def do_noswap(self):
         os.system("swapoff -a")
+
+    def do_agent(self):
+        os.system("/usr/bin/python3.11 -S -E /agent.py > /dev/console 2>&1 &")
 
     def do_start(self):
         self.start()
