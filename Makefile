@@ -35,7 +35,7 @@ bench-policies: setup ## every policy on real guests, five scenarios: about 65 m
 calibrate: setup ## the simulator against real guests, into benchmarks/results: about 13 min
 	$(bin)/python benchmarks/calibrate.py
 agent: ## the guest's agent, one file, and its systemd unit, into dist
-	@mkdir -p dist && install -m 755 src/ballonet/guest/agent.py dist/ballonet-agent && install -m 644 src/ballonet/guest/ballonet-agent.service dist/ && ls dist
+	@mkdir -p dist && python3 src/ballonet/guest/bundle.py dist/ballonet-agent && install -m 644 src/ballonet/guest/ballonet-agent.service dist/ && ls dist
 docs: setup ## check that the reference names what the code has
 	$(bin)/python -m pytest -q tests/unit/test_docs.py
 lock: ## pin the dependencies anew (needs uv)

@@ -2,9 +2,10 @@
 
 import ast
 import json
-import os
 import select
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +14,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from ballonet.guest import agent
+from ballonet.guest import agent, bundle, kernel, words
+from ballonet.guest.settings import Settings, SettingsError, read
 from ballonet.hypervisors.agent import Message
 
 MEMINFO = """MemTotal:        {total} kB
@@ -51,7 +53,7 @@ def talk(proc: Path) -> Iterator[socket.socket]:
     guest, host = socket.socketpair()
     guest.setblocking(False)
     host.settimeout(5)
-    one = agent.Agent(guest.fileno(), agent.Memory(str(proc)), proc="/nonexistent")
+    one = agent.Agent(guest.fileno(), kernel.Memory(str(proc)), Settings(), proc="/nonexistent")
     thread = threading.Thread(target=one.run)
     thread.start()
     yield host
@@ -69,7 +71,7 @@ def lines(host: socket.socket) -> Iterator[dict[str, Any]]:
 
 def test_says_what_the_kernel_says(proc: Path) -> None:
     """Every number of recorded files arrives, in bytes, counts and shares; what a kernel lacks is left out."""
-    report = agent.Memory(str(proc)).report()
+    report = kernel.Memory(str(proc)).report()
     assert report["total_bytes"] == 512 << 20
     assert report["available_bytes"] == 300 << 20
     assert report["cache_bytes"] == 200 << 20
@@ -79,12 +81,12 @@ def test_says_what_the_kernel_says(proc: Path) -> None:
     assert (report["psi_some_share"], report["psi_full_share"]) == (0.0125, 0.005)
     (proc / "pressure" / "memory").unlink()
     (proc / "vmstat").write_text("nr_free_pages 1\n")
-    assert set(agent.Memory(str(proc)).report()) == {name for name, _ in agent.MEMINFO}
+    assert set(kernel.Memory(str(proc)).report()) == {name for name, _ in kernel.MEMINFO}
 
 
 def test_this_kernel_is_read() -> None:
     """On the machine that runs the test, total and available are what /proc/meminfo says."""
-    report = agent.Memory().report()
+    report = kernel.Memory().report()
     kib = int(Path("/proc/meminfo").read_text().split()[1])
     assert report["total_bytes"] == kib * 1024
     assert 0 < report["available_bytes"] <= report["total_bytes"]
@@ -112,23 +114,24 @@ def test_speaks_at_once_below_the_line(talk: socket.socket, proc: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [b"", b"nonsense", b'{"line_bytes":-5}', b'{"line_bytes":"a"}', b'{"line_bytes":5', b"\xff" * 5000, b'{"other":5}']
+    "line", [b"", b"nonsense", b'{"line_bytes":-5}', b'{"line_bytes":"a"}', b'{"line_bytes":5', b"\xff" * 5000, b'{"other":5}']
 )
-def test_what_is_no_command_is_left_alone(words: bytes) -> None:
+def test_what_is_no_command_is_left_alone(line: bytes) -> None:
     """Nothing that a host of another version may send changes the line."""
-    assert agent.commanded(words) is None
+    assert words.commanded(line) is None
 
 
 def test_a_command_is_read() -> None:
-    """The line, with white space around it or not."""
-    assert agent.commanded(b' {"line_bytes":123} \r') == 123
+    """The line, and how much to make free, with white space around it or not."""
+    assert words.commanded(b' {"line_bytes":123} \r') == ("line_bytes", 123)
+    assert words.commanded(b'{"ready_bytes": 5}') == ("ready_bytes", 5)
 
 
 def test_survives_a_full_port_and_a_host_that_goes(proc: Path) -> None:
     """Nobody reads: writes fail and the agent goes on; the host end closes: it does not spin."""
     guest, host = socket.socketpair()
     guest.setblocking(False)
-    one = agent.Agent(guest.fileno(), agent.Memory(str(proc)), proc="/nonexistent")
+    one = agent.Agent(guest.fileno(), kernel.Memory(str(proc)), Settings(), proc="/nonexistent")
     for _ in range(5000):
         one.say("report")
     assert one._sequence == 5000
@@ -139,11 +142,12 @@ def test_survives_a_full_port_and_a_host_that_goes(proc: Path) -> None:
 
 
 def test_needs_no_more_than_python_3_9() -> None:
-    """The file parses as Python 3.9, and imports nothing that a small Python lacks, but for ctypes, which it can do without."""
-    tree = ast.parse(Path(agent.__file__).read_text(), feature_version=(3, 9))
+    """Its parts parse as Python 3.9, and import nothing that a small Python lacks, but for ctypes, which it can do without."""
+    parts = [path.read_text() for path in bundle.HERE.glob("*.py") if path.name != "bundle.py"]
     imported = {
         name
-        for node in ast.walk(tree)
+        for text in parts
+        for node in ast.walk(ast.parse(text, feature_version=(3, 9)))
         for name in (
             [node.module]
             if isinstance(node, ast.ImportFrom)
@@ -152,8 +156,40 @@ def test_needs_no_more_than_python_3_9() -> None:
             else []
         )
     }
-    assert imported <= {"argparse", "ctypes", "gc", "os", "select", "sys", "time", "typing"}
-    assert os.access(agent.__file__, os.R_OK)
+    small = {"argparse", "ctypes", "gc", "os", "re", "select", "signal", "socket", "sys", "time", "typing"}
+    assert {name for name in imported if not (name or "").startswith("ballonet.guest.")} <= small
+
+
+def test_one_file_runs_by_itself(tmp_path: Path) -> None:
+    """What `make agent` makes is the same each time, and says a report where nothing of ballonet is installed."""
+    (tmp_path / "ballonet-agent").write_bytes(bundle.bundle())
+    assert bundle.bundle() == bundle.bundle()
+    done = subprocess.run([sys.executable, "-I", "-S", tmp_path / "ballonet-agent", "--once"], capture_output=True, check=True)
+    assert json.loads(done.stdout)["total_bytes"] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "trouble"),
+    [
+        ("jvm = maybe", "line 1: jvm is on or off"),
+        ("# fine\njvm_every = 5", "line 2: no setting 'jvm_every'"),
+        ("jvm_every_s = -1", "number of 0 or more"),
+        ("nonsense", "no setting 'nonsense'"),
+    ],
+)
+def test_a_wrong_setting_is_named(tmp_path: Path, text: str, trouble: str) -> None:
+    """With its file and its line, and what would be right."""
+    (tmp_path / "agent.conf").write_text(text)
+    with pytest.raises(SettingsError, match=trouble):
+        read(str(tmp_path / "agent.conf"))
+
+
+def test_settings_are_read(tmp_path: Path) -> None:
+    """One line switches the care of JVMs off; several commands may be named; no file means the defaults."""
+    (tmp_path / "agent.conf").write_text("jvm = off  # ours trims itself\njvm_every_s = 60\ntrim = /bin/a b\ntrim = /bin/c\n")
+    found = read(str(tmp_path / "agent.conf"))
+    assert (found.jvm, found.jvm_every_s, found.trim) == (False, 60.0, [["/bin/a", "b"], ["/bin/c"]])
+    assert vars(read(str(tmp_path / "none"))) == vars(Settings())
 
 
 def test_the_example_is_a_message() -> None:

@@ -45,7 +45,7 @@ class Message(Struct, frozen=True, kw_only=True):
     """The version that it speaks."""
     sequence: Count
     why: Annotated[str, Meta(max_length=16)]
-    """`hello`, `report`, `low` (below the line), `psi-some`, `psi-full`."""
+    """`hello`, `report`, `low` (below the line), `psi-some`, `psi-full`, `ready` (the answer to make ready)."""
     total_bytes: Bytes
     available_bytes: Bytes
     free_bytes: Bytes | None = None
@@ -59,6 +59,13 @@ class Message(Struct, frozen=True, kw_only=True):
     alloc_stalls: Count | None = None
     psi_some_share: Share | None = None
     psi_full_share: Share | None = None
+    psi_some_us: Count | None = None
+    psi_full_us: Count | None = None
+    heap_committed_bytes: Bytes | None = None
+    heap_used_bytes: Bytes | None = None
+    heap_missing_bytes: Bytes | None = None
+    ready_bytes: Bytes | None = None
+    freed_bytes: Bytes | None = None
 
     def stats(self) -> GuestStats:
         """The same as statistics."""

@@ -14,13 +14,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from ballonet.guest import agent
+from ballonet.guest.bundle import bundle
 from ballonet.lab import package
 from ballonet.lab.mortal import mortal_folder
 
 _FILES = Path(__file__).parent / "image"
-_AGENT = Path(agent.__file__)
-"""What runs in the lab's guests is what runs in an operator's."""
 _MODULES = (
     "virtio/virtio_ring",
     "virtio/virtio",
@@ -75,7 +73,8 @@ def build_image() -> Image:
 
 def _recipe_checksum(packages: dict[str, str]) -> str:
     parts = [json.dumps(packages, sort_keys=True).encode(), Path(__file__).read_bytes()]
-    parts += [path.read_bytes() for path in (*sorted(_FILES.iterdir()), _AGENT) if path.is_file()]
+    parts += [path.read_bytes() for path in sorted(_FILES.iterdir()) if path.is_file()]
+    parts.append(bundle())
     return hashlib.sha256(b"\0".join(parts)).hexdigest()[:16]
 
 
@@ -101,7 +100,7 @@ def _build(packages: dict[str, str], work: Path) -> None:
 
 def _guest_files(unpacked: Path) -> Iterator[tuple[str, int, bytes]]:
     """Name, mode and content of each file of the guest's root, folders before what is in them."""
-    files: dict[str, Path] = {"init": _FILES / "init", "workload.py": _FILES / "workload.py", "agent.py": _AGENT}
+    files: dict[str, Path] = {"init": _FILES / "init", "workload.py": _FILES / "workload.py"}
     kernel = next((unpacked / "lib/modules").iterdir())
     files |= {f"modules/{Path(name).name}.ko": kernel / "kernel/drivers" / f"{name}.ko" for name in _MODULES}
     files |= {f"lib/x86_64-linux-gnu/{name}": unpacked / "lib/x86_64-linux-gnu" / name for name in _LIBRARIES}
@@ -116,6 +115,7 @@ def _guest_files(unpacked: Path) -> Iterator[tuple[str, int, bytes]]:
     folders = {str(parent) for name in files for parent in Path(name).parents if str(parent) != "."}
     for folder in sorted(folders | {"dev", "proc", "sys"}):
         yield folder, stat.S_IFDIR | 0o755, b""
+    yield "ballonet-agent", stat.S_IFREG | 0o755, bundle()
     for name, path in files.items():
         yield name, stat.S_IFREG | 0o755, path.read_bytes()
 

@@ -134,7 +134,7 @@ class Workload:
         os.system("swapoff -a")
 
     def do_agent(self):
-        os.system("/usr/bin/python3.11 -S -E /agent.py > /dev/console 2>&1 &")
+        os.system("/usr/bin/python3.11 -S -E /ballonet-agent > /dev/console 2>&1 &")
 
     def do_start(self):
         self.start()

@@ -1,0 +1,7 @@
+"""The program `ballonet-agent`."""
+
+import sys
+
+from ballonet.guest.agent import main
+
+sys.exit(main())

@@ -1,0 +1,179 @@
+"""What this guest's kernel says of its memory, read so that it works when there is hardly any.
+
+Files are opened once and read into the same buffers; nothing is parsed that is not asked for.
+"""
+
+import gc
+import os
+from typing import Any, Dict, List, Optional, Tuple
+
+TRIGGERS = (("psi-some", b"some 50000 500000"), ("psi-full", b"full 25000 500000"))
+"""Microseconds of stall within a window of half a second, the shortest that the kernel takes."""
+MEMINFO = (
+    ("total_bytes", b"MemTotal:"),
+    ("free_bytes", b"MemFree:"),
+    ("available_bytes", b"MemAvailable:"),
+    ("cache_bytes", b"\nCached:"),
+    ("swap_total_bytes", b"SwapTotal:"),
+    ("swap_free_bytes", b"SwapFree:"),
+)
+VMSTAT = (
+    ("swap_in_bytes", b"\npswpin ", 4096),
+    ("swap_out_bytes", b"\npswpout ", 4096),
+    ("major_faults", b"\npgmajfault ", 1),
+    ("oom_kills", b"\noom_kill ", 1),
+)
+STALLS = (b"\nallocstall_normal ", b"\nallocstall_movable ", b"\nallocstall_dma32 ")
+
+
+class File:
+    """A file of /proc, open for good, read into the same buffer each time and searched, not parsed."""
+
+    def __init__(self, path: str, size: int) -> None:
+        self._fd = os.open(path, os.O_RDONLY)
+        self._buffer = bytearray(size)
+        self._filled = 0
+
+    def read(self) -> None:
+        """Takes a new picture."""
+        self._filled = os.preadv(self._fd, [self._buffer], 0)
+
+    def number(self, label: bytes) -> Optional[int]:
+        """The number behind a label; None where there is none."""
+        start = self._buffer.find(label, 0, self._filled)
+        if start < 0:
+            return None
+        words = bytes(self._buffer[start + len(label) : start + len(label) + 24]).split(None, 1)
+        try:
+            return int(words[0])
+        except (IndexError, ValueError):
+            return None
+
+    def stalled_us(self, label: bytes) -> Optional[int]:
+        """Microseconds like `total=12345` behind a label."""
+        start = self._buffer.find(label, 0, self._filled)
+        at = self._buffer.find(b"total=", start, self._filled) if start >= 0 else -1
+        if at < 0:
+            return None
+        try:
+            return int(bytes(self._buffer[at + 6 : at + 26]).split(None, 1)[0])
+        except (IndexError, ValueError):
+            return None
+
+    def share(self, label: bytes) -> Optional[float]:
+        """A percentage like `avg10=1.25` behind a label, as a share."""
+        start = self._buffer.find(label, 0, self._filled)
+        at = self._buffer.find(b"avg10=", start, self._filled) if start >= 0 else -1
+        if at < 0:
+            return None
+        try:
+            return float(bytes(self._buffer[at + 6 : at + 14]).split(None, 1)[0]) / 100
+        except (IndexError, ValueError):
+            return None
+
+
+class Memory:
+    """What the kernel says of this guest's memory."""
+
+    def __init__(self, proc: str = "/proc") -> None:
+        self._meminfo = File(proc + "/meminfo", 8192)
+        self._vmstat = File(proc + "/vmstat", 16384)
+        try:
+            self._pressure: Optional[File] = File(proc + "/pressure/memory", 512)
+        except OSError:
+            self._pressure = None  # no PSI in this kernel, or switched off
+
+    def available_bytes(self) -> int:
+        """MemAvailable now. Allocates next to nothing."""
+        self._meminfo.read()
+        return (self._meminfo.number(b"MemAvailable:") or 0) * 1024
+
+    def total_bytes(self) -> int:
+        """MemTotal of the last picture."""
+        return (self._meminfo.number(b"MemTotal:") or 0) * 1024
+
+    def free_bytes(self) -> int:
+        """MemFree now."""
+        self._meminfo.read()
+        return (self._meminfo.number(b"MemFree:") or 0) * 1024
+
+    def report(self) -> Dict[str, Any]:
+        """All numbers now; those that this kernel does not have are left out."""
+        self._meminfo.read()
+        self._vmstat.read()
+        found: Dict[str, Any] = {}
+        for name, label in MEMINFO:
+            kib = self._meminfo.number(label)
+            if kib is not None:
+                found[name] = kib * 1024
+        for name, label, unit in VMSTAT:
+            count = self._vmstat.number(label)
+            if count is not None:
+                found[name] = count * unit
+        stalls = [count for count in map(self._vmstat.number, STALLS) if count is not None]
+        if stalls:
+            found["alloc_stalls"] = sum(stalls)
+        if self._pressure is not None:
+            self._pressure.read()
+            for name in ("some", "full"):
+                share = self._pressure.share(name.encode())
+                if share is not None:
+                    found["psi_%s_share" % name] = share
+                stalled = self._pressure.stalled_us(name.encode())
+                if stalled is not None:
+                    found["psi_%s_us" % name] = stalled
+        return found
+
+
+def arm(name: str, words: bytes, proc: str) -> Tuple[int, str]:
+    """A trigger of the kernel's: its file descriptor, negative where it cannot be had, and its name."""
+    try:
+        fd = os.open(proc + "/pressure/memory", os.O_RDWR | os.O_NONBLOCK)
+    except OSError:
+        return -1 - len(name), name
+    try:
+        os.write(fd, words + b"\0")
+    except OSError:
+        os.close(fd)
+        return -1 - len(name), name
+    return fd, name
+
+
+def find_port(name: str) -> Optional[str]:
+    """The device of a virtio-serial port: by udev's link, or by its name in sysfs where there is no udev."""
+    link = "/dev/virtio-ports/" + name
+    if os.path.exists(link):
+        return link
+    root = "/sys/class/virtio-ports"
+    for entry in os.listdir(root) if os.path.isdir(root) else ():
+        try:
+            with open(os.path.join(root, entry, "name")) as file:
+                if file.read().strip() == name:
+                    return "/dev/" + entry
+        except OSError:
+            continue
+    return None
+
+
+def harden() -> List[str]:
+    """Makes this process live on in a guest that can hardly run. Gives what could not be done."""
+    failed = []
+    gc.disable()  # nothing here makes cycles
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("-1000")
+    except OSError as error:
+        failed.append("OOM protection: %s" % error)
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except OSError as error:
+        failed.append("real-time priority: %s" % error)
+    try:
+        import ctypes
+
+        current_and_future = 3  # MCL_CURRENT | MCL_FUTURE (sys/mman.h)
+        if ctypes.CDLL(None, use_errno=True).mlockall(current_and_future):
+            failed.append("locking its memory: %s" % os.strerror(ctypes.get_errno()))
+    except ImportError:
+        failed.append("locking its memory: this Python has no ctypes; install python3")
+    return failed
