@@ -174,8 +174,10 @@ async def paged_by_a_volatile_guest(limits: Limits) -> int:
 
 
 async def test_r2_need_remembers_and_foresees() -> None:
-    """A volatile guest is not squeezed to what it uses between its peaks; without R2 it pages at each of them."""
-    assert await paged_by_a_volatile_guest(Limits()) == 0
+    """A volatile guest is not squeezed to what it uses between its peaks, of 300 MiB, fourteen times at once; without R2 it
+    pages at each of them.
+    """
+    assert await paged_by_a_volatile_guest(Limits()) < 0.005 * 14 * 300 * MIB
     assert await paged_by_a_volatile_guest(without("R2")) > 100 * MIB
 
 

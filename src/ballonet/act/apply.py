@@ -6,20 +6,24 @@ and was asked to keep (R4). One that does not fit waits for the next tick, when 
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Hypervisor, HypervisorError, NoAnswerError
 from ballonet.model.plan import Decision, Plan
-from ballonet.model.snapshot import Guest, Mode, Snapshot
+from ballonet.model.snapshot import Guest, Mode, Snapshot, Voice
 
 log = logging.getLogger(__name__)
 
 DEADLINE_S = 1.0
 PATIENCE_S = 0.1
 """How long a tick waits for its commands. One that takes longer goes on by itself, until its deadline."""
+LARGE_SHARE = 0.04
+"""Of the ceiling: before more than this is taken at once, the guest is asked to make it free."""
+READY_S = 0.3
+"""How long a balloon waits for that: what is free, or page cache, is there by then; a collection goes on meanwhile."""
 REACHED_BYTES = 2 << 20
 """A balloon this near to what was asked is there: drivers move 1 MiB a request."""
 
@@ -54,7 +58,7 @@ class Actor:
             self._hypervisor.watch(name, look)
         commands = [one for one in plan.guests if one.is_command]
         if not commands:
-            return await self._send(())
+            return await self._send((), {})
         guests = {guest.name: guest for guest in snapshot.guests}
         commands = [one for one in commands if guests[one.name].mode is Mode.ACT]
         takes = [one for one in commands if _is_take(one, guests[one.name])]
@@ -66,7 +70,7 @@ class Actor:
             more = max(0, (give.keep_bytes or 0) - self._held_bytes(guests[give.name]))
             (fitting if more <= max(0, left) else waiting).append(give)
             left -= more if more <= max(0, left) else 0
-        outcome = await self._send([*takes, *fitting])
+        outcome = await self._send([*takes, *fitting], guests)
         return replace(outcome, waiting=tuple(one.name for one in waiting))
 
     async def close(self) -> None:
@@ -90,20 +94,23 @@ class Actor:
         keep = guest.ceiling_bytes if guest.keep_bytes is None else guest.keep_bytes
         return max(keep, guest.resident_bytes or 0, self._asked.get(guest.name, 0) if guest.name in self._tasks else 0)
 
-    async def _send(self, commands: Iterable[Decision]) -> Outcome:
+    async def _send(self, commands: Iterable[Decision], guests: Mapping[str, Guest]) -> Outcome:
         failed: dict[str, str] = {}
         sent: list[str] = []
         for one in commands:
             if one.name in self._tasks or one.keep_bytes is None:
                 continue  # its last command is still under way
+            ready = _to_make_ready(one, guests[one.name])
             self._asked[one.name] = one.keep_bytes
-            self._tasks[one.name] = asyncio.create_task(self._command(one.name, one.keep_bytes, sent, failed))
+            self._tasks[one.name] = asyncio.create_task(self._command(one.name, one.keep_bytes, ready, sent, failed))
         if self._tasks:
             await asyncio.wait(self._tasks.values(), timeout=PATIENCE_S)
         return Outcome(sent=tuple(sent), failed=dict(failed), under_way=tuple(self._tasks))
 
-    async def _command(self, name: str, keep_bytes: int, sent: list[str], failed: dict[str, str]) -> None:
+    async def _command(self, name: str, keep_bytes: int, ready: int, sent: list[str], failed: dict[str, str]) -> None:
         try:
+            if ready:
+                await self._hypervisor.make_ready(name, ready, READY_S)
             await self._hypervisor.set_keep(name, keep_bytes, DEADLINE_S)
             sent.append(name)
         except Exception as error:
@@ -117,6 +124,12 @@ class Actor:
             )
         finally:
             self._tasks.pop(name, None)
+
+
+def _to_make_ready(one: Decision, guest: Guest) -> int:
+    """How much a guest is to make free before its balloon takes that; 0 = it is not worth asking, or nobody hears."""
+    more = (guest.keep_bytes or 0) - (one.keep_bytes or 0)
+    return more if guest.voice is Voice.AGENT and more > LARGE_SHARE * guest.ceiling_bytes else 0
 
 
 def _is_take(one: Decision, guest: Guest) -> bool:

@@ -58,7 +58,9 @@ def _is_still(taken: Seat) -> bool:
         and taken.may_take
         and not memory.growth_per_s
         and memory.slow_bytes == memory.used_bytes
-        and not (memory.swapped_bytes or memory.learned_bytes or memory.swap_in_per_s or memory.swap_out_per_s)
+        and not (
+            memory.swapped_bytes or memory.learned_bytes or memory.swap_in_per_s or memory.swap_out_per_s or memory.stall_share
+        )
         and not (taken.is_cooling or taken.is_distressed or memory.is_astray)
         and not stuck.is_under_way(memory, taken.keep_bytes)
     )

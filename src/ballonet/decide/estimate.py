@@ -90,12 +90,14 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
             slow_bytes=used,
             swap_in_bytes=stats.swap_in_bytes or 0,
             swap_out_bytes=stats.swap_out_bytes or 0,
+            stalled_us=stats.psi_full_us or 0,
+            heap_missing_bytes=stats.heap_missing_bytes or 0,
         )
     return _compared(old, guest, sampled_at, used, unseen)
 
 
 def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unseen: int) -> GuestMemory:
-    dt = sampled_at - old.sampled_at
+    stats, dt = guest.stats, sampled_at - old.sampled_at
     growth_per_s, slow = old.growth_per_s, old.slow_bytes
     if growth_per_s:
         growth_per_s *= math.exp(-dt / GROWTH_FADE_S)
@@ -105,6 +107,8 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unse
     paging = _paged(old, guest, sampled_at, used)
     # What goes out while a guest grows is growth too: one that pages has not stopped.
     rise_per_s = (used + paging.swapped_bytes - old.used_bytes - old.swapped_bytes) / dt
+    if stats is not None and stats.psi_full_us is not None:
+        paging = _stalled(paging, stats.psi_full_us, stats.heap_missing_bytes or 0, dt)
     return replace(
         paging,
         sampled_at=sampled_at,
@@ -113,6 +117,12 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unse
         slow_bytes=slow,
         growth_per_s=rise_per_s if rise_per_s > growth_per_s else growth_per_s,
     )
+
+
+def _stalled(old: GuestMemory, stalled_us: int, heap_missing_bytes: int, dt: float) -> GuestMemory:
+    """What only an agent tells."""
+    share = min(1.0, max(0, stalled_us - old.stalled_us) / 1e6 / dt)
+    return replace(old, stalled_us=stalled_us, stall_share=share, heap_missing_bytes=heap_missing_bytes)
 
 
 def _paged(old: GuestMemory, guest: Guest, sampled_at: float, used: int) -> GuestMemory:
@@ -191,4 +201,7 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float) -> t
     if margin < LEAST_MARGIN_BYTES:
         margin = LEAST_MARGIN_BYTES
     near = int(used + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
+    if memory.heap_missing_bytes > memory.swapped_bytes:
+        # A collector walks all of a heap: what of it is not resident is needed, but not in the next moments.
+        near += memory.heap_missing_bytes - memory.swapped_bytes
     return int(used + tight_margin + growth_per_s * TIGHT_HORIZON_S), near, near + int(memory.slow_bytes) - memory.used_bytes

@@ -18,6 +18,8 @@ AFTER_S: Final = 3.0
 """So long after it was asked to give, trouble is taken for a consequence."""
 PAGING_PER_S: Final = MIB
 """Above this rate of paging, in or out, it suffers: 256 pages a second."""
+STALL_SHARE: Final = 0.1
+"""Of the time with all of its tasks waiting for memory (PSI full, from its agent): above it suffers, whatever it pages."""
 COOL_S: Final = 4.0
 LONGEST_COOL_S: Final = 240.0
 FORGET_S: Final = 600.0
@@ -30,8 +32,8 @@ def judge(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limi
         return memory
     has_room = has_room_for_swapped(memory.used_bytes, memory.swapped_bytes, keep_bytes, ceiling_bytes)
     paging_per_s = max(memory.swap_out_per_s, 0.0 if has_room else memory.swap_in_per_s)
-    pages = paging_per_s > PAGING_PER_S and memory.sampled_at > memory.down_at
-    if not pages:
+    suffers = paging_per_s > PAGING_PER_S or (memory.stall_share > STALL_SHARE and not has_room)
+    if not (suffers and memory.sampled_at > memory.down_at):
         return memory
     cool_s = COOL_S if now - memory.cool_until > FORGET_S else min(LONGEST_COOL_S, 2 * max(COOL_S / 2, memory.cool_s))
     back = max(keep_bytes, memory.down_from_bytes)

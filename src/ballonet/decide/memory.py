@@ -24,6 +24,12 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """What it has paged out and not in again; fades while it asks nothing back."""
     swap_in_per_s: float = 0.0
     swap_out_per_s: float = 0.0
+    stalled_us: int = 0
+    """For how long all of its tasks have stood waiting for memory since it booted; counted by its agent."""
+    stall_share: float = 0.0
+    """Of the time between its last two statistics."""
+    heap_missing_bytes: int = 0
+    """What its JVMs have committed and is not resident."""
     learned_bytes: float = 0.0
     """Margin that distress has taught to add; forgotten slowly."""
     distress_until: float = -1e9

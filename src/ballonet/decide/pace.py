@@ -11,6 +11,8 @@ STEP_S: Final = 2.0
 SPEED_SHARE: Final = 0.06
 """Of the ceiling, a second, while nobody has measured a balloon: 0.86 GiB/s of touched memory on real KVM (HyperAlloc,
 EuroSys'25, raw data), of 16 GiB."""
+UNREADY_PART: Final = 0.25
+"""Of that, from a guest that could make nothing free when it was asked."""
 LEAST_STEP_BYTES: Final = 48 * MIB
 PORTION_SHARE: Final = 1 / 40
 """Of the ceiling: less than this is not asked of a donor. Many small moves cost the guests more CPU than the memory is
@@ -28,7 +30,9 @@ def take_per_s(seat: Seat) -> float:
 
 def step_bytes(seat: Seat) -> int:
     """The most that a donor is asked for at once."""
-    return max(LEAST_STEP_BYTES, int(STEP_S * take_per_s(seat)))
+    ready = seat.guest.ready_share
+    part = 1.0 if ready is None else max(UNREADY_PART, ready)
+    return max(LEAST_STEP_BYTES, int(part * STEP_S * take_per_s(seat)))
 
 
 def donors_at_once(table: Table, candidates: int) -> int:

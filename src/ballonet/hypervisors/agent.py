@@ -30,6 +30,8 @@ PENALTY_S: Final = 10.0
 """After nonsense nothing is read for so long; doubled each time, up to LONGEST_PENALTY_S."""
 LONGEST_PENALTY_S: Final = 300.0
 RETRY_S: Final = 1.0
+READY_OLD_S: Final = 60.0
+"""How long what a guest could make ready says something about the next time."""
 OLD_S: Final = 2.5
 """Without a report for so long an agent is no voice any more: it sends one each second."""
 
@@ -93,6 +95,10 @@ class AgentChannel:
         self._penalty_s = 0.0
         self._stats: GuestStats | None = None
         self._heard_at = -1e9
+        self._wanted_bytes = 0
+        self._ready = asyncio.Event()
+        self._ready_share = 1.0
+        self._ready_at = -1e9
         self._decoder = msgspec.json.Decoder(Message)
 
     @property
@@ -104,6 +110,25 @@ class AgentChannel:
     def stats(self) -> GuestStats | None:
         """What it said last; None while it is silent."""
         return self._stats if self.age_s < OLD_S else None
+
+    @property
+    def ready_share(self) -> float | None:
+        """Of what it was asked to make free of late, what was free then, 0 to 1; None = nothing was asked."""
+        return self._ready_share if time.monotonic() - self._ready_at < READY_OLD_S else None
+
+    async def make_ready(self, free_bytes: int, deadline_s: float) -> None:
+        """Asks for so much to be made free, and waits for the answer until `deadline_s`. One that comes later counts too."""
+        if self.stats is None or self._writer is None or self._writer.is_closing():
+            return
+        transport: Any = self._writer.transport
+        if transport.get_write_buffer_size() >= LINE_BYTES:
+            return
+        self._ready.clear()
+        self._wanted_bytes = free_bytes
+        self._writer.write(b'{"ready_bytes":%d}\n' % free_bytes)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                await self._ready.wait()
 
     def set_line(self, available_bytes: int) -> None:
         """Below this available memory the agent shall speak at once. Never waits."""
@@ -165,4 +190,8 @@ class AgentChannel:
             raise NonsenseError(f"message {message.sequence} after {self._sequence}")
         self._sequence = message.sequence
         self._stats, self._heard_at = message.stats(), time.monotonic()
+        if message.why == "ready" and self._wanted_bytes:
+            self._ready_share = min(1.0, (message.ready_bytes or 0) / self._wanted_bytes)
+            self._ready_at, self._wanted_bytes = self._heard_at, 0
+            self._ready.set()
         self._on_message(message)

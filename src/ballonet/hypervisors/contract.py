@@ -99,6 +99,12 @@ class Hypervisor(Protocol):
         """Looks at a guest as closely as `look` says from now on. An unknown name is ignored: it may just have gone."""
         ...
 
+    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
+        """Asks what speaks in a guest to make so much free, before its balloon takes it. Returns when it has answered, or
+        after `deadline_s`, or at once where nothing can be asked; `guests()` shows as `ready_share` what came of it.
+        """
+        ...
+
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
         """Asks a guest's balloon to leave it `keep_bytes`. Returns when the hypervisor has taken the request; the
         guest gets there later, or never: `guests()` shows how far it is.

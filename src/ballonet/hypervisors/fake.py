@@ -116,6 +116,9 @@ class FakeHypervisor:
     def watch(self, name: str, look: Look) -> None:
         """Its numbers are always fresh."""
 
+    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
+        """No guest here has an agent."""
+
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says; a guest that hangs uses up its deadline on the real clock only if it is the clock."""
         self._advance()

@@ -73,6 +73,11 @@ class GuestStats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     swap_in_bytes: int | None = None
     swap_out_bytes: int | None = None
     major_faults: int | None = None
+    psi_full_us: int | None = None
+    """For how long all of its tasks stood waiting for memory since it booted, in microseconds (PSI); from an agent only."""
+    heap_missing_bytes: int | None = None
+    """Heaps of its JVMs that are committed and not resident: a collector will walk what was paged out, and fill what was
+    never touched. From an agent only."""
 
 
 class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -92,6 +97,8 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """Age of `stats`; None = unknown, which counts as too old."""
     voice: Voice = Voice.NONE
     """Who says so."""
+    ready_share: float | None = None
+    """Of what it was asked to make free of late, how much was free then, 0 to 1; None = it was not, or has no agent."""
     floor_bytes: int | None = None
     """The operator's floor. None = the operator set none."""
     guaranteed_bytes: int = 0

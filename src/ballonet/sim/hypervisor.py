@@ -59,6 +59,9 @@ class SimHypervisor:
         if (eye := self._eyes.get(name)) is not None:
             eye.look = look
 
+    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
+        """No guest here has an agent."""
+
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says."""
         guest = self.world.by_name.get(name)

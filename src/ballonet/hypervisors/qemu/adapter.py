@@ -76,6 +76,11 @@ class QemuHypervisor:
         if (guest := self._named(name)) is not None:
             guest.watch(look)
 
+    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
+        """As the contract says."""
+        if (guest := self._named(name)) is not None:
+            await guest.make_ready(free_bytes, deadline_s)
+
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says."""
         guest = self._named(name)

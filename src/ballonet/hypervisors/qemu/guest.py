@@ -101,6 +101,7 @@ class QemuGuest:
             stats=stats,
             stats_age_s=stats_age_s,
             voice=voice,
+            ready_share=self._agent.ready_share if self._agent else None,
             can_balloon=not leave_alone,
             is_migrating=self._is_migrating,
             leave_alone=leave_alone,
@@ -121,6 +122,11 @@ class QemuGuest:
         if look.every_s < self._look.every_s:
             self._look_now.set()
         self._look = look
+
+    async def make_ready(self, free_bytes: int, deadline_s: float) -> None:
+        """As the contract says."""
+        if self._agent is not None:
+            await self._agent.make_ready(free_bytes, deadline_s)
 
     async def set_keep(self, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says."""
