@@ -2,12 +2,15 @@
 
 import asyncio
 import time
+from typing import ClassVar
+
+from msgspec.structs import replace
 
 from ballonet.act.apply import PATIENCE_S, Actor
 from ballonet.hypervisors.contract import NoAnswerError
 from ballonet.hypervisors.fake import FakeGuest, FakeHypervisor
 from ballonet.model.plan import Decision, Plan, Reason
-from ballonet.model.snapshot import Guest, Host, Mode, Snapshot
+from ballonet.model.snapshot import Guest, Host, Mode, Snapshot, Voice
 from ballonet.model.units import GIB, MIB
 
 
@@ -102,3 +105,30 @@ async def test_ends_with_commands_under_way() -> None:
     await actor.apply(plan(2000, hung=300), picture(guest("hung", 600)))
     await actor.close()
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
+
+
+class Speaking(FakeHypervisor):
+    """Fake guests that need half a second to make memory ready."""
+
+    asked: ClassVar[list[tuple[str, int]]] = []
+
+    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
+        self.asked.append((name, free_bytes))
+        await asyncio.sleep(min(0.2, deadline_s))
+
+
+async def test_much_is_made_ready_first_and_no_tick_waits_for_that() -> None:
+    """Who has an agent is asked before much is taken, not before little; others get theirs at once meanwhile."""
+    hypervisor = Speaking([FakeGuest("much"), FakeGuest("little"), FakeGuest("taker"), FakeGuest("mute")])
+    heard = [replace(guest(name, 800), voice=Voice.AGENT) for name in ("much", "little")]
+    actor = Actor(hypervisor)
+    start = time.monotonic()
+    outcome = await actor.apply(
+        plan(3500, much=600, little=790, taker=500, mute=600), picture(*heard, guest("taker", 400), guest("mute", 800))
+    )
+    assert time.monotonic() - start < PATIENCE_S
+    assert set(outcome.sent) == {"little", "taker", "mute"}
+    assert hypervisor.asked == [("much", 200 * MIB)]
+    await asyncio.sleep(0.3)
+    assert hypervisor.fakes["much"].asked_bytes == 600 * MIB
+    await actor.close()

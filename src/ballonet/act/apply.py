@@ -48,6 +48,8 @@ class Actor:
         self._hypervisor = hypervisor
         self._asked: dict[str, int] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._readying: set[str] = set()
+        """Guests that make memory ready first; no tick waits for them."""
 
     async def apply(self, plan: Plan, snapshot: Snapshot) -> Outcome:
         """Sends the commands of `plan` that it has for guests in mode `act`.
@@ -102,15 +104,18 @@ class Actor:
                 continue  # its last command is still under way
             ready = _to_make_ready(one, guests[one.name])
             self._asked[one.name] = one.keep_bytes
+            if ready:
+                self._readying.add(one.name)
             self._tasks[one.name] = asyncio.create_task(self._command(one.name, one.keep_bytes, ready, sent, failed))
-        if self._tasks:
-            await asyncio.wait(self._tasks.values(), timeout=PATIENCE_S)
+        if awaited := [task for name, task in self._tasks.items() if name not in self._readying]:
+            await asyncio.wait(awaited, timeout=PATIENCE_S)
         return Outcome(sent=tuple(sent), failed=dict(failed), under_way=tuple(self._tasks))
 
     async def _command(self, name: str, keep_bytes: int, ready: int, sent: list[str], failed: dict[str, str]) -> None:
         try:
             if ready:
                 await self._hypervisor.make_ready(name, ready, READY_S)
+                self._readying.discard(name)
             await self._hypervisor.set_keep(name, keep_bytes, DEADLINE_S)
             sent.append(name)
         except Exception as error:
@@ -124,6 +129,7 @@ class Actor:
             )
         finally:
             self._tasks.pop(name, None)
+            self._readying.discard(name)
 
 
 def _to_make_ready(one: Decision, guest: Guest) -> int:

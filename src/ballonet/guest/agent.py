@@ -61,6 +61,8 @@ class Agent:
         self._line_bytes = 0
         """The host's: below this it wants to know at once."""
         self._was_below = False
+        self._last_look = (0, 0.0)
+        """What was available then, and when that was."""
         self.is_running = True
         """Until somebody says otherwise; looked at each second."""
         self._sequence = 0
@@ -107,10 +109,13 @@ class Agent:
 
     def _look(self) -> float:
         """Speaks when memory falls under the line. Gives when to look again, in seconds."""
-        available = self._memory.available_bytes()
+        available, now = self._memory.available_bytes(), time.monotonic()
+        before, at = self._last_look
+        self._last_look = available, now
         is_below = available < self._line_bytes
         if not is_below or not self._was_below:
-            self._was_below = is_below and self.say("low")
+            falling_per_s = int(max(0, before - available) / max(CLOSEST_S / 2, now - at))
+            self._was_below = is_below and self.say("low", falling_per_s=falling_per_s)
         if not self._line_bytes:
             return REPORT_S
         speed = max(1.0, FASTEST_SHARE_PER_S * self._memory.total_bytes())

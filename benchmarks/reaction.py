@@ -1,0 +1,138 @@
+"""From a spike in a real guest to the first command for it, by voice, into benchmarks/results/reaction.json; about 9 minutes.
+
+Fifty spikes for each voice: five guests that live at what they need take 4 GiB more (at 1/32) at 2 GiB/s, one after the
+other, and let it go again. Measured from the moment at which a guest's memory crosses the line below which the host wants to
+know (`Look.wake_below_bytes`, for all voices the same): by the scenario's rate, after the workload was told, which begins some
+milliseconds later. Relief is when the guest keeps what it uses at its peak, which it reaches 2 s after it began.
+"""
+
+import asyncio
+import datetime as dt
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from ballonet.daemon.loop import Tick
+from ballonet.lab.arm import Progress
+from ballonet.lab.run import run_arms
+from ballonet.model.result import Result
+from ballonet.model.settings import Size
+from ballonet.model.units import GIB
+from ballonet.report.record import Record
+from ballonet.scenarios.scenario import Group, HostPart, Phase, Scenario
+
+VOICES = ("adaptive", "adaptive+qga", "adaptive+agent")
+GUESTS, ROUNDS, PERIOD_S, LASTS_S = 5, 3, 15.0, 3.0
+CALM, PEAK, SCALE = 5 * GIB, 9 * GIB, 32
+RATE = 2 * GIB
+"""Bytes a second: no real guest of 16 GiB was seen to rise faster (1.8 GiB/s, HyperAlloc, EuroSys'25, raw data of the clang
+runs)."""
+PATH = Path(__file__).parent / "results" / "reaction.json"
+
+
+def spikes() -> Scenario:
+    """Guest n spikes at PERIOD_S / GUESTS * n seconds of each round."""
+    phases = [Phase(at_s=0, used=Size(CALM))]
+    for number in range(ROUNDS):
+        at_s = 2.0 + number * PERIOD_S
+        phases.append(Phase(at_s=at_s, used=Size(PEAK), per_s=Size(RATE)))
+        phases.append(Phase(at_s=at_s + LASTS_S, used=Size(CALM), per_s=Size(RATE)))
+    memory, floor = Size(16 * GIB), Size(4 * GIB)
+    spiky = Group(name="spiky", memory=memory, floor=floor, count=GUESTS, stagger_s=PERIOD_S / GUESTS, phases=tuple(phases))
+    # What nobody needs is theirs, so that those that spike live at their need.
+    idle = Group(name="idle", memory=memory, floor=floor, count=2, shares=50_000, phases=tuple(phases[:1]))
+    return Scenario(
+        name="spikes",
+        about="Five guests that take 4 GiB more as fast as they can, in turn",
+        duration_s=ROUNDS * PERIOD_S + 4,
+        warmup_s=10,
+        warm=True,
+        host=HostPart(memory=Size(60 * GIB)),
+        guests=(spiky, idle),
+    )
+
+
+class Watch:
+    """Sees each tick of one arm."""
+
+    def __init__(self) -> None:
+        self.given: list[tuple[float, str]] = []
+        self.kept: list[tuple[float, dict[str, int]]] = []
+        self.above_line: list[tuple[float, dict[str, int]]] = []
+        """How far each guest's available memory is from its line."""
+        self.voices: dict[str, int] = {}
+
+    def tick(self, at_s: float, tick: Tick) -> None:
+        """Notes who was given memory, and what each keeps."""
+        keeps = {guest.name: guest.keep_bytes or 0 for guest in tick.snapshot.guests}
+        self.kept.append((at_s - tick.took_s, keeps))
+        above = {
+            guest.name: guest.stats.available_bytes - tick.plan.looks[guest.name].wake_below_bytes
+            for guest in tick.snapshot.guests
+            if guest.stats and guest.stats.available_bytes
+        }
+        self.above_line.append((at_s - tick.took_s, above))
+        for one in tick.plan.guests:
+            if one.name in tick.outcome.sent and (one.keep_bytes or 0) > keeps[one.name]:
+                self.given.append((at_s, one.name))
+        for guest in tick.snapshot.guests:
+            self.voices[guest.voice.value] = self.voices.get(guest.voice.value, 0) + 1
+
+    def spikes(self, record: Record) -> Iterator[tuple[float, float]]:
+        """Of each spike the seconds to the first command and to relief; a spike that needed neither is left out."""
+        for name, guest in record.guests.items():  # idle ones have one phase
+            for at_s, used, _ in guest.script.phases[1::2]:
+                above = [far[name] for seen_s, far in self.above_line if seen_s <= at_s and name in far]
+                begin_s, end_s = at_s + max(0, above[-1]) / (RATE / SCALE), at_s + LASTS_S
+                before = [keeps[name] for seen_s, keeps in self.kept if seen_s <= at_s and name in keeps]
+                if not before or before[-1] >= used:
+                    continue
+                first = next((given_s for given_s, who in self.given if who == name and at_s <= given_s < end_s), end_s)
+                there = next((seen_s for seen_s, keeps in self.kept if seen_s >= at_s and keeps.get(name, 0) >= used), end_s)
+                yield max(0.0, first - begin_s), max(0.0, there - begin_s)
+
+
+def figures(values: list[float]) -> dict[str, float]:
+    """Median, 99th percentile and largest."""
+    ordered = sorted(values)
+    p99 = ordered[min(len(ordered) - 1, round(0.99 * (len(ordered) - 1)))]
+    return {"p50": round(statistics.median(ordered), 3), "p99": round(p99, 3), "max": round(ordered[-1], 3)}
+
+
+def measure(voice: str) -> tuple[dict[str, object], Result]:
+    """One arm, and its figures."""
+    watch = Watch()
+    arms = run_arms(spikes(), [voice], scale=SCALE, host_share=None, seed=1, progress=lambda _: Progress(on_tick=watch.tick))
+    flight = asyncio.run(arms)
+    times = list(watch.spikes(flight.records[0]))
+    summary = flight.results[0].summary
+    found: dict[str, object] = {
+        "spikes": len(times),
+        "first_command_s": figures([first for first, _ in times]),
+        "relief_s": figures([relief for _, relief in times]),
+        "short_guest_s": summary.shortage_s,
+        "swap_in_pages": summary.swap_in_pages,
+        "throughput_share": summary.throughput_share,
+        "heard_by": watch.voices,
+    }
+    return found, flight.results[0]
+
+
+def main() -> None:
+    """Measures the voices one after the other, in one run."""
+    found = {}
+    for voice in sys.argv[1:] or VOICES:
+        print(voice, file=sys.stderr, flush=True)
+        found[voice], result = measure(voice)
+        print(voice, found[voice], flush=True)
+    machine = {"cpus": os.cpu_count(), "arch": platform.machine(), "guests_under": result.accelerator}
+    date = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+    PATH.write_text(json.dumps({"date": date, "machine": machine, "voices": found}, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
