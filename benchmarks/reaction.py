@@ -26,7 +26,7 @@ from ballonet.report.record import Record
 from ballonet.scenarios.scenario import Group, HostPart, Phase, Scenario
 
 VOICES = ("adaptive", "adaptive+qga", "adaptive+agent")
-GUESTS, ROUNDS, PERIOD_S, LASTS_S = 5, 3, 15.0, 3.0
+GUESTS, ROUNDS, PERIOD_S, LASTS_S = 5, 2, 15.0, 3.0
 CALM, PEAK, SCALE = 5 * GIB, 9 * GIB, 32
 RATE = 2 * GIB
 """Bytes a second: no real guest of 16 GiB was seen to rise faster (1.8 GiB/s, HyperAlloc, EuroSys'25, raw data of the clang

@@ -20,6 +20,10 @@ from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
 from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario, warm_keeps
 from ballonet.sense.picture import Eye, GuestSettings
 
+JVM_BYTES = 40 << 20
+"""What a Java runtime uses beside its heap, in a guest of the lab."""
+HEAP_SHARE = 0.75
+"""Of a guest's memory: the largest heap of its JVM."""
 WARM_S = 4.0
 """For a guest to reach its first size."""
 SETTLE_S = 1.0
@@ -39,6 +43,13 @@ class Order:
     limits: Limits = field(default_factory=Limits)
     voice: Voice = Voice.BALLOON
     """How the daemon hears its guests."""
+    starter: str = ""
+    """What starts that voice in a guest."""
+
+    @property
+    def has_software(self) -> bool:
+        """Whether its guests need more than the image has."""
+        return self.voice is Voice.GUEST_AGENT or any(script.jvm for script in self.scripts)
 
 
 @dataclass
@@ -59,7 +70,8 @@ async def run_arm(order: Order, progress: Progress) -> Record:
         LabError: a guest did not come up.
     """
     progress.on_stage("preparing the guest image; the first time takes about a minute")
-    templates = {size: await template(size) for size in {script.memory_bytes for script in order.scripts}}
+    sizes = {script.memory_bytes for script in order.scripts}
+    templates = {size: await template(size, has_software=order.has_software) for size in sizes}
     group = BudgetGroup.make(order.budget_bytes, len(order.scripts)) if order.policy != "ideal" else None
     machines: list[Machine] = []
     with mortal_folder("ballonet-lab-", cgroup=group.folder if group else None) as folder:
@@ -86,8 +98,10 @@ async def _fly(order: Order, machines: list[Machine], templates: dict[int, Templ
     record.accelerator = machines[0].hardware.accelerator
     host = BudgetHost(order.budget_bytes, machines)
     for machine in machines:
-        if order.voice is not Voice.BALLOON:
-            machine.tell(order.voice.value)
+        if (script := guests[machine.name].script).jvm:
+            heap = f"-Xmx{int(HEAP_SHARE * script.memory_bytes) >> 20}m"
+            machine.tell("java", heap, f"-XX:+Use{script.jvm}GC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
+        machine.tell(order.starter)
         machine.on_report = lambda name, words: setattr(guests[name], "work", _work(words))
     if order.scenario.warm:
         progress.on_stage("warming the guests: page cache fills what they keep")
@@ -164,6 +178,7 @@ async def _sample(record: Record, host: BudgetHost, hypervisor: QemuHypervisor, 
 
 async def _drive(machine: Machine, script: GuestScript, base_bytes: int, seed: int, start: float) -> None:
     """Leads one guest through its phases. What a phase needs includes what the guest uses before any work."""
+    base_bytes += JVM_BYTES if script.jvm else 0
 
     def size(used_bytes: int, per_s: int) -> None:
         machine.tell("size", max(0, used_bytes - base_bytes), per_s)
@@ -212,6 +227,7 @@ def _warm_keeps(
 async def _warm(machine: Machine, script: GuestScript, base_bytes: int, keep_bytes: int) -> None:
     """Has one guest run with so much memory, use what it needs at first, and fill the rest with page cache."""
     await machine.command("balloon", value=keep_bytes)
+    base_bytes += JVM_BYTES if script.jvm else 0
     used_bytes = script.phases[0][1]
     machine.tell("size", max(0, used_bytes - base_bytes), used_bytes)
     await asyncio.sleep(WARM_S)

@@ -59,7 +59,7 @@ def build_image() -> Image:
         LabUnavailableError: no packages or no QEMU here.
     """
     package.require_host()
-    packages = package.versions()
+    packages = package.image_versions()
     checksum = _recipe_checksum(packages)
     folder = cache_folder() / f"image-{checksum}"
     if not _is_whole(folder):

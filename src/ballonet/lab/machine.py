@@ -36,6 +36,8 @@ class Hardware:
     memory_bytes: int
     accelerator: str = "tcg"
     swap_bytes: int = 512 * MIB
+    software: Path | None = None
+    """A disk of lab/software.py; None = the guest has none."""
 
     def words(self) -> list[str]:
         """QEMU's command line without what differs between two machines of the same hardware."""
@@ -48,6 +50,13 @@ class Hardware:
             *("-device", "virtserialport,chardev=lab,name=org.ballonet.lab.0"),
             *("-device", "virtserialport,chardev=agent,name=org.ballonet.agent.0"),
             *("-device", "virtio-blk-pci,drive=swap"),
+            *(self._software_words() if self.software else ()),
+        ]
+
+    def _software_words(self) -> list[str]:
+        return [
+            *("-drive", f"file={self.software},if=none,id=software,format=raw,readonly=on", "-device"),
+            *("virtio-blk-pci,drive=software", "-device", "virtserialport,chardev=qga,name=org.qemu.guest_agent.0"),
         ]
 
 
@@ -253,6 +262,7 @@ async def _start(
         *("-qmp", f"unix:{folder / name}.lab.sock,server=on,wait=off"),
         *("-chardev", f"socket,id=lab,path={folder / name}.port.sock,server=on,wait=off"),
         *("-chardev", f"socket,id=agent,path={folder / name}.agent.sock,server=on,wait=off"),
+        *("-chardev", f"socket,id=qga,path={folder / name}.qga.sock,server=on,wait=off"),
         *("-drive", drive),
         *words,
     ]

@@ -3,6 +3,7 @@
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from ballonet.lab.errors import LabUnavailableError
@@ -25,9 +26,13 @@ def require_host() -> None:
         raise LabUnavailableError("no qemu-system-x86_64; as root: apt-get install --no-install-recommends qemu-system-x86")
 
 
-def versions() -> dict[str, str]:
-    """The packages that the guest image is made of and the version of each that apt would fetch now."""
-    names = [_kernel_package(), *PACKAGES]
+def image_versions() -> dict[str, str]:
+    """The packages that the guest image is made of, as `versions`."""
+    return versions((_kernel_package(), *PACKAGES))
+
+
+def versions(names: Sequence[str]) -> dict[str, str]:
+    """The version of each package that apt would fetch now. Raises LabUnavailableError."""
     shown = _run("apt-cache", "show", "--no-all-versions", *names)
     found: dict[str, str] = {}
     name = ""

@@ -14,8 +14,13 @@ from ballonet.scenarios.scenario import Scenario, scripts
 
 FAULTS = frozenset({"hang", "vanish", "outside-hand", "hoard"})
 """What can be done to a real guest."""
-VOICES: Final = {"": Voice.BALLOON, "agent": Voice.AGENT}
-"""What may follow a policy's name and a plus: how guests are heard in that arm."""
+VOICES: Final = {
+    "": (Voice.BALLOON, ""),
+    "agent": (Voice.AGENT, "agent"),
+    "agent-nojvm": (Voice.AGENT, "agent nojvm"),
+    "qga": (Voice.GUEST_AGENT, "qga"),
+}
+"""What may follow a policy's name and a plus: how guests are heard in that arm, and what starts that in them."""
 IDEAL_SHARE = 1.25
 """The host of the `ideal` arm, of what is promised: every guest fully backed, and the reserve on top."""
 
@@ -48,8 +53,8 @@ async def run_arms(
     records: list[Record] = []
     for policy in policies:
         own_budget = int(promised * IDEAL_SHARE) if policy == "ideal" else budget
-        base, voice = arm(policy)
-        order = Order(scenario, guests, base, own_budget, scale, seed, limits or Limits(), voice)
+        base, voice, starter = arm(policy)
+        order = Order(scenario, guests, base, own_budget, scale, seed, limits or Limits(), voice, starter)
         record = await run_arm(order, progress(policy))
         record.policy = policy
         records.append(record)
@@ -57,20 +62,19 @@ async def run_arms(
     return Flight(tuple(records), tuple(record.result(ideal) for record in records))
 
 
-def arm(name: str) -> tuple[str, Voice]:
-    """The policy and the voice of an arm's name. Raises SettingsError."""
+def arm(name: str) -> tuple[str, Voice, str]:
+    """Of an arm's name the policy, the voice, and the command that gives guests that. Raises SettingsError."""
     base, _, voice = name.partition("+")
     if base not in POLICIES:
         raise SettingsError(f"no policy {base!r}; there are {', '.join(POLICIES)}")
     if voice not in VOICES:
         raise SettingsError(f"no voice {voice!r} in {name!r}; there are {', '.join(filter(None, VOICES))}")
-    return base, VOICES[voice]
+    return base, *VOICES[voice]
 
 
 def _refuse_simulated(scenario: Scenario) -> None:
     """What only the simulator can do. Raises SettingsError."""
     wrong = [f"fault {fault.kind!r}" for fault in scenario.faults if fault.kind not in FAULTS]
-    wrong += ["`jvm`" for group in scenario.guests if group.jvm]
     host = scenario.host
     wrong += ["`host.own`, `host.wobble` or `host.busy_share`"] if host.own or host.wobble or host.busy_share else []
     if wrong:

@@ -15,6 +15,7 @@ from ballonet.lab.errors import LabError
 from ballonet.lab.image import Image, build_image, cache_folder
 from ballonet.lab.machine import QEMU, Charge, Hardware, Machine, SavedState, boot, restore, save
 from ballonet.lab.mortal import mortal_folder
+from ballonet.lab.software import software_disk
 
 BOOT_DEADLINE_S = {"kvm": 12.0, "tcg": 90.0}
 """A real KVM guest is up in 2 s. Where /dev/kvm opens and yet boots nothing (nested set-ups), 12 s tell."""
@@ -34,15 +35,18 @@ class Template:
         return await restore(name, folder, self.hardware, self.saved, charge or Charge())
 
 
-async def template(memory_bytes: int) -> Template:
+async def template(memory_bytes: int, *, has_software: bool = False) -> Template:
     """The template for guests of `memory_bytes`, from the cache or booted now; KVM where it boots a guest, else TCG.
+
+    With `has_software`, they have the disk of lab/software.py.
 
     Raises:
         LabUnavailableError: no QEMU or no packages here.
         LabError: the guest did not boot; the console's last words are in the text.
     """
     image = await asyncio.to_thread(build_image)
-    hardware = Hardware(memory_bytes, await _accelerator(image))
+    disk = await asyncio.to_thread(software_disk) if has_software else None
+    hardware = Hardware(memory_bytes, await _accelerator(image), software=disk)
     return await _cached(image, hardware)
 
 

@@ -57,8 +57,9 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Page cache that it reads at the start."""
     is_exact: bool = False
     """The guest has the group's name as it is; for a group of one, as from a trace."""
-    jvm: bool = False
-    """Its memory is a heap: what was garbage stays in use for the kernel, and a collector walks all. Simulated only."""
+    jvm: Literal["", "G1", "Serial", "Parallel"] = ""
+    """Its memory is the heap of a JVM with this collector: what was garbage stays in use for the kernel, and a collector walks
+    all. On real guests a real JVM."""
     stagger_s: float = 0.0
     """Each next guest's phases after the first begin so much later."""
     vary_share: float = 0.0
@@ -161,7 +162,7 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     pace: int
     cold_share: float = 0.0
     cache_bytes: int
-    jvm: bool = False
+    jvm: str = ""
     phases: tuple[tuple[float, int, int], ...]
     """When (s), how much (bytes), how fast (bytes a second); the first one at 0."""
 

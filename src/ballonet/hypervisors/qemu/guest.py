@@ -3,9 +3,9 @@
 Sizes in QMP are bytes already. What is measured how:
 
 - what the guest keeps: `query-balloon`, and BALLOON_CHANGE (QEMU sends at most one a second);
-- what the guest says: by its agent, where one speaks (`agent.py`); else `guest-stats` of the balloon device. QEMU asks
-  the driver each `guest-stats-polling-interval` whole seconds; setting it to 0 and back to 1 asks at once, which gives
-  numbers younger than a second when it matters;
+- what the guest says: by its agent, where one speaks (`agent.py`, `guest_agent.py`); else `guest-stats` of the balloon
+  device. QEMU asks the driver each `guest-stats-polling-interval` whole seconds; setting it to 0 and back to 1 asks at
+  once, which gives numbers younger than a second when it matters;
 - what it costs the host: /proc (`process.py`).
 """
 
@@ -17,9 +17,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from ballonet.hypervisors import agent
+from ballonet.hypervisors import agent, guest_agent
 from ballonet.hypervisors.agent import AgentChannel, Message
 from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, RefusedError
+from ballonet.hypervisors.guest_agent import GuestAgent
 from ballonet.hypervisors.process import Process
 from ballonet.hypervisors.qemu.alone import is_migrating, why_alone
 from ballonet.hypervisors.qemu.answers import Balloon, Memory, Migration, Name, Nothing, Object, Report, Stats, Status
@@ -58,6 +59,7 @@ class QemuGuest:
         self._news = news
         self._listens = listens
         self._agent: AgentChannel | None = None
+        self._guest_agent: GuestAgent | None = None
         self._session: QmpSession | None = None
         self._process: Process | None = None
         self._look = Look(1.0, 0)
@@ -108,9 +110,11 @@ class QemuGuest:
         )
 
     def _heard(self, now: float) -> tuple[GuestStats | None, float | None, Voice]:
-        """What the guest said last, how old that is, and by which voice: its agent's while that speaks."""
+        """What the guest said last, how old that is, and by which voice: the best that speaks."""
         if self._agent is not None and (stats := self._agent.stats) is not None:
             return stats, self._agent.age_s, Voice.AGENT
+        if self._guest_agent is not None and (stats := self._guest_agent.stats) is not None:
+            return stats, self._guest_agent.age_s, Voice.GUEST_AGENT
         if self._stats is None:
             return None, None, Voice.NONE
         return self._stats, now - self._stats_at, Voice.BALLOON
@@ -119,6 +123,9 @@ class QemuGuest:
         """A closer look begins at once."""
         if self._agent is not None:
             self._agent.set_line(look.wake_below_bytes)
+        if self._guest_agent is not None:
+            is_heard = self._agent is not None and self._agent.stats is not None
+            self._guest_agent.watch(1.0 if is_heard else look.every_s)
         if look.every_s < self._look.every_s:
             self._look_now.set()
         self._look = look
@@ -170,6 +177,8 @@ class QemuGuest:
         tasks = [asyncio.create_task(self._listen(session))]
         if self._agent is not None:
             tasks.append(asyncio.create_task(self._agent.run()))
+        if self._guest_agent is not None:
+            tasks.append(asyncio.create_task(self._guest_agent.run()))
         try:
             while session.is_open:
                 await self._take_a_look(session)
@@ -196,23 +205,30 @@ class QemuGuest:
         if self._balloon_path:
             await self._set_interval(session, 1)
         if self._listens:
-            self._agent = await self._find_agent(session, devices)
+            await self._find_agents(session, devices)
         if memory.base + memory.plugged <= 0:
             raise NonsenseError(f"query-memory-size-summary: a guest of {memory.base + memory.plugged} bytes")
         self._ceiling_bytes = memory.base + memory.plugged
         self._facts_at = 0.0
         self._news()
 
-    async def _find_agent(self, session: QmpSession, devices: list[tuple[str, str]]) -> AgentChannel | None:
+    async def _find_agents(self, session: QmpSession, devices: list[tuple[str, str]]) -> None:
         try:
-            path = (await port_sockets(session, devices)).get(agent.PORT)
+            sockets = await port_sockets(session, devices)
         except RefusedError as error:  # a QEMU that does not say: its balloon speaks
             log.info("guest's ports are not known", extra={"guest": self.name, "trouble": str(error)})
-            return None
-        return AgentChannel(path, self.name, self._on_message) if path else None
+            sockets = {}
+        ours, theirs = sockets.get(agent.PORT), sockets.get(guest_agent.PORT)
+        self._agent = AgentChannel(ours, self.name, self._on_message) if ours else None
+        self._guest_agent = GuestAgent(theirs, self.name, self._on_stats) if theirs else None
+
+    def _on_stats(self, stats: GuestStats) -> None:
+        if (stats.available_bytes or 0) < self._look.wake_below_bytes:
+            self._look_now.set()
+            self._news()
 
     def _on_message(self, message: Message) -> None:
-        """What it says of itself counts at once, when it matters."""
+        """What an agent says of itself counts at once, when it matters."""
         if message.why != "report" or message.available_bytes < self._look.wake_below_bytes:
             self._look_now.set()
             self._news()
@@ -247,7 +263,7 @@ class QemuGuest:
 
     async def _read_balloon(self, session: QmpSession) -> None:
         asked_at = time.monotonic()
-        if self._look.every_s < 1.0 and (self._agent is None or self._agent.stats is None):
+        if self._look.every_s < 1.0 and self._heard(asked_at)[2] in {Voice.BALLOON, Voice.NONE}:
             await asyncio.gather(self._set_interval(session, 0), self._set_interval(session, 1))
             await asyncio.sleep(min(ANSWER_S, self._look.every_s / 3))
         report, balloon = await asyncio.gather(

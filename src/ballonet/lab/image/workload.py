@@ -10,7 +10,9 @@ Driven by the host over a virtio-serial port, in lines of words:
     cold SHARE           touch that part of what is held a hundred times less
     seed N               seed of the random touches
     noswap               swap off
-    agent                start ballonet's agent beside the workload
+    agent [WORD]         start ballonet's agent beside the workload; `nojvm` = it leaves JVMs alone
+    qga                  start QEMU's guest agent
+    java OPTIONS...      a JVM does the work from now on: what it lets go of stays in its heap
     start                counters to zero
 
 and answers twice a second:
@@ -37,13 +39,17 @@ REPORT_S = 0.5
 BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 1e9)
 
 
-def find_port():
+def mount_software():
+    os.system("mkdir -p /software && mount -t ext4 -o ro /dev/vdb /software")
+
+
+def find_port(name="org.ballonet.lab.0"):
     """The port's device by its name in sysfs: no udev here to make links."""
     while True:
         for entry in os.listdir("/sys/class/virtio-ports"):
             try:
                 with open("/sys/class/virtio-ports/%s/name" % entry) as file:
-                    if file.read().strip() == "org.ballonet.lab.0":
+                    if file.read().strip() == name:
                         return "/dev/" + entry
             except OSError:
                 pass
@@ -72,6 +78,9 @@ class Workload:
         self.rate = 1e12
         self.pace = 0
         self.hot_share = 1.0
+        self.to_java = self.from_java = None
+        self.java_said = b""
+        self.java = [0, 0, [0] * len(BUCKETS_S)]
         self.start()
 
     def start(self):
@@ -95,6 +104,10 @@ class Workload:
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         for line in lines:
             words = line.decode().split()
+            if words and self.to_java is not None and words[0] in ("size", "pace", "start"):
+                os.write(self.to_java, line + b"\n")
+                if words[0] != "start":
+                    continue
             if words:
                 getattr(self, "do_" + words[0])(*words[1:])
 
@@ -133,8 +146,31 @@ class Workload:
     def do_noswap(self):
         os.system("swapoff -a")
 
-    def do_agent(self):
-        os.system("/usr/bin/python3.11 -S -E /ballonet-agent > /dev/console 2>&1 &")
+    def do_agent(self, *words):
+        with open("/agent.conf", "w") as file:
+            file.write("jvm_idle_s = 3\njvm_every_s = 15\njvm_least_bytes = 16777216\n")
+            file.write("jvm = off\n" if "nojvm" in words else "")
+        os.system("/usr/bin/python3.11 -S -E /ballonet-agent --config /agent.conf > /dev/console 2>&1 &")
+
+    def do_qga(self):
+        mount_software()
+        port = find_port("org.qemu.guest_agent.0")
+        os.system("LD_LIBRARY_PATH=/software/lib /software/qemu-ga -m virtio-serial -p %s -t /run > /dev/console 2>&1 &" % port)
+
+    def do_java(self, *options):
+        mount_software()
+        to_java, self.to_java = os.pipe()
+        self.from_java, from_java = os.pipe()
+        os.set_blocking(self.from_java, False)
+        os.set_inheritable(to_java, True)
+        os.set_inheritable(from_java, True)
+        if os.fork() == 0:
+            os.dup2(to_java, 0)
+            os.dup2(from_java, 1)
+            java = "/software/jre/bin/java"
+            os.execve(java, [java, *options, "-cp", "/software/classes", "Work"], {"LD_LIBRARY_PATH": "/software/lib"})
+        os.write(self.to_java, b"pace %d\nsize %d %f\n" % (self.pace, self.size_bytes, self.rate))
+        self.size_bytes = self.pace = 0
 
     def do_start(self):
         self.start()
@@ -193,23 +229,35 @@ class Workload:
             while (left_s := slot_start - time.monotonic()) > 0:
                 self.read_commands(left_s)
 
+    def hear_java(self):
+        """The newest of what it said."""
+        try:
+            self.java_said += os.read(self.from_java, 65536) if self.from_java is not None else b""
+        except OSError:
+            return
+        *lines, self.java_said = self.java_said.split(b"\n")
+        for words in (line.split() for line in lines):
+            if len(words) == 4 and words[0] == b"java":
+                self.java = [int(words[1]), int(words[2]), [int(count) for count in words[3].split(b",")]]
+
     def report(self, now):
         swap_in, ooms = counters("/proc/vmstat", "pswpin ", "oom_kill ")
         total, available, swap_total, swap_free = (
             kib * 1024 for kib in counters("/proc/meminfo", "MemTotal:", "MemAvailable:", "SwapTotal:", "SwapFree:")
         )
+        self.hear_java()
         words = (
             "report",
             round(now - self.time0, 3),
-            self.done,
-            self.wanted,
+            self.done + self.java[0],
+            self.wanted + self.java[1],
             swap_in - self.swap_in0,
             ooms - self.oom0,
             len(self.chunks) * CHUNK_BYTES,
             total,
             available,
             swap_total - swap_free,
-            ",".join(map(str, self.latencies)),
+            ",".join(map(str, self.java[2] if self.from_java is not None else self.latencies)),
         )
         line = (" ".join(map(str, words)) + "\n").encode()
         if select.select([], [self.port], [], 0)[1]:

@@ -1,0 +1,66 @@
+"""A disk with what some guests run beside the workload: QEMU's guest agent, and a Java program with its runtime.
+
+Apart from the image: an initramfs is memory that a guest never gets back, and a disk's page cache is not. Cached under the
+checksum of its recipe, like the image.
+"""
+
+import hashlib
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Final
+
+from ballonet.lab import package
+from ballonet.lab.errors import LabUnavailableError
+from ballonet.lab.image import cache_folder
+from ballonet.lab.mortal import mortal_folder
+
+PACKAGES: Final = (
+    *("qemu-guest-agent", "libglib2.0-0", "libpcre2-8-0", "libudev1", "libnuma1", "liburing2"),
+    *("libgcc-s1", "libstdc++6"),
+)
+_JAVA: Final = Path(__file__).parent / "java"
+_JLINK: Final = ("jlink", "--add-modules", "java.base", "--strip-debug", "--no-header-files", "--no-man-pages")
+_SPARE_BYTES: Final = 8 << 20
+
+
+def software_disk() -> Path:
+    """The disk's image, from the cache or built now.
+
+    Raises:
+        LabUnavailableError: no packages or no JDK here.
+    """
+    if shutil.which("javac") is None or shutil.which("mke2fs") is None:
+        words = "apt-get install --no-install-recommends openjdk-17-jdk-headless e2fsprogs"
+        raise LabUnavailableError(f"guests with software of their own need a JDK and mke2fs here; as root: {words}")
+    packages = package.versions(PACKAGES)
+    version = subprocess.run(["javac", "-version"], capture_output=True, check=True).stdout
+    parts = [json.dumps(packages).encode(), version, Path(__file__).read_bytes(), *map(Path.read_bytes, sorted(_JAVA.iterdir()))]
+    disk = cache_folder() / f"software-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.ext4"
+    if not disk.exists():
+        disk.parent.mkdir(parents=True, exist_ok=True)
+        with mortal_folder("building-", disk.parent) as work:
+            _build(packages, work).rename(disk)
+    return disk
+
+
+def _build(packages: dict[str, str], work: Path) -> Path:
+    unpacked, root, disk = work / "unpacked", work / "root", work / "disk"
+    package.unpack(packages, unpacked)
+    (root / "lib").mkdir(parents=True)
+    for library in unpacked.rglob("*.so*"):
+        if not library.is_dir() and library.parent.name == "x86_64-linux-gnu":
+            shutil.copy(library, root / "lib", follow_symlinks=True)
+    shutil.copy(unpacked / "usr/sbin/qemu-ga", root)
+    _run(*_JLINK, "--output", str(root / "jre"))
+    _run("javac", "-d", str(root / "classes"), *map(str, sorted(_JAVA.iterdir())))
+    size = sum(path.stat().st_size for path in root.rglob("*")) + _SPARE_BYTES
+    _run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(root), str(disk), f"{size * 11 // 10 // 1024}k")
+    return disk
+
+
+def _run(*words: str) -> None:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise LabUnavailableError(f"`{words[0]}` failed: {(done.stderr or done.stdout).strip()[-300:]}")
