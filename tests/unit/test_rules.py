@@ -194,6 +194,59 @@ async def test_r9_a_liar_keeps_nobody_short() -> None:
     assert await kept_by_a_liar(without("R9")) > 900 * MIB
 
 
+async def lowest_of_a_guest_with_swap(total_mib: int, free_mib: int, limits: Limits) -> float:
+    """What a guest that uses 600 MiB is squeezed to, when its neighbour grows to what does not fit."""
+    one = idle("one", 600 * MIB)
+    one.says = {"swap_total_bytes": total_mib * MIB, "swap_free_bytes": free_mib * MIB}
+    world = World([one, idle("other", 300 * MIB)], 1300 * MIB, limits)
+    await world.run(20)
+    world.guest("other").used_bytes = 980 * MIB
+    await world.run(20)
+    return min(plan.guests[0].keep_bytes or 0 for plan in world.plans)
+
+
+@pytest.mark.parametrize(("total_mib", "free_mib"), [(0, 0), (64, 64), (2048, 10)])
+async def test_r6_who_cannot_page_out_keeps_what_it_uses(total_mib: int, free_mib: int) -> None:
+    """No swap, a small one, a full one: never below what it uses and a margin, whoever is short."""
+    assert await lowest_of_a_guest_with_swap(total_mib, free_mib, Limits()) > 608 * MIB
+    assert await lowest_of_a_guest_with_swap(total_mib, free_mib, without("R6")) < 600 * MIB
+
+
+async def test_r6_who_can_page_out_shares_what_is_missing() -> None:
+    """With room for all of it in its swap it is squeezed like anybody."""
+    assert await lowest_of_a_guest_with_swap(2048, 2048, Limits()) < 600 * MIB
+
+
+HOSTILE = (
+    {"available_bytes": 0, "falling_per_s": 1 << 50},
+    {"heap_missing_bytes": 1 << 40, "available_bytes": 0},
+    {"total_bytes": 1 << 40, "available_bytes": 0, "psi_full_us": 1 << 60},
+    {"total_bytes": 0, "available_bytes": 1 << 50, "swap_free_bytes": 0},
+)
+
+
+@pytest.mark.parametrize("says", HOSTILE)
+async def test_r9_a_hostile_agent_gains_no_more_than_its_shares(says: dict[str, int]) -> None:
+    """Whatever it claims, of a host that is short it gets at the most what its shares are, and others page nothing for it."""
+    liar = FakeGuest("liar", used_bytes=100 * MIB, says=says)
+    world = World([liar, idle("a", 600 * MIB), idle("b", 600 * MIB)], 2 * GIB)
+    await world.run(30)
+    assert liar.keep_bytes < 2 * GIB / 3
+    assert world.guest("a").swap_out_bytes == world.guest("b").swap_out_bytes == 0
+    assert min(world.guest("a").keep_bytes, world.guest("b").keep_bytes) > 620 * MIB
+
+
+async def test_r9_one_that_claims_to_page_more_and_more_is_no_reason_to_page_others() -> None:
+    """Swap counters that rise for ever raise its need to its ceiling; its shares bound what it gets of it."""
+    liar = FakeGuest("liar", used_bytes=100 * MIB)
+    world = World([liar, idle("a", 600 * MIB), idle("b", 600 * MIB)], 2 * GIB)
+    for second in range(60):
+        liar.says = {"swap_out_bytes": second << 34, "swap_in_bytes": second << 33}
+        await world.run(1)
+    assert liar.keep_bytes < 2 * GIB - 2 * 620 * MIB
+    assert world.guest("a").swap_out_bytes == world.guest("b").swap_out_bytes == 0
+
+
 async def test_r15_every_decision_has_a_reason_in_words() -> None:
     """Each decision of each tick has a code and a sentence that can be read."""
     world = World([idle("a"), FakeGuest("hung", hangs=True), FakeGuest("stuck", inflate_per_s=0), idle("c", 900 * MIB)], 2 * GIB)

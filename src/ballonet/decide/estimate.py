@@ -51,6 +51,8 @@ SWAP_IN_PER_S: Final = 256 * 1024
 """Swap-in above this rate is distress: 64 pages a second, half a second of stall on a disk of 8 ms a page."""
 FASTEST_SHARE_PER_S: Final = 0.25
 """Of the ceiling: more is not believed of a guest's word alone (R9). Twice the fastest that was seen, 1.8 GiB/s of 16 GiB."""
+HEAP_SHARE: Final = 0.1
+"""Of the ceiling: more is not kept for heaps that nobody has touched, whatever a guest says (R9)."""
 STILL_PER_S: Final = 4096.0
 """Growth below a page a second is none."""
 LEAST_SAMPLE_S: Final = 0.03
@@ -208,5 +210,5 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float) -> t
     near = int(used + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
     if memory.heap_missing_bytes > memory.swapped_bytes:
         # A collector walks all of a heap: what of it is not resident is needed, but not in the next moments.
-        near += memory.heap_missing_bytes - memory.swapped_bytes
+        near += min(memory.heap_missing_bytes - memory.swapped_bytes, int(HEAP_SHARE * ceiling_bytes))
     return int(used + tight_margin + growth_per_s * TIGHT_HORIZON_S), near, near + int(memory.slow_bytes) - memory.used_bytes

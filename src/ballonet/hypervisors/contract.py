@@ -11,7 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest
+from ballonet.model.snapshot import Guest, Mechanism
 
 
 class Steering(enum.Enum):
@@ -23,15 +23,6 @@ class Steering(enum.Enum):
     """Minimum, maximum, buffer and priority of the hypervisor's own loop (Hyper-V)."""
     ENTITLEMENT = "entitlement"
     """Shares, reservation and limit of the hypervisor's own loop (ESXi)."""
-
-
-class Mechanism(enum.Enum):
-    """How memory moves."""
-
-    BALLOON = "balloon"
-    """A driver in the guest reserves pages and hands them to the host. Any amount, guest memory stays nominal."""
-    VIRTIO_MEM = "virtio-mem"
-    """Memory is plugged and unplugged in blocks: dynamic allocation, which is not ballooning."""
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):

@@ -6,11 +6,11 @@ Time is an argument (`clock`), so "did not move for five seconds" is tested with
 import asyncio
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Mechanism, NoAnswerError, RefusedError, Steering
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError, Steering
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest, GuestStats
+from ballonet.model.snapshot import Guest, GuestStats, Mechanism
 from ballonet.model.units import GIB
 
 
@@ -32,6 +32,8 @@ class FakeGuest:
     """Its balloon moves, its statistics stay as they are."""
     claims_bytes: int | None = None
     """What it says it uses; None = the truth."""
+    says: dict[str, int] = field(default_factory=dict)
+    """Statistics that it sends, in place of the true ones or beside them, as an agent would."""
     leave_alone: str = ""
     keep_bytes: float = 0
     asked_bytes: int = 0
@@ -63,15 +65,16 @@ class FakeGuest:
         """What its balloon driver says now."""
         used = self.used_bytes - self.swapped_bytes if self.claims_bytes is None else self.claims_bytes
         available = max(0, int(self.keep_bytes - used))
-        return GuestStats(
-            total_bytes=int(self.keep_bytes),
-            free_bytes=available,
-            available_bytes=available,
-            cache_bytes=0,
-            swap_in_bytes=self.swap_in_bytes,
-            swap_out_bytes=self.swap_out_bytes,
-            major_faults=0,
-        )
+        true = {
+            "total_bytes": int(self.keep_bytes),
+            "free_bytes": available,
+            "available_bytes": available,
+            "cache_bytes": 0,
+            "swap_in_bytes": self.swap_in_bytes,
+            "swap_out_bytes": self.swap_out_bytes,
+            "major_faults": 0,
+        }
+        return GuestStats(**(true | self.says))
 
 
 class FakeHypervisor:

@@ -5,6 +5,7 @@ import contextlib
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from ballonet.daemon.loop import Loop, Tick
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
@@ -13,7 +14,7 @@ from ballonet.lab.cgroup import BudgetGroup
 from ballonet.lab.errors import LabError
 from ballonet.lab.machine import Charge, Machine, qmp_folder
 from ballonet.lab.mortal import mortal_folder
-from ballonet.lab.template import Template, template
+from ballonet.lab.template import Template, booted, template
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Snapshot, Voice
 from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
@@ -22,7 +23,7 @@ from ballonet.sense.picture import Eye, GuestSettings
 
 JVM_BYTES = 40 << 20
 """What a Java runtime uses beside its heap, in a guest of the lab."""
-HEAP_SHARE = 0.75
+HEAP_SHARE = 0.7
 """Of a guest's memory: the largest heap of its JVM."""
 WARM_S = 4.0
 """For a guest to reach its first size."""
@@ -70,7 +71,7 @@ async def run_arm(order: Order, progress: Progress) -> Record:
         LabError: a guest did not come up.
     """
     progress.on_stage("preparing the guest image; the first time takes about a minute")
-    sizes = {script.memory_bytes for script in order.scripts}
+    sizes = {script.memory_bytes for script in order.scripts if not script.plugged_bytes}
     templates = {size: await template(size, has_software=order.has_software) for size in sizes}
     group = BudgetGroup.make(order.budget_bytes, len(order.scripts)) if order.policy != "ideal" else None
     machines: list[Machine] = []
@@ -79,8 +80,8 @@ async def run_arm(order: Order, progress: Progress) -> Record:
             charge = Charge(group.procs if group else None)
             progress.on_stage(f"starting {len(order.scripts)} guests")
             for script in order.scripts:
-                machines.append(await templates[script.memory_bytes].restore(script.name, folder, charge))  # noqa: PERF401 one that fails leaves the others to be closed
-            record = await _fly(order, machines, templates, progress)
+                machines.append(await _guest(script, templates, folder, charge))  # noqa: PERF401 one that fails leaves the others to be closed
+            record = await _fly(order, machines, progress)
             record.kernel_enforced = group is not None
             if group is not None and group.kills():
                 raise LabError(f"the kernel killed {group.kills()} QEMU for exceeding the budget")
@@ -92,7 +93,13 @@ async def run_arm(order: Order, progress: Progress) -> Record:
                 group.remove()
 
 
-async def _fly(order: Order, machines: list[Machine], templates: dict[int, Template], progress: Progress) -> Record:
+async def _guest(script: GuestScript, templates: dict[int, Template], folder: Path, charge: Charge) -> Machine:
+    if script.plugged_bytes:
+        return await booted(script.name, folder, script.memory_bytes, script.plugged_bytes, charge)
+    return await templates[script.memory_bytes].restore(script.name, folder, charge)
+
+
+async def _fly(order: Order, machines: list[Machine], progress: Progress) -> Record:
     guests = {script.name: GuestRecord(script, script.course()) for script in order.scripts}
     record = Record(order.scenario, order.policy, order.seed, order.budget_bytes, guests)
     record.accelerator = machines[0].hardware.accelerator
@@ -105,7 +112,7 @@ async def _fly(order: Order, machines: list[Machine], templates: dict[int, Templ
         machine.on_report = lambda name, words: setattr(guests[name], "work", _work(words))
     if order.scenario.warm:
         progress.on_stage("warming the guests: page cache fills what they keep")
-        await asyncio.gather(*(_warm(*one) for one in _warm_keeps(order, machines, templates)))
+        await asyncio.gather(*(_warm(*one) for one in _warm_keeps(order, machines)))
     clock = asyncio.get_running_loop().time
     start = clock() + order.scenario.lead_s + order.scenario.warmup_s
 
@@ -115,7 +122,7 @@ async def _fly(order: Order, machines: list[Machine], templates: dict[int, Templ
         progress.on_tick(at, tick)
 
     async with asyncio.TaskGroup() as tasks:
-        jobs = [tasks.create_task(job) for job in _world(order, machines, templates, start)]
+        jobs = [tasks.create_task(job) for job in _world(order, machines, start)]
         await _until(start - order.scenario.warmup_s)
         async with _daemon(order, machines, host, on_tick) as hypervisor:
             jobs.append(tasks.create_task(_sample(record, host, hypervisor, machines, start)))
@@ -128,12 +135,10 @@ async def _fly(order: Order, machines: list[Machine], templates: dict[int, Templ
     return record
 
 
-def _world(
-    order: Order, machines: list[Machine], templates: dict[int, Template], start: float
-) -> Iterator[Coroutine[None, None, None]]:
+def _world(order: Order, machines: list[Machine], start: float) -> Iterator[Coroutine[None, None, None]]:
     """Everything that happens to the guests, whatever ballonet does."""
     for machine, script in zip(machines, order.scripts, strict=True):
-        yield _drive(machine, script, templates[script.memory_bytes].base_bytes, order.seed, start)
+        yield _drive(machine, script, machine.used_at_rest_bytes, order.seed, start)
     by_name = {machine.name: machine for machine in machines}
     for fault in order.scenario.faults:
         yield _break(by_name[fault.guest], fault, order.scale, start)
@@ -216,12 +221,10 @@ async def _break(machine: Machine, fault: Fault, scale: int, start: float) -> No
             machine.signal(signal.SIGCONT)
 
 
-def _warm_keeps(
-    order: Order, machines: list[Machine], templates: dict[int, Template]
-) -> Iterator[tuple[Machine, GuestScript, int, int]]:
+def _warm_keeps(order: Order, machines: list[Machine]) -> Iterator[tuple[Machine, GuestScript, int, int]]:
     keeps = warm_keeps(order.scripts, order.budget_bytes)
     for machine, script in zip(machines, order.scripts, strict=True):
-        yield machine, script, templates[script.memory_bytes].base_bytes, keeps[script.name]
+        yield machine, script, machine.used_at_rest_bytes, keeps[script.name]
 
 
 async def _warm(machine: Machine, script: GuestScript, base_bytes: int, keep_bytes: int) -> None:

@@ -26,6 +26,7 @@ _MODULES = (
     "virtio/virtio_pci_modern_dev",
     "virtio/virtio_pci",
     "virtio/virtio_balloon",
+    "virtio/virtio_mem",
     "char/virtio_console",
     "block/virtio_blk",
 )

@@ -38,6 +38,8 @@ class Hardware:
     swap_bytes: int = 512 * MIB
     software: Path | None = None
     """A disk of lab/software.py; None = the guest has none."""
+    plugged_bytes: int = 0
+    """Part of the memory that is virtio-mem."""
 
     def words(self) -> list[str]:
         """QEMU's command line without what differs between two machines of the same hardware."""
@@ -45,13 +47,22 @@ class Hardware:
         return [
             *(QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-machine", "pc,memory-backend=ram", "-accel", accelerator, "-smp", "1"),
-            *("-cpu", "host" if self.accelerator == "kvm" else "qemu64", "-m", f"{self.memory_bytes // MIB}M"),
+            *("-cpu", "host" if self.accelerator == "kvm" else "qemu64", "-m", self._memory_words()),
             *("-device", "virtio-balloon-pci,id=balloon0", "-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=lab,name=org.ballonet.lab.0"),
             *("-device", "virtserialport,chardev=agent,name=org.ballonet.agent.0"),
             *("-device", "virtio-blk-pci,drive=swap"),
             *(self._software_words() if self.software else ()),
         ]
+
+    @property
+    def base_bytes(self) -> int:
+        """Memory that is not virtio-mem."""
+        return self.memory_bytes - self.plugged_bytes
+
+    def _memory_words(self) -> str:
+        most = f",maxmem={2 * self.memory_bytes // MIB}M" if self.plugged_bytes else ""
+        return f"{self.base_bytes // MIB}M{most}"
 
     def _software_words(self) -> list[str]:
         return [
@@ -70,6 +81,10 @@ class Machine:
     process: asyncio.subprocess.Process
     ram: int
     """A file descriptor of the memory that backs the guest's RAM (memfd_create(2)): gone with its last holder."""
+    plugged: int | None = None
+    """The same of its virtio-mem."""
+    used_at_rest_bytes: int = 0
+    """What the guest uses before any work."""
     qmp: QMPClient = field(default_factory=QMPClient)
     """The lab's own session: templates, faults. The daemon under test has a socket of its own."""
     port: asyncio.StreamWriter | None = None
@@ -122,13 +137,17 @@ class Machine:
 
         async def bury() -> None:
             await self.process.wait()
-            os.ftruncate(self.ram, 0)
+            for memory in self._memories():
+                os.ftruncate(memory, 0)
 
         self._tasks.append(asyncio.create_task(bury()))
 
     def occupied_bytes(self) -> int:
         """What the guest's RAM really occupies on the host, from the memory that backs it."""
-        return os.fstat(self.ram).st_blocks * 512
+        return sum(os.fstat(memory).st_blocks * 512 for memory in self._memories())
+
+    def _memories(self) -> list[int]:
+        return [memory for memory in (self.ram, self.plugged) if memory is not None]
 
     def tell(self, *words: object) -> None:
         """Sends one command to the workload (lab/image/workload.py has the list). Never waits."""
@@ -160,7 +179,8 @@ class Machine:
             self.port.close()
         self.signal(signal.SIGKILL)
         await self.process.wait()
-        os.close(self.ram)
+        for memory in self._memories():
+            os.close(memory)
         with contextlib.suppress(QMPError, OSError, EOFError):
             await self.qmp.disconnect()
 
@@ -192,15 +212,15 @@ class SavedState:
         return self.folder / "swap"
 
 
-async def boot(name: str, folder: Path, hardware: Hardware, image: Image) -> Machine:
+async def boot(name: str, folder: Path, hardware: Hardware, image: Image, charge: "Charge | None" = None) -> Machine:
     """Starts a guest from its kernel. Raises LabError when QEMU does not start."""
     with (folder / f"{name}.swap").open("ab") as file:
         file.truncate(hardware.swap_bytes)
     words = ["-kernel", str(image.kernel), "-initrd", str(image.initramfs)]
     # Page table isolation flushes QEMU's own translation cache at each system call: ten times slower under TCG.
     # init_on_alloc would zero, and so occupy on the host, each page that the balloon is about to hand over.
-    words += ["-append", "console=ttyS0 quiet panic=-1 psi=1 mitigations=off init_on_alloc=0"]
-    return await _start(name, folder, hardware, words, Charge())
+    words += ["-append", "console=ttyS0 quiet panic=-1 psi=1 mitigations=off init_on_alloc=0 memhp_default_state=online_movable"]
+    return await _start(name, folder, hardware, words, charge or Charge())
 
 
 async def restore(name: str, folder: Path, hardware: Hardware, saved: SavedState, charge: "Charge") -> Machine:
@@ -249,14 +269,15 @@ async def _start(
 ) -> Machine:
     qmp_folder(folder).mkdir(exist_ok=True)
     ram = os.memfd_create(f"ballonet-{name}")
-    os.ftruncate(ram, hardware.memory_bytes)
+    os.ftruncate(ram, hardware.base_bytes)
     if ram_from is not None:
         await charge.run("cp", "--sparse=always", str(ram_from), f"/proc/{os.getpid()}/fd/{ram}")
+    plugged, plug_words = _plugged(name, hardware.plugged_bytes)
     swap = folder / f"{name}.swap"
     drive = f"file={swap},if=none,id=swap,format=raw,cache={_cache_mode(swap)},throttling.iops-total={SWAP_IOPS}"
     words = [
         *hardware.words(),
-        *("-object", f"memory-backend-file,id=ram,size={hardware.memory_bytes},share=on,mem-path=/proc/self/fd/{ram}"),
+        *("-object", f"memory-backend-file,id=ram,size={hardware.base_bytes},share=on,mem-path=/proc/self/fd/{ram}"),
         *("-name", name, "-serial", f"file:{folder / name}.console"),
         *("-qmp", f"unix:{qmp_folder(folder) / name}.sock,server=on,wait=off"),
         *("-qmp", f"unix:{folder / name}.lab.sock,server=on,wait=off"),
@@ -264,11 +285,12 @@ async def _start(
         *("-chardev", f"socket,id=agent,path={folder / name}.agent.sock,server=on,wait=off"),
         *("-chardev", f"socket,id=qga,path={folder / name}.qga.sock,server=on,wait=off"),
         *("-drive", drive),
+        *plug_words,
         *words,
     ]
     with (folder / f"{name}.log").open("wb") as log:
-        process = await charge.spawn(*words, log=log.fileno(), keep=(ram,))
-    machine = Machine(name, folder, hardware, process, ram)
+        process = await charge.spawn(*words, log=log.fileno(), keep=tuple(filter(None, (ram, plugged))))
+    machine = Machine(name, folder, hardware, process, ram, plugged=plugged)
     machine.bury_when_dead()
     try:
         await machine.connect(deadline_s=20)
@@ -276,6 +298,17 @@ async def _start(
         await machine.close()
         raise
     return machine
+
+
+def _plugged(name: str, size: int) -> tuple[int | None, list[str]]:
+    """Memory for a virtio-mem device, all of it plugged, and QEMU's words for that."""
+    if not size:
+        return None, []
+    plugged = os.memfd_create(f"ballonet-{name}-plugged")
+    os.ftruncate(plugged, size)
+    backend = f"memory-backend-file,id=plugged,size={size},share=on,mem-path=/proc/self/fd/{plugged}"
+    device = f"virtio-mem-pci,id=vmem0,memdev=plugged,requested-size={size},block-size=2M"
+    return plugged, ["-object", backend, "-device", device]
 
 
 @dataclass(frozen=True)

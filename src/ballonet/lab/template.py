@@ -32,7 +32,28 @@ class Template:
 
     async def restore(self, name: str, folder: Path, charge: Charge | None = None) -> Machine:
         """A new guest `name` in `folder`, running, its workload idle."""
-        return await restore(name, folder, self.hardware, self.saved, charge or Charge())
+        machine = await restore(name, folder, self.hardware, self.saved, charge or Charge())
+        machine.used_at_rest_bytes = self.base_bytes
+        return machine
+
+
+async def booted(name: str, folder: Path, memory_bytes: int, plugged_bytes: int, charge: Charge) -> Machine:
+    """A guest with virtio-mem, booted for itself: what is plugged is no part of a template.
+
+    Raises:
+        LabUnavailableError: no QEMU or no packages here.
+        LabError: the guest did not boot.
+    """
+    image = await asyncio.to_thread(build_image)
+    hardware = Hardware(memory_bytes, await _accelerator(image), plugged_bytes=plugged_bytes)
+    machine = await boot(name, folder, hardware, image, charge)
+    try:
+        words = await _up(machine)
+    except BaseException:
+        await machine.close()
+        raise
+    machine.used_at_rest_bytes = memory_bytes - int(words[7])
+    return machine
 
 
 async def template(memory_bytes: int, *, has_software: bool = False) -> Template:
@@ -84,21 +105,28 @@ async def _make(image: Image, hardware: Hardware, saved: SavedState) -> None:
     # In /tmp: a unix socket's name has 107 characters, and the cache may lie deep.
     with mortal_folder("ballonet-template-") as work:
         machine = await boot("template", work, hardware, image)
-        reports: asyncio.Queue[list[str]] = asyncio.Queue()
-        machine.on_report = lambda _name, words: reports.put_nowait(words)
-        deadline_s = BOOT_DEADLINE_S[hardware.accelerator]
         try:
-            async with asyncio.timeout(deadline_s):
-                await machine.open_port()
-                words = await _settled(machine, reports)
+            words = await _up(machine)
             await save(machine, saved)
-        except TimeoutError as error:
-            text = f"no guest under {hardware.accelerator} in {deadline_s:.0f} s; its console: {machine.console_tail()}"
-            raise LabError(text) from error
         finally:
             await machine.close()
     facts = {"base_bytes": hardware.memory_bytes - int(words[7]), "memtotal_bytes": int(words[6])}
     (saved.folder / "facts.json").write_text(json.dumps(facts))
+
+
+async def _up(machine: Machine) -> list[str]:
+    """Waits for a guest that boots. Gives its report. Raises LabError when it does not come up."""
+    reports: asyncio.Queue[list[str]] = asyncio.Queue()
+    machine.on_report = lambda _name, words: reports.put_nowait(words)
+    accelerator = machine.hardware.accelerator
+    try:
+        async with asyncio.timeout(BOOT_DEADLINE_S[accelerator]):
+            await machine.open_port()
+            return await _settled(machine, reports)
+    except TimeoutError as error:
+        deadline_s = BOOT_DEADLINE_S[accelerator]
+        text = f"no guest under {accelerator} in {deadline_s:.0f} s; its console: {machine.console_tail()}"
+        raise LabError(text) from error
 
 
 async def _settled(machine: Machine, reports: asyncio.Queue[list[str]]) -> list[str]:

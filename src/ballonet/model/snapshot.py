@@ -24,6 +24,15 @@ class Source(enum.Enum):
     GUEST = "guest"
 
 
+class Mechanism(enum.Enum):
+    """How memory moves."""
+
+    BALLOON = "balloon"
+    """A driver in the guest reserves pages and hands them to the host. Any amount, guest memory stays nominal."""
+    VIRTIO_MEM = "virtio-mem"
+    """Memory is plugged and unplugged in blocks: dynamic allocation, which is not ballooning."""
+
+
 class Voice(enum.Enum):
     """How a guest is heard."""
 
@@ -107,6 +116,8 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """Comes first when not everything fits."""
     shares: int = 1000
     """Weight among the guests when memory is divided. > 0."""
+    mechanisms: tuple[Mechanism, ...] = (Mechanism.BALLOON,)
+    """How its memory moves. One with both uses virtio-mem for coarse and the balloon for fine steps."""
     can_balloon: bool = True
     is_migrating: bool = False
     leave_alone: str = ""

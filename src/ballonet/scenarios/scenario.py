@@ -60,6 +60,10 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     jvm: Literal["", "G1", "Serial", "Parallel"] = ""
     """Its memory is the heap of a JVM with this collector: what was garbage stays in use for the kernel, and a collector walks
     all. On real guests a real JVM."""
+    virtio_mem: Size = Size(0)
+    """Part of `memory` that is a virtio-mem device, plugged and unplugged in blocks, beside the balloon. Real guests only: in
+    the simulator all is moved by balloons.
+    """
     stagger_s: float = 0.0
     """Each next guest's phases after the first begin so much later."""
     vary_share: float = 0.0
@@ -163,6 +167,7 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     cold_share: float = 0.0
     cache_bytes: int
     jvm: str = ""
+    plugged_bytes: int = 0
     phases: tuple[tuple[float, int, int], ...]
     """When (s), how much (bytes), how fast (bytes a second); the first one at 0."""
 
@@ -241,6 +246,7 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         cold_share=group.cold_share,
         cache_bytes=group.cache // scale,
         jvm=group.jvm,
+        plugged_bytes=group.virtio_mem // scale,
         phases=tuple(_phases(group, number, scale, source)),
     )
 

@@ -2,9 +2,9 @@
 
 import asyncio
 
-from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Mechanism, NoAnswerError, RefusedError, Steering
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError, Steering
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest, GuestStats
+from ballonet.model.snapshot import Guest, GuestStats, Mechanism
 from ballonet.sim.guest import SimGuest
 from ballonet.sim.ledger import EXTENT_BYTES
 from ballonet.sim.world import SimWorld

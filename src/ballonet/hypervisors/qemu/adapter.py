@@ -5,10 +5,10 @@ import glob
 import logging
 from pathlib import Path
 
-from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Mechanism, Steering
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Steering
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest
+from ballonet.model.snapshot import Guest, Mechanism
 
 log = logging.getLogger(__name__)
 
@@ -36,8 +36,8 @@ class QemuHypervisor:
 
     @property
     def capabilities(self) -> Capabilities:
-        """It steers a target by balloons."""
-        return Capabilities(name="qemu", steering=Steering.TARGET, mechanisms=frozenset({Mechanism.BALLOON}))
+        """It steers a target, by balloons and virtio-mem."""
+        return Capabilities(name="qemu", steering=Steering.TARGET, mechanisms=frozenset(Mechanism))
 
     @property
     def news(self) -> asyncio.Event:

@@ -32,6 +32,24 @@ class Balloon(Struct):
     actual: int
 
 
+class MemoryDeviceData(Struct):
+    """Of a virtio-mem device, in bytes; other kinds lack these."""
+
+    id: str = ""
+    memdev: str = ""
+    size: int = 0
+    requested_size: int = field(name="requested-size", default=0)
+    max_size: int = field(name="max-size", default=0)
+    block_size: int = field(name="block-size", default=1)
+
+
+class MemoryDevice(Struct):
+    """One line of query-memory-devices."""
+
+    kind: str = field(name="type")
+    data: MemoryDeviceData
+
+
 class Status(Struct):
     """query-status."""
 

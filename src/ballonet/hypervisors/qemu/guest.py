@@ -2,7 +2,7 @@
 
 Sizes in QMP are bytes already. What is measured how:
 
-- what the guest keeps: `query-balloon`, and BALLOON_CHANGE (QEMU sends at most one a second);
+- what the guest keeps: `query-balloon` and its virtio-mem (`mover.py`), and BALLOON_CHANGE (QEMU sends at most one a second);
 - what the guest says: by its agent, where one speaks (`agent.py`, `guest_agent.py`); else `guest-stats` of the balloon
   device. QEMU asks the driver each `guest-stats-polling-interval` whole seconds; setting it to 0 and back to 1 asks at
   once, which gives numbers younger than a second when it matters;
@@ -23,7 +23,8 @@ from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, Refuse
 from ballonet.hypervisors.guest_agent import GuestAgent
 from ballonet.hypervisors.process import Process
 from ballonet.hypervisors.qemu.alone import is_migrating, why_alone
-from ballonet.hypervisors.qemu.answers import Balloon, Memory, Migration, Name, Nothing, Object, Report, Stats, Status
+from ballonet.hypervisors.qemu.answers import Memory, Migration, Name, Nothing, Object, Report, Stats, Status
+from ballonet.hypervisors.qemu.mover import Mover, virtio_mem
 from ballonet.hypervisors.qemu.ports import port_sockets
 from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
 from ballonet.model.plan import Look
@@ -65,7 +66,7 @@ class QemuGuest:
         self._look = Look(1.0, 0)
         self._look_now = asyncio.Event()
         self._balloon_path = ""
-        self._ceiling_bytes = 0
+        self._mover: Mover | None = None
         self._keep_bytes: int | None = None
         self._answered_at = time.monotonic()
         self._stats: GuestStats | None = None
@@ -86,7 +87,7 @@ class QemuGuest:
 
     def reading(self) -> Guest | None:
         """What is known now; None until it has answered for the first time."""
-        if not self._ceiling_bytes:
+        if self._mover is None:
             return None
         now = time.monotonic()
         silent_s = now - self._answered_at
@@ -96,7 +97,8 @@ class QemuGuest:
             leave_alone = f"QEMU has not answered for {silent_s:.0f} s ({self._trouble or 'no reason given'})"
         return Guest(
             name=self.name,
-            ceiling_bytes=self._ceiling_bytes,
+            ceiling_bytes=self._mover.ceiling_bytes,
+            mechanisms=self._mover.mechanisms,
             keep_bytes=self._keep_bytes,
             keep_age_s=silent_s,
             resident_bytes=self._process.resident_bytes() if self._process else None,
@@ -137,11 +139,12 @@ class QemuGuest:
 
     async def set_keep(self, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says."""
-        if not 0 < keep_bytes <= self._ceiling_bytes:
-            raise RefusedError(f"{self.name}: {keep_bytes} bytes is not within 1 and its ceiling of {self._ceiling_bytes}")
-        if self._session is None or not self._session.is_open:
+        ceiling = self._mover.ceiling_bytes if self._mover else 0
+        if not 0 < keep_bytes <= ceiling:
+            raise RefusedError(f"{self.name}: {keep_bytes} bytes is not within 1 and its ceiling of {ceiling}")
+        if self._mover is None or self._session is None or not self._session.is_open:
             raise NoAnswerError(f"{self.name}: no connection ({self._trouble})")
-        await self._session.call("balloon", Nothing, deadline_s, value=keep_bytes)
+        await self._mover.set_keep(self._session, keep_bytes, deadline_s)
 
     # Its own life
 
@@ -208,7 +211,7 @@ class QemuGuest:
             await self._find_agents(session, devices)
         if memory.base + memory.plugged <= 0:
             raise NonsenseError(f"query-memory-size-summary: a guest of {memory.base + memory.plugged} bytes")
-        self._ceiling_bytes = memory.base + memory.plugged
+        self._mover = Mover(self._balloon_path, memory, await virtio_mem(session))
         self._facts_at = 0.0
         self._news()
 
@@ -248,8 +251,7 @@ class QemuGuest:
         try:
             if time.monotonic() - self._facts_at > FACTS_EVERY_S:
                 await self._check(session)
-            if self._balloon_path:
-                await self._read_balloon(session)
+            await self._read(session)
         except NoAnswerError as error:
             self._tell(str(error))
             if not session.is_open or time.monotonic() - self._answered_at > RECONNECT_S:
@@ -261,24 +263,23 @@ class QemuGuest:
             self._answered_at = time.monotonic()
             self._trouble = ""
 
-    async def _read_balloon(self, session: QmpSession) -> None:
+    async def _read(self, session: QmpSession) -> None:
+        if self._mover is None or not self._mover.mechanisms:
+            return
         asked_at = time.monotonic()
+        if not self._balloon_path:
+            self._keep_bytes = await self._mover.keep_bytes(session)
+            return
         if self._look.every_s < 1.0 and self._heard(asked_at)[2] in {Voice.BALLOON, Voice.NONE}:
             await asyncio.gather(self._set_interval(session, 0), self._set_interval(session, 1))
             await asyncio.sleep(min(ANSWER_S, self._look.every_s / 3))
-        report, balloon = await asyncio.gather(
+        report, self._keep_bytes = await asyncio.gather(
             session.call("qom-get", Report, DEADLINE_S, path=self._balloon_path, property="guest-stats"),
-            session.call("query-balloon", Balloon, DEADLINE_S),
+            self._mover.keep_bytes(session),
         )
-        self._keep_bytes = self._checked_keep(balloon.actual)
         self._take_stats(report, asked_at)
         if self._is_urgent():
             self._news()
-
-    def _checked_keep(self, actual_bytes: int) -> int:
-        if not 0 < actual_bytes <= self._ceiling_bytes:
-            raise NonsenseError(f"query-balloon: it keeps {actual_bytes} of {self._ceiling_bytes} bytes")
-        return actual_bytes
 
     def _take_stats(self, report: Report, asked_at: float) -> None:
         """`last-update` counts whole seconds: a changed number says more precisely that the guest answered since."""
@@ -306,12 +307,12 @@ class QemuGuest:
         migration = await session.call("query-migrate", Migration, DEADLINE_S)
         self._is_migrating = is_migrating(migration.status, status.status)
         self._leave_alone = why_alone(
-            has_balloon=bool(self._balloon_path),
-            has_driver=self._updated is not None,
+            has_balloon=bool(self._mover and self._mover.mechanisms),
+            has_driver=self._updated is not None or not self._balloon_path,
             has_vfio=self._has_vfio,
             is_moving=self._is_migrating,
             run_state=status.status,
-            ceiling_bytes=self._ceiling_bytes,
+            ceiling_bytes=self._mover.ceiling_bytes if self._mover else 0,
             facts=self._process.facts() if self._process else None,
         )
         self._facts_at = time.monotonic()

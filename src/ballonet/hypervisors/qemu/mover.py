@@ -1,0 +1,97 @@
+"""Reads and moves what one guest keeps, by its balloon, its virtio-mem, or both (memory.py says which does what)."""
+
+import time
+from typing import Final
+
+from ballonet.hypervisors.contract import RefusedError
+from ballonet.hypervisors.qemu.answers import Balloon, Memory, MemoryDevice, Nothing
+from ballonet.hypervisors.qemu.memory import VirtioMem, ceiling_bytes, split
+from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
+from ballonet.model.snapshot import Mechanism
+
+_DEADLINE_S: Final = 1.0
+STUCK_S: Final = 2.0
+"""A virtio-mem that has not moved for so long on its way has unplugged all that it can for now (partial unplug)."""
+STEP_BYTES: Final = 1 << 20
+"""A smaller correction of the balloon is not worth a command."""
+
+
+class Mover:
+    """Of one guest, for one session."""
+
+    def __init__(self, balloon_path: str, memory: Memory, device: VirtioMem | None) -> None:
+        """Args:
+        balloon_path: of the balloon device in QOM; empty = it has none.
+        memory: of query-memory-size-summary.
+        device: its virtio-mem; None = it has none.
+        """
+        self._has_balloon = bool(balloon_path)
+        self._base = memory.base
+        self._device = device
+        self.ceiling_bytes = ceiling_bytes(memory.base, memory.plugged, device)
+        """What it has at the most."""
+        self._goal: int | None = None
+        self._balloon: int | None = None
+        """What the balloon was asked last."""
+        self._moved_at = time.monotonic()
+
+    @property
+    def mechanisms(self) -> tuple[Mechanism, ...]:
+        """How its memory moves."""
+        has = ((Mechanism.BALLOON, self._has_balloon), (Mechanism.VIRTIO_MEM, self._device is not None))
+        return tuple(mechanism for mechanism, is_there in has if is_there)
+
+    async def keep_bytes(self, session: QmpSession) -> int:
+        """What it keeps now. A balloon makes up for a virtio-mem that got stuck on its way. Raises HypervisorError."""
+        plugged = 0
+        if self._device is not None:
+            self._note(await virtio_mem(session, self._device.path))
+            plugged = self._device.size
+            await self._follow(session)
+        actual = self._base
+        if self._has_balloon:
+            actual = (await session.call("query-balloon", Balloon, _DEADLINE_S)).actual
+        if not 0 < actual + plugged <= self.ceiling_bytes:
+            raise NonsenseError(f"query-balloon: it keeps {actual + plugged} of {self.ceiling_bytes} bytes")
+        return actual + plugged
+
+    async def set_keep(self, session: QmpSession, keep_bytes: int, deadline_s: float) -> None:
+        """Asks for `keep_bytes`. Raises HypervisorError."""
+        self._goal, self._moved_at = keep_bytes, time.monotonic()
+        wanted = split(keep_bytes, self._base, self._device, is_stuck=False)
+        if self._device is not None:
+            path = self._device.path
+            await session.call("qom-set", Nothing, deadline_s, path=path, property="requested-size", value=wanted.requested)
+        await self._ask_balloon(session, wanted.balloon, deadline_s)
+
+    def _note(self, seen: VirtioMem | None) -> None:
+        if seen is None:
+            raise RefusedError("its virtio-mem is gone")
+        if self._device is None or seen.size != self._device.size:
+            self._moved_at = time.monotonic()
+        self._device = seen
+
+    async def _follow(self, session: QmpSession) -> None:
+        if self._goal is None or self._device is None:
+            return
+        is_on_its_way = self._device.size > self._device.requested
+        is_stuck = is_on_its_way and time.monotonic() - self._moved_at > STUCK_S
+        if is_stuck or not is_on_its_way:
+            balloon = split(self._goal, self._base, self._device, is_stuck=is_stuck).balloon
+            await self._ask_balloon(session, balloon, _DEADLINE_S)
+
+    async def _ask_balloon(self, session: QmpSession, balloon: int, deadline_s: float) -> None:
+        is_near = self._balloon is not None and abs(balloon - self._balloon) < STEP_BYTES and self._device is not None
+        if self._has_balloon and not is_near:
+            await session.call("balloon", Nothing, deadline_s, value=balloon)
+            self._balloon = balloon
+
+
+async def virtio_mem(session: QmpSession, path: str | None = None) -> VirtioMem | None:
+    """The guest's virtio-mem device; the one at `path` if it has several. None = it has none. Raises HypervisorError."""
+    for one in await session.call("query-memory-devices", list[MemoryDevice], _DEADLINE_S):
+        data = one.data
+        if one.kind == "virtio-mem" and (path is None or path in {data.id, f"/machine/peripheral/{data.id}"}):
+            where = f"/machine/peripheral/{data.id}" if data.id else data.memdev
+            return VirtioMem(where, data.size, data.requested_size, data.max_size, max(1, data.block_size))
+    return None
