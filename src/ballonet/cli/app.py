@@ -15,6 +15,7 @@ from ballonet.cli import bench, lab
 from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, err, out
 from ballonet.cli.decide import decide
 from ballonet.cli.simulate import simulate
+from ballonet.cli.status import status
 from ballonet.daemon.config import read_config
 from ballonet.daemon.run import run as run_daemon
 from ballonet.lab.errors import LabError, LabUnavailableError
@@ -31,6 +32,7 @@ app.add_typer(bench.bench, name="bench")
 app.command()(lab.demo)
 app.command()(simulate)
 app.command()(decide)
+app.command()(status)
 
 
 @app.command()

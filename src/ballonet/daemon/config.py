@@ -35,6 +35,8 @@ class QemuConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     sockets: tuple[str, ...] = ()
     """QMP sockets, wildcards allowed. ballonet needs one to itself: a socket serves one client at a time."""
+    agents: bool = True
+    """Whether to hear agents in guests, ballonet's and QEMU's, where a guest has a port for one."""
 
 
 class GuestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

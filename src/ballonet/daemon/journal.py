@@ -89,6 +89,7 @@ class Journal:
                 "kept_bytes": guest.keep_bytes,
                 "is_command": decision.is_command,
                 "mode": guest.mode.value,
+                "heard_by": guest.voice.value,
                 "sentence": decision.sentence,
             },
         )

@@ -21,7 +21,7 @@ async def run(config: Config) -> None:
     """Runs until SIGTERM or SIGINT."""
     open_journal()
     root = Path(config.host.root)
-    hypervisor = QemuHypervisor(config.qemu.sockets, root)
+    hypervisor = QemuHypervisor(config.qemu.sockets, root, listens=config.qemu.agents)
     limits = Limits(reserve_bytes=config.host.reserve, interval_s=config.loop.interval_s)
     eye = Eye(ProcHost(root), hypervisor, config.settings)
     loop = Loop(eye, hypervisor, limits, policy=config.loop.policy, on_tick=Journal().tell)
