@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies calibrate agent docs lock all
+.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies bench-reaction bench-java calibrate agent docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -16,6 +16,7 @@ check: setup ## style, types and layers
 	$(bin)/mypy
 	$(bin)/lint-imports
 test: setup ## all tests; those on real guests where QEMU can be had
+	@tools/setup jdk
 	$(bin)/python -m pytest
 demo: setup ## the main job on real guests: ten of them on three quarters of their memory
 	$(bin)/ballonet demo
@@ -32,6 +33,11 @@ bench-lab: setup ## consolidation on real guests, three seeds at 75, 60 and 50 %
 	$(bin)/python benchmarks/consolidation.py
 bench-policies: setup ## every policy on real guests, five scenarios: about 65 min
 	$(bin)/python benchmarks/policies_lab.py
+bench-reaction: setup ## from a spike in a real guest to the first command, by voice: about 9 min
+	$(bin)/python benchmarks/reaction.py
+bench-java: setup ## JVMs full of garbage on real guests, with JVM care, without, never ballooned: about 8 min
+	@tools/setup jdk
+	$(bin)/python benchmarks/java.py
 calibrate: setup ## the simulator against real guests, into benchmarks/results: about 13 min
 	$(bin)/python benchmarks/calibrate.py
 agent: ## the guest's agent, one file, and its systemd unit, into dist

@@ -1,6 +1,6 @@
 """From a spike in a real guest to the first command for it, by voice, into benchmarks/results/reaction.json; about 9 minutes.
 
-Fifty spikes for each voice: five guests that live at what they need take 4 GiB more (at 1/32) at 2 GiB/s, one after the
+Fifty-five spikes for each voice: five guests that live at what they need take 4 GiB more (at 1/32) at 2 GiB/s, one after the
 other, and let it go again. Measured from the moment at which a guest's memory crosses the line below which the host wants to
 know (`Look.wake_below_bytes`, for all voices the same): by the scenario's rate, after the workload was told, which begins some
 milliseconds later. Relief is when the guest keeps what it uses at its peak, which it reaches 2 s after it began.
@@ -26,7 +26,7 @@ from ballonet.report.record import Record
 from ballonet.scenarios.scenario import Group, HostPart, Phase, Scenario
 
 VOICES = ("adaptive", "adaptive+qga", "adaptive+agent")
-GUESTS, ROUNDS, PERIOD_S, LASTS_S = 5, 2, 15.0, 3.0
+GUESTS, ROUNDS, PERIOD_S, LASTS_S = 5, 11, 15.0, 3.0
 CALM, PEAK, SCALE = 5 * GIB, 9 * GIB, 32
 RATE = 2 * GIB
 """Bytes a second: no real guest of 16 GiB was seen to rise faster (1.8 GiB/s, HyperAlloc, EuroSys'25, raw data of the clang

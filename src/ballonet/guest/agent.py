@@ -41,6 +41,8 @@ EuroSys'25)."""
 LOOKS_BEFORE_LINE = 2
 BUSY_S = 0.02
 """Between two small steps of making ready; those of a talk with a JVM may wait ten times as long."""
+ANSWERS = ("report", "ready")
+"""Messages that are never left out for having been sent a moment ago."""
 QUIET_S = 0.1
 """Between two messages for one reason: the host has heard it."""
 MOST_COMMAND_BYTES = 4096
@@ -126,7 +128,7 @@ class Agent:
         was said a moment ago.
         """
         now = time.monotonic()
-        if why != "report" and now - self._said_at.get(why, -1e9) < QUIET_S:
+        if why not in ANSWERS and now - self._said_at.get(why, -1e9) < QUIET_S:
             return False
         self._said_at[why] = now
         self._sequence += 1

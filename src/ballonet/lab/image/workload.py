@@ -11,6 +11,7 @@ Driven by the host over a virtio-serial port, in lines of words:
     seed N               seed of the random touches
     noswap               swap off
     agent [WORD]         start ballonet's agent beside the workload; `nojvm` = it leaves JVMs alone
+    cost                 say on the console what the agent has used: CPU seconds and resident KiB
     qga                  start QEMU's guest agent
     java OPTIONS...      a JVM does the work from now on: what it lets go of stays in its heap
     start                counters to zero
@@ -151,6 +152,16 @@ class Workload:
             file.write("jvm_idle_s = 3\njvm_every_s = 15\njvm_least_bytes = 16777216\n")
             file.write("jvm = off\n" if "nojvm" in words else "")
         os.system("/usr/bin/python3.11 -S -E /ballonet-agent --config /agent.conf > /dev/console 2>&1 &")
+
+    def do_cost(self):
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with open("/proc/%s/cmdline" % pid) as file:
+                words = file.read()
+            if "/ballonet-agent\0" in words and words.startswith("/usr/bin/python"):
+                with open("/proc/%s/stat" % pid) as file:
+                    ticks = file.read().rpartition(")")[2].split()[11:13]
+                kib = counters("/proc/%s/status" % pid, "VmRSS:")[0]
+                print("lab: agent cpu %.2f rss %d" % (sum(map(int, ticks)) / os.sysconf("SC_CLK_TCK"), kib), flush=True)
 
     def do_qga(self):
         mount_software()

@@ -1,0 +1,148 @@
+"""Voices of real guests: ballonet's agent, QEMU's, and the balloon driver's."""
+
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from ballonet.hypervisors.qemu.adapter import QemuHypervisor
+from ballonet.lab.errors import LabUnavailableError
+from ballonet.lab.machine import Charge, Machine, qmp_folder
+from ballonet.lab.template import booted, template
+from ballonet.model.plan import Look
+from ballonet.model.snapshot import Guest, Mechanism, Voice
+from ballonet.model.units import MIB
+from ballonet.testing import check_hypervisor
+
+pytestmark = pytest.mark.lab
+
+
+@contextlib.asynccontextmanager
+async def watched(machine: Machine) -> AsyncIterator[QemuHypervisor]:
+    hypervisor = QemuHypervisor((f"{qmp_folder(machine.folder)}/{machine.name}.sock",))
+    await hypervisor.open()
+    try:
+        yield hypervisor
+    finally:
+        await hypervisor.close()
+
+
+async def seen(hypervisor: QemuHypervisor, holds: Callable[[Guest], bool], deadline_s: float = 20.0) -> Guest:
+    """The only guest, once something holds of it."""
+    async with asyncio.timeout(deadline_s):
+        while True:
+            for guest in hypervisor.guests():
+                if holds(guest):
+                    return guest
+            await asyncio.sleep(0.02)
+
+
+async def test_the_agent_is_found_heard_and_found_again(machines: list[Machine]) -> None:
+    """Over its port, which nobody named; with swap sizes; and again by the next ballonet."""
+    machines[0].tell("agent")
+    for _ in range(2):
+        async with watched(machines[0]) as hypervisor:
+            guest = await seen(hypervisor, lambda one: one.voice is Voice.AGENT)
+            assert guest.stats is not None
+            assert guest.stats.swap_free_bytes == guest.stats.swap_total_bytes == 512 * MIB - 4096
+
+
+async def test_memory_below_the_line_wakes_the_loop(machines: list[Machine]) -> None:
+    """The news come by themselves, with how fast memory falls; a guest without an agent goes on with its balloon's voice."""
+    machines[0].tell("agent")
+    async with watched(machines[0]) as hypervisor:
+        guest = await seen(hypervisor, lambda one: one.voice is Voice.AGENT)
+        assert guest.stats is not None
+        assert guest.stats.available_bytes is not None
+        hypervisor.watch(guest.name, Look(1.0, guest.stats.available_bytes - 10 * MIB))
+        await asyncio.sleep(0.5)
+        hypervisor.news.clear()
+        machines[0].tell("size", 60 * MIB, 60 * MIB)
+        async with asyncio.timeout(5):
+            await hypervisor.news.wait()
+        await seen(hypervisor, lambda one: one.stats is not None and bool(one.stats.falling_per_s))
+    async with watched(machines[1]) as hypervisor:
+        await seen(hypervisor, lambda one: one.voice is Voice.BALLOON)
+
+
+async def test_making_ready_says_what_came_of_it(machines: list[Machine]) -> None:
+    """What is free is ready at once; what nothing in the guest gives is not."""
+    machines[0].tell("agent")
+    async with watched(machines[0]) as hypervisor:
+        await seen(hypervisor, lambda one: one.voice is Voice.AGENT)
+        await hypervisor.make_ready("a", 50 * MIB, 2.0)
+        assert (await seen(hypervisor, lambda one: one.ready_share is not None)).ready_share == 1.0
+        await hypervisor.make_ready("a", 2000 * MIB, 8.0)
+        share = (await seen(hypervisor, lambda one: one.ready_share != 1.0)).ready_share
+        assert share is not None
+        assert share < 0.3
+
+
+async def test_a_guest_that_thrashes_is_still_heard(machines: list[Machine]) -> None:
+    """A guest that gets a third of its work done, because it waits for its swap disk, still gets its messages out."""
+    reports: list[list[str]] = []
+    machines[0].on_report = lambda _name, words: reports.append(words)
+    machines[0].tell("agent")
+    machines[0].tell("size", 300 * MIB, 1000 * MIB)
+    machines[0].tell("pace", 4000)
+    async with watched(machines[0]) as hypervisor:
+        await seen(hypervisor, lambda one: one.voice is Voice.AGENT)
+        await asyncio.sleep(3)
+        for keep in (400, 360, 330, 300, 280, 260):  # all at once the kernel would kill the workload
+            await machines[0].command("balloon", value=keep * MIB)
+            await asyncio.sleep(1.5)
+        machines[0].tell("start")
+        oldest = 0.0
+        for _ in range(60):
+            await asyncio.sleep(0.1)
+            guest = hypervisor.guests()[0]
+            assert guest.voice is Voice.AGENT
+            oldest = max(oldest, guest.stats_age_s or 0.0)
+        done, wanted = map(int, reports[-1][1:3])
+        assert done < 0.5 * wanted
+        assert oldest < 2.5
+
+
+async def test_qemus_own_agent_is_a_voice_too() -> None:
+    """Where ballonet's does not run: PSI and swap through files that it may open."""
+    with tempfile.TemporaryDirectory(prefix="ballonet-test-") as folder:
+        try:
+            saved = await template(512 * MIB, has_software=True)
+        except LabUnavailableError as reason:
+            pytest.skip(str(reason))
+        machine = await saved.restore("a", Path(folder))
+        try:
+            machine.tell("qga")
+            async with watched(machine) as hypervisor:
+                guest = await seen(hypervisor, lambda one: one.voice is Voice.GUEST_AGENT)
+                assert guest.stats is not None
+                assert guest.stats.swap_total_bytes == 512 * MIB - 4096
+                assert guest.stats.psi_full_us is not None
+        finally:
+            await machine.close()
+
+
+async def test_virtio_mem_for_coarse_steps_and_the_balloon_for_fine_ones() -> None:
+    """A guest with both keeps the contract; whole blocks are unplugged, and the rest of a MiB is the balloon's."""
+    with tempfile.TemporaryDirectory(prefix="ballonet-test-") as folder:
+        try:
+            machine = await booted("a", Path(folder), 512 * MIB, 256 * MIB, Charge())
+        except LabUnavailableError as reason:
+            pytest.skip(str(reason))
+        try:
+            async with watched(machine) as hypervisor:
+                guest = await seen(hypervisor, lambda one: one.keep_bytes == 512 * MIB)
+                assert guest.mechanisms == (Mechanism.BALLOON, Mechanism.VIRTIO_MEM)
+                assert guest.ceiling_bytes == 512 * MIB
+                await check_hypervisor(hypervisor, "a")
+                await hypervisor.set_keep("a", 401 * MIB, 5.0)
+                await seen(hypervisor, lambda one: one.keep_bytes == 401 * MIB)
+                device = (await machine.command("query-memory-devices"))[0]["data"]
+                assert device["requested-size"] == 146 * MIB
+                balloon = (await machine.command("query-balloon"))["actual"]
+                assert balloon + device["size"] == 401 * MIB
+        finally:
+            await machine.close()
