@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ballonet.decide.estimate import needs
 from ballonet.decide.floor import default_floor_bytes
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.fake import FakeGuest
@@ -355,3 +356,68 @@ def test_a_still_guest_is_not_asked_anew_each_tick() -> None:
     assert state.guests["still"].asked_bytes is not None
     assert state.guests["still"].parked_sign < 0
     assert asked <= 12
+
+
+# What only an agent tells
+
+
+def picture_of(**more: object) -> Snapshot:
+    said = GuestStats(total_bytes=GIB, available_bytes=GIB - 100 * MIB, swap_in_bytes=0, swap_out_bytes=0)
+    donor = Guest(name="donor", ceiling_bytes=GIB, keep_bytes=GIB, resident_bytes=GIB, stats=said, stats_age_s=0.0)
+    donor = replace(donor, **more)
+    other = replace(donor, name="other", ready_share=None)
+    return Snapshot(host=Host(total_bytes=4 * GIB, available_bytes=GIB), guests=(donor, other))
+
+
+@pytest.mark.parametrize(("share", "part"), [(None, 1.0), (1.0, 1.0), (0.5, 0.5), (0.0, 0.5)])
+def test_who_could_not_make_ready_is_asked_for_less_at_once(share: float | None, part: float) -> None:
+    """By what it made free the last time, a quarter of a step at the least (and 48 MiB)."""
+    _, plan = step(START, picture_of(ready_share=share), Limits(reserve_bytes=2 * GIB), 0.0)
+    taken = GIB - (plan.guests[0].keep_bytes or 0)
+    full = GIB - (plan.guests[1].keep_bytes or 0)
+    assert full == int(0.12 * GIB)
+    assert taken == max(48 * MIB, int(part * full))
+
+
+def test_r5_a_guest_that_stands_still_gets_back_what_was_taken() -> None:
+    """PSI counts what no swap counter shows; without R5 nothing happens."""
+
+    def asked(stalled_us: int, limits: Limits) -> int:
+        state, keep = START, GIB
+        for tick in range(6):
+            said = GuestStats(
+                total_bytes=keep, available_bytes=30 * MIB, swap_in_bytes=0, swap_out_bytes=0, psi_full_us=tick * stalled_us
+            )
+            one = Guest(name="g", ceiling_bytes=GIB, keep_bytes=keep, resident_bytes=keep, stats=said, stats_age_s=0.0)
+            if tick == 0:
+                one = replace(one, stats=replace(said, available_bytes=GIB // 2))
+            snapshot = Snapshot(host=Host(total_bytes=2 * GIB, available_bytes=0 if tick < 2 else GIB), guests=(one,))
+            state, plan = step(state, snapshot, limits, 0.5 * tick)
+            reasons.append(plan.guests[0].reason)
+            keep = plan.guests[0].keep_bytes or keep
+        return keep
+
+    reasons: list[Reason] = []
+    asked(400_000, LIMITS)
+    assert Reason.FEEDBACK in reasons
+    reasons.clear()
+    asked(1_000, LIMITS)
+    assert Reason.FEEDBACK not in reasons
+    reasons.clear()
+    asked(400_000, without("R5"))
+    assert Reason.FEEDBACK not in reasons
+
+
+def test_r2_heaps_that_are_not_resident_are_needed_up_to_a_tenth() -> None:
+    """What a collector will walk counts, and no claim of a terabyte does."""
+
+    def needed(missing: int) -> int:
+        snapshot = picture_of()
+        stats = snapshot.guests[0].stats
+        assert stats is not None
+        guest = replace(snapshot.guests[0], stats=replace(stats, psi_full_us=0, heap_missing_bytes=missing))
+        state, _ = step(START, replace(snapshot, guests=(guest,)), LIMITS, 0.0)
+        return needs(state.guests["donor"], GIB, 0.0)[1]
+
+    assert needed(50 * MIB) - needed(0) == 50 * MIB
+    assert needed(1 << 40) - needed(0) == GIB // 10

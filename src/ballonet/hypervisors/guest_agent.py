@@ -40,16 +40,16 @@ READ_BYTES: Final = 16384
 FILES: Final = ("/proc/meminfo", "/proc/vmstat", "/proc/pressure/memory")
 _KIB, _PAGE = 1024, 4096
 _NUMBERS: Final = (
-    ("total_bytes", rb"^MemTotal: +(\d{1,12})", _KIB),
-    ("free_bytes", rb"^MemFree: +(\d{1,12})", _KIB),
-    ("available_bytes", rb"^MemAvailable: +(\d{1,12})", _KIB),
-    ("cache_bytes", rb"^Cached: +(\d{1,12})", _KIB),
-    ("swap_total_bytes", rb"^SwapTotal: +(\d{1,12})", _KIB),
-    ("swap_free_bytes", rb"^SwapFree: +(\d{1,12})", _KIB),
-    ("swap_in_bytes", rb"^pswpin (\d{1,15})", _PAGE),
-    ("swap_out_bytes", rb"^pswpout (\d{1,15})", _PAGE),
-    ("major_faults", rb"^pgmajfault (\d{1,15})", 1),
-    ("psi_full_us", rb"^full .*total=(\d{1,18})", 1),
+    ("total_bytes", rb"^MemTotal: +(\d{1,12})\b", _KIB),
+    ("free_bytes", rb"^MemFree: +(\d{1,12})\b", _KIB),
+    ("available_bytes", rb"^MemAvailable: +(\d{1,12})\b", _KIB),
+    ("cache_bytes", rb"^Cached: +(\d{1,12})\b", _KIB),
+    ("swap_total_bytes", rb"^SwapTotal: +(\d{1,12})\b", _KIB),
+    ("swap_free_bytes", rb"^SwapFree: +(\d{1,12})\b", _KIB),
+    ("swap_in_bytes", rb"^pswpin (\d{1,15})\b", _PAGE),
+    ("swap_out_bytes", rb"^pswpout (\d{1,15})\b", _PAGE),
+    ("major_faults", rb"^pgmajfault (\d{1,15})\b", 1),
+    ("psi_full_us", rb"^full .*total=(\d{1,18})\b", 1),
 )
 T = TypeVar("T")
 
