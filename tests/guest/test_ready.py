@@ -5,7 +5,7 @@ import sys
 import time
 from pathlib import Path
 
-from ballonet.guest.jvm import Care
+from ballonet.guest.care import Care
 from ballonet.guest.kernel import Memory
 from ballonet.guest.ready import SLICE_BYTES, Ready
 from ballonet.guest.settings import Settings

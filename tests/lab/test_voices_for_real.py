@@ -2,6 +2,8 @@
 
 import asyncio
 import contextlib
+import json
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -30,6 +32,15 @@ async def watched(machine: Machine) -> AsyncIterator[QemuHypervisor]:
         await hypervisor.close()
 
 
+async def ballonet(*words: str) -> tuple[int | None, str, str]:
+    """The program's exit code, stdout and stderr."""
+    pipe = asyncio.subprocess.PIPE
+    code = "from ballonet.cli.app import main; main()"
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, *words, stdout=pipe, stderr=pipe)
+    said, told = await process.communicate()
+    return process.returncode, said.decode(), told.decode()
+
+
 async def seen(hypervisor: QemuHypervisor, holds: Callable[[Guest], bool], deadline_s: float = 20.0) -> Guest:
     """The only guest, once something holds of it."""
     async with asyncio.timeout(deadline_s):
@@ -48,6 +59,24 @@ async def test_the_agent_is_found_heard_and_found_again(machines: list[Machine])
             guest = await seen(hypervisor, lambda one: one.voice is Voice.AGENT)
             assert guest.stats is not None
             assert guest.stats.swap_free_bytes == guest.stats.swap_total_bytes == 512 * MIB - 4096
+
+
+async def test_status_says_how_each_guest_is_heard(machines: list[Machine], tmp_path: Path) -> None:
+    """For people and as JSON; with nobody there it says what may be the reason, and exits 1."""
+    machines[0].tell("agent")
+    await asyncio.sleep(3)
+    config = tmp_path / "ballonet.toml"
+    config.write_text(f'[qemu]\nsockets = ["{qmp_folder(machines[0].folder)}/*.sock"]\n')
+    code, said, _ = await ballonet("status", "-c", str(config), "--json")
+    assert code == 0
+    assert {one["name"]: one["voice"] for one in json.loads(said)} == {"a": "agent", "b": "balloon"}
+    code, said, _ = await ballonet("status", "-c", str(config))
+    assert code == 0
+    assert "agent" in said
+    config.write_text(f'[qemu]\nsockets = ["{tmp_path}/*.sock"]\n')
+    code, said, told = await ballonet("status", "-c", str(config))
+    assert (code, said) == (1, "")
+    assert "does `ballonet run` hold them?" in told
 
 
 async def test_memory_below_the_line_wakes_the_loop(machines: list[Machine]) -> None:

@@ -11,7 +11,7 @@ What it does:
 - MemAvailable is looked at as often as it could reach that line in between, 50 times a second at the most;
 - PSI triggers (some and full) wake it in the kernel's own time: Documentation/accounting/psi.rst.
 
-- when the host asks, it makes memory free (ready.py); and it returns the garbage of idle JVMs (jvm.py).
+- when the host asks, it makes memory free (ready.py); and it returns the garbage of idle JVMs (care.py).
 
 A guest in trouble can hardly run anything. So everything is opened and allocated before, the process is locked into memory,
 exempt from the OOM killer, and what cannot be sent at once is dropped: a newer report follows.
@@ -24,7 +24,7 @@ import sys
 import time
 from typing import Any, Dict
 
-from ballonet.guest.jvm import Care
+from ballonet.guest.care import Care
 from ballonet.guest.kernel import TRIGGERS, Memory, arm, find_port, harden
 from ballonet.guest.ready import Ready
 from ballonet.guest.settings import PATH, Settings, SettingsError, read

@@ -11,7 +11,7 @@ from typing import Final
 
 HERE: Final = Path(__file__).parent
 _SHEBANG: Final = b"#!/usr/bin/env python3\n"
-_PARTS: Final = ("__init__", "__main__", "agent", "jvm", "kernel", "ready", "settings", "words")
+_PARTS: Final = ("__init__", "__main__", "agent", "care", "jvm", "kernel", "ready", "settings", "words")
 
 
 def bundle() -> bytes:

@@ -9,7 +9,7 @@ import os
 import time
 from typing import Dict, List, Optional
 
-from ballonet.guest.jvm import Care
+from ballonet.guest.care import Care
 from ballonet.guest.kernel import Memory
 from ballonet.guest.settings import Settings
 
