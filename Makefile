@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies bench-reaction bench-java calibrate agent docs lock all
+.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies bench-reaction bench-java bench-agent calibrate agent docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -38,6 +38,8 @@ bench-reaction: setup ## from a spike in a real guest to the first command, by v
 bench-java: setup ## JVMs full of garbage on real guests, with JVM care, without, never ballooned: about 8 min
 	@tools/setup jdk
 	$(bin)/python benchmarks/java.py
+bench-agent: setup ## what the agent costs in CPU and memory: a minute
+	$(bin)/python benchmarks/agent_cost.py
 calibrate: setup ## the simulator against real guests, into benchmarks/results: about 13 min
 	$(bin)/python benchmarks/calibrate.py
 agent: ## the guest's agent, one file, and its systemd unit, into dist

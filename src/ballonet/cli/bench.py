@@ -1,12 +1,13 @@
 """`ballonet bench`: policies compared on the same work."""
 
 import sys
+from functools import partial
 from typing import Annotated, Final
 
 import msgspec
 import typer
 from rich import box
-from rich.progress import Progress
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from ballonet.bench.density import Density, density
@@ -39,7 +40,7 @@ def bench_policies(
     with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
         bar = progress.add_task("", total=len(loaded))
         for scenario in loaded:
-            flight = fly(place, scenario, policies, host_share, seed, lambda text: progress.update(bar, description=text))
+            flight = fly(place, scenario, policies, host_share, seed, partial(_tell, progress, bar))
             results += flight.results
             progress.advance(bar)
     if plot:
@@ -70,7 +71,7 @@ def bench_density(
         bar = progress.add_task("", total=len(policies))
         for name in policies:
             near = within or DENSITY_WITHIN[place]
-            found.append(density(place, loaded, name, seed, near, lambda text: progress.update(bar, description=text)))
+            found.append(density(place, loaded, name, seed, near, partial(_tell, progress, bar)))
             progress.advance(bar)
     if json:
         _print(found)
@@ -83,6 +84,13 @@ def bench_density(
         least = "never" if one.least_share is None else f"{one.least_share:.0%}"
         table.add_row(one.policy, least, f"{one.fails_share:.0%}", f"{one.peak_share:.1%}", over, f"{one.moving_share:.1%}")
     out.print(table)
+
+
+def _tell(progress: Progress, bar: TaskID, text: str) -> None:
+    """What is being done now: beside the bar, or a line of its own where nobody watches a terminal."""
+    progress.update(bar, description=text)
+    if not err.is_terminal:
+        err.print(text)
 
 
 def _where(where: str) -> Where:
