@@ -139,3 +139,39 @@ async def test_silence_is_no_voice(tmp_path: Path) -> None:
         await until(lambda: channel.stats is not None)
         channel._heard_at -= agent.OLD_S
         assert channel.stats is None
+
+
+async def test_a_port_that_nobody_reads_holds_nothing_up(tmp_path: Path) -> None:
+    """A guest that reads nothing is told nothing more, and closing the channel does not wait for it."""
+
+    async def talk(_reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]  # asyncio's own transports all have it
+        for sequence in range(1, 10_000):
+            writer.write(line(sequence, "hello" if sequence == 1 else "report"))
+            await asyncio.sleep(0.02)
+
+    start = time.monotonic()
+    async with listening(tmp_path, talk) as (channel, _):
+        await until(lambda: channel.stats is not None)
+        for wanted in range(1, 200_000):
+            channel.set_line(wanted)
+        assert channel._writer is not None
+        assert channel._writer.transport.get_write_buffer_size() <= 2 * agent.LINE_BYTES
+        start = time.monotonic()
+    assert time.monotonic() - start < 2
+
+
+async def test_a_port_without_an_agent_is_told_nothing(tmp_path: Path) -> None:
+    """Lines that nobody reads would lie in the port until an agent starts, and be old then."""
+    got: list[bytes] = []
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        got.append(await reader.read(100))
+        writer.close()
+
+    async with listening(tmp_path, talk) as (channel, _):
+        await until(lambda: channel._writer is not None)
+        channel.set_line(4096)
+        await channel.make_ready(4096, 0.1)
+        await asyncio.sleep(0.1)
+        assert got == []

@@ -120,26 +120,28 @@ class AgentChannel:
 
     async def make_ready(self, free_bytes: int, deadline_s: float) -> None:
         """Asks for so much to be made free, and waits for the answer until `deadline_s`. One that comes later counts too."""
-        if self.stats is None or self._writer is None or self._writer.is_closing():
-            return
-        transport: Any = self._writer.transport
-        if transport.get_write_buffer_size() >= LINE_BYTES:
-            return
         self._ready.clear()
+        if not self._tell(b'{"ready_bytes":%d}\n' % free_bytes):
+            return
         self._wanted_bytes = free_bytes
-        self._writer.write(b'{"ready_bytes":%d}\n' % free_bytes)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(deadline_s):
                 await self._ready.wait()
 
     def set_line(self, available_bytes: int) -> None:
         """Below this available memory the agent shall speak at once. Never waits."""
-        if available_bytes == self._line_bytes or self._writer is None or self._writer.is_closing():
-            return
-        transport: Any = self._writer.transport
-        if transport.get_write_buffer_size() < LINE_BYTES:  # else the guest does not read: the next line will do
-            self._writer.write(b'{"line_bytes":%d}\n' % available_bytes)
+        if available_bytes != self._line_bytes and self._tell(b'{"line_bytes":%d}\n' % available_bytes):
             self._line_bytes = available_bytes
+
+    def _tell(self, line: bytes) -> bool:
+        """Whether somebody is there who reads. Never waits: what is not read soon is of no use later."""
+        if self.stats is None or self._writer is None or self._writer.is_closing():
+            return False
+        transport: Any = self._writer.transport
+        if transport.get_write_buffer_size() >= LINE_BYTES:
+            return False
+        self._writer.write(line)
+        return True
 
     async def run(self) -> None:
         """Listens until cancelled."""
@@ -169,9 +171,8 @@ class AgentChannel:
                     await asyncio.sleep(-allowed / LINES_PER_S)
         finally:
             writer, self._writer = self._writer, None
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            # Not close: that waits for what a guest without an agent will never read.
+            writer.transport.abort()
 
     async def _line(self, reader: asyncio.StreamReader) -> bytes:
         try:
@@ -192,6 +193,8 @@ class AgentChannel:
             raise NonsenseError(f"message {message.sequence} after {self._sequence}")
         self._sequence = message.sequence
         self._stats, self._heard_at = message.stats(), time.monotonic()
+        if message.why == "hello":
+            self._line_bytes = -1  # it has just begun, and knows of none
         if message.why == "ready" and self._wanted_bytes:
             self._ready_share = min(1.0, (message.ready_bytes or 0) / self._wanted_bytes)
             self._ready_at, self._wanted_bytes = self._heard_at, 0

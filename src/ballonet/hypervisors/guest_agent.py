@@ -141,9 +141,8 @@ class GuestAgent:
             self._stats, self._seen_at = stats, asked_at
             self._on_stats(stats)
         finally:
-            writer.close()
-            with contextlib.suppress(OSError):
-                await writer.wait_closed()
+            # Not close: that waits for what a guest without an agent will never read.
+            writer.transport.abort()
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> bytes:
         """A file of /proc from its beginning; opened once, and read anew at each look. Empty where the guest has none."""
