@@ -55,6 +55,8 @@ HEAP_SHARE: Final = 0.1
 """Of the ceiling: more is not kept for heaps that nobody has touched, whatever a guest says (R9)."""
 STILL_PER_S: Final = 4096.0
 """Growth below a page a second is none."""
+RATE_S: Final = 0.1
+"""A rise is taken to have lasted so long at the least: programs take memory in bursts, and agents speak in the midst of one."""
 LEAST_SAMPLE_S: Final = 0.03
 """Two samples closer together than this give no rate."""
 REST_BYTES: Final = 2 * MIB
@@ -110,7 +112,7 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unse
     slow = used + (slow - used) * math.exp(-dt / SLOW_FADE_S) if slow > used + 1 else used
     paging = _paged(old, guest, sampled_at, used)
     # What goes out while a guest grows is growth too: one that pages has not stopped.
-    rise_per_s = (used + paging.swapped_bytes - old.used_bytes - old.swapped_bytes) / dt
+    rise_per_s = (used + paging.swapped_bytes - old.used_bytes - old.swapped_bytes) / max(dt, RATE_S)
     if stats is not None and stats.falling_per_s:
         # An agent looked twice within moments, when its last report may have been a second ago.
         rise_per_s = max(rise_per_s, min(stats.falling_per_s, FASTEST_SHARE_PER_S * guest.ceiling_bytes))

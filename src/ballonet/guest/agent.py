@@ -43,6 +43,8 @@ BUSY_S = 0.02
 """Between two small steps of making ready; those of a talk with a JVM may wait ten times as long."""
 ANSWERS = ("report", "ready")
 """Messages that are never left out for having been sent a moment ago."""
+FALL_S = 0.1
+"""Over which a fall is measured: programs take memory in bursts, and one of 20 ms says nothing of the next second."""
 QUIET_S = 0.1
 """Between two messages for one reason: the host has heard it."""
 MOST_COMMAND_BYTES = 4096
@@ -63,8 +65,8 @@ class Agent:
         self._line_bytes = 0
         """The host's: below this it wants to know at once."""
         self._was_below = False
-        self._last_look = (0, 0.0)
-        """What was available then, and when that was."""
+        self._looks = [(0, 0.0)]
+        """What was available, and when, over the last FALL_S and one look more."""
         self.is_running = True
         """Until somebody says otherwise; looked at each second."""
         self._sequence = 0
@@ -112,11 +114,13 @@ class Agent:
     def _look(self) -> float:
         """Speaks when memory falls under the line. Gives when to look again, in seconds."""
         available, now = self._memory.available_bytes(), time.monotonic()
-        before, at = self._last_look
-        self._last_look = available, now
+        while len(self._looks) > 1 and now - self._looks[1][1] >= FALL_S:
+            del self._looks[0]
+        before, at = self._looks[0]
+        self._looks.append((available, now))
         is_below = available < self._line_bytes
         if not is_below or not self._was_below:
-            falling_per_s = int(max(0, before - available) / max(CLOSEST_S / 2, now - at))
+            falling_per_s = int(max(0, before - available) / max(FALL_S, now - at))
             self._was_below = is_below and self.say("low", falling_per_s=falling_per_s)
         if not self._line_bytes:
             return REPORT_S
