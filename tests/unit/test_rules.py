@@ -418,3 +418,17 @@ def test_r2_heaps_that_are_not_resident_are_needed_up_to_a_tenth() -> None:
 
     assert needed(50 * MIB) - needed(0) == 50 * MIB
     assert needed(1 << 40) - needed(0) == GIB // 10
+
+
+def test_a_voice_that_begins_or_ends_is_no_stall() -> None:
+    """The first count of an agent is of all the time since the guest booted; when it falls silent, nothing of it stays."""
+    state, shares, missing = START, [], []
+    picture = picture_of()
+    for tick, more in enumerate(({}, {"psi_full_us": 10**9, "heap_missing_bytes": MIB}, {"psi_full_us": 10**9 + 250_000}, {})):
+        stats = replace(picture.guests[0].stats, **more)  # type: ignore[type-var]  # picture_of gives it statistics
+        guest = replace(picture.guests[0], stats=stats)
+        state, _ = step(state, replace(picture, guests=(guest,)), LIMITS, 0.5 * tick)
+        shares.append(state.guests["donor"].stall_share)
+        missing.append(state.guests["donor"].heap_missing_bytes)
+    assert shares == [0.0, 0.0, 0.5, 0.0]
+    assert missing == [0, MIB, 0, 0]

@@ -96,7 +96,7 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
             slow_bytes=used,
             swap_in_bytes=stats.swap_in_bytes or 0,
             swap_out_bytes=stats.swap_out_bytes or 0,
-            stalled_us=stats.psi_full_us or 0,
+            stalled_us=stats.psi_full_us,
             heap_missing_bytes=stats.heap_missing_bytes or 0,
         )
     return _compared(old, guest, sampled_at, used, unseen)
@@ -116,8 +116,10 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unse
     if stats is not None and stats.falling_per_s:
         # An agent looked twice within moments, when its last report may have been a second ago.
         rise_per_s = max(rise_per_s, min(stats.falling_per_s, FASTEST_SHARE_PER_S * guest.ceiling_bytes))
-    if stats is not None and stats.psi_full_us is not None:
-        paging = _stalled(paging, stats.psi_full_us, stats.heap_missing_bytes or 0, dt)
+    if stats is not None and (stats.psi_full_us, stats.heap_missing_bytes or 0) != (old.stalled_us, old.heap_missing_bytes):
+        paging = _stalled(paging, stats, dt)
+    elif paging.stall_share:
+        paging = replace(paging, stall_share=0.0)
     return replace(
         paging,
         sampled_at=sampled_at,
@@ -128,10 +130,11 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unse
     )
 
 
-def _stalled(old: GuestMemory, stalled_us: int, heap_missing_bytes: int, dt: float) -> GuestMemory:
-    """What only an agent tells."""
-    share = min(1.0, max(0, stalled_us - old.stalled_us) / 1e6 / dt)
-    return replace(old, stalled_us=stalled_us, stall_share=share, heap_missing_bytes=heap_missing_bytes)
+def _stalled(old: GuestMemory, stats: GuestStats, dt: float) -> GuestMemory:
+    """What only an agent tells. Voices come and go: the first count says nothing yet, and none is not the last one."""
+    before, now = old.stalled_us, stats.psi_full_us
+    share = 0.0 if before is None or now is None else min(1.0, max(0, now - before) / 1e6 / dt)
+    return replace(old, stalled_us=now, stall_share=share, heap_missing_bytes=stats.heap_missing_bytes or 0)
 
 
 def _paged(old: GuestMemory, guest: Guest, sampled_at: float, used: int) -> GuestMemory:

@@ -24,8 +24,8 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """What it has paged out and not in again; fades while it asks nothing back."""
     swap_in_per_s: float = 0.0
     swap_out_per_s: float = 0.0
-    stalled_us: int = 0
-    """For how long all of its tasks have stood waiting for memory since it booted; counted by its agent."""
+    stalled_us: int | None = None
+    """For how long all of its tasks have stood waiting for memory since it booted; None = its last voice did not say."""
     stall_share: float = 0.0
     """Of the time between its last two statistics."""
     heap_missing_bytes: int = 0
