@@ -107,7 +107,9 @@ async def test_one_that_does_not_answer_is_no_voice_and_is_left_alone(
     """No numbers, no crash, and no second look for a while: the port is others' too."""
     monkeypatch.setattr(guest_agent, "LOOK_S", 0.2)
     async with looking(tmp_path, WRONG[kind]) as (voice, commands):
-        await asyncio.sleep(0.6)
+        await asyncio.sleep(0.4)
+        voice.watch(0.15)  # however close a look is wished for
+        await asyncio.sleep(0.4)
         assert voice.stats is None
         assert commands.count("guest-sync-delimited") == 1
 

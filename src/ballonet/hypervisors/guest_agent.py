@@ -35,6 +35,8 @@ BACKOFF_S: Final = 5.0
 """After a look that failed; doubled each time, up to LONGEST_BACKOFF_S."""
 LONGEST_BACKOFF_S: Final = 300.0
 OLD_S: Final = 3.0
+SPARE_S: Final = 30.0
+"""Between two looks while a better voice is heard."""
 LINE_BYTES: Final = 65536
 READ_BYTES: Final = 16384
 FILES: Final = ("/proc/meminfo", "/proc/vmstat", "/proc/pressure/memory")
@@ -120,9 +122,11 @@ class GuestAgent:
                 if not backoff_s:
                     log.info("guest agent is silent", extra={"guest": self._name, "trouble": trouble})
                 backoff_s = min(LONGEST_BACKOFF_S, max(BACKOFF_S, 2 * backoff_s))
+                await asyncio.sleep(backoff_s)
+                continue
             # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(backoff_s or max(CLOSEST_S, self.every_s)):
+                async with asyncio.timeout(max(CLOSEST_S, self.every_s)):
                     await self._look_now.wait()
             self._look_now.clear()
 

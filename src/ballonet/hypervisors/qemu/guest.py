@@ -127,7 +127,7 @@ class QemuGuest:
             self._agent.set_line(look.wake_below_bytes)
         if self._guest_agent is not None:
             is_heard = self._agent is not None and self._agent.stats is not None
-            self._guest_agent.watch(1.0 if is_heard else look.every_s)
+            self._guest_agent.watch(guest_agent.SPARE_S if is_heard else look.every_s)
         if look.every_s < self._look.every_s:
             self._look_now.set()
         self._look = look
