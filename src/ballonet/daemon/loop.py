@@ -20,7 +20,7 @@ from ballonet.sense.picture import Eye
 log = logging.getLogger(__name__)
 
 LEAST_S = 0.02
-"""Between two ticks, however much news there is; at the least as long as a tick took: half a core is enough."""
+"""Between two ticks, however much news there is; at the least as long as one looked and thought: half a core is enough."""
 
 
 class Tick(Struct, frozen=True, kw_only=True):
@@ -64,14 +64,15 @@ class Loop:
         self._on_tick = on_tick
         self._clock = clock
         self._state = START
+        self._busy_s = 0.0
+        """How long the last tick looked and thought; waiting for a guest is no work."""
 
     async def run(self) -> None:
         """Ticks for ever."""
         try:
             while True:
-                began = self._clock()
                 next_s = await self.tick()
-                rest_s = max(LEAST_S, self._clock() - began)
+                rest_s = max(LEAST_S, self._busy_s)
                 await asyncio.sleep(rest_s)
                 # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
                 with contextlib.suppress(TimeoutError):
@@ -90,6 +91,7 @@ class Loop:
             log.error("host cannot be read", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
             return self._limits.interval_s
         self._state, plan = step(self._state, snapshot, self._limits, at, self._policy)
+        self._busy_s = self._clock() - at
         missed = self._actor.missed(snapshot)
         outcome = await self._actor.apply(plan, snapshot)
         self._on_tick(Tick(at=at, snapshot=snapshot, plan=plan, outcome=outcome, missed=missed, took_s=self._clock() - at))
