@@ -36,7 +36,6 @@ class MemoryDeviceData(Struct):
     """Of a virtio-mem device, in bytes; other kinds lack these."""
 
     id: str = ""
-    memdev: str = ""
     size: int = 0
     requested_size: int = field(name="requested-size", default=0)
     max_size: int = field(name="max-size", default=0)

@@ -76,22 +76,24 @@ class Mover:
             return
         is_on_its_way = self._device.size > self._device.requested
         is_stuck = is_on_its_way and time.monotonic() - self._moved_at > STUCK_S
-        if is_stuck or not is_on_its_way:
-            balloon = split(self._goal, self._base, self._device, is_stuck=is_stuck).balloon
+        if is_on_its_way and not is_stuck:
+            return
+        balloon = split(self._goal, self._base, self._device, is_stuck=is_stuck).balloon
+        if self._balloon is None or abs(balloon - self._balloon) >= STEP_BYTES:
             await self._ask_balloon(session, balloon, _DEADLINE_S)
 
     async def _ask_balloon(self, session: QmpSession, balloon: int, deadline_s: float) -> None:
-        is_near = self._balloon is not None and abs(balloon - self._balloon) < STEP_BYTES and self._device is not None
-        if self._has_balloon and not is_near:
+        if self._has_balloon:
             await session.call("balloon", Nothing, deadline_s, value=balloon)
             self._balloon = balloon
 
 
 async def virtio_mem(session: QmpSession, path: str | None = None) -> VirtioMem | None:
-    """The guest's virtio-mem device; the one at `path` if it has several. None = it has none. Raises HypervisorError."""
+    """The guest's virtio-mem device; the one at `path` if it has several. None = it has none that can be named: one without
+    an id cannot be asked for anything. Raises HypervisorError.
+    """
     for one in await session.call("query-memory-devices", list[MemoryDevice], _DEADLINE_S):
-        data = one.data
-        if one.kind == "virtio-mem" and (path is None or path in {data.id, f"/machine/peripheral/{data.id}"}):
-            where = f"/machine/peripheral/{data.id}" if data.id else data.memdev
+        data, where = one.data, f"/machine/peripheral/{one.data.id}"
+        if one.kind == "virtio-mem" and data.id and path in {None, where}:
             return VirtioMem(where, data.size, data.requested_size, data.max_size, max(1, data.block_size))
     return None
