@@ -55,11 +55,11 @@ def start(classes: Path) -> Iterator[Start]:
         process.communicate()
 
 
-def cared(settings: Settings, pid: int) -> tuple[Care, Callable[[float], None]]:
+def cared(settings: Settings, pid: int, folder: Path) -> tuple[Care, Callable[[float], None]]:
     """Care for one JVM alone, and what lets it work for some seconds."""
     poll = select.poll()
-    care = Care(settings, poll)
-    care.only = {pid}
+    (folder / str(pid)).symlink_to(f"/proc/{pid}")
+    care = Care(settings, poll, str(folder))
 
     def work(seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -79,11 +79,11 @@ def quick(**more: object) -> Settings:
 
 
 @pytest.mark.parametrize("collector", COLLECTORS)
-def test_garbage_goes_back_to_the_system(start: Start, collector: str) -> None:
+def test_garbage_goes_back_to_the_system(start: Start, collector: str, tmp_path: Path) -> None:
     """Most of the garbage of an idle heap comes free; live data stays; the ratios are put back; once is enough."""
     share, options = COLLECTORS[collector]
     process = start(*options)
-    care, work = cared(quick(), process.pid)
+    care, work = cared(quick(), process.pid, tmp_path)
     work(0.8)
     jvm = care.jvms[process.pid]
     before = jvm.anonymous_bytes()
@@ -99,28 +99,32 @@ def test_garbage_goes_back_to_the_system(start: Start, collector: str) -> None:
     assert process.poll() is None
 
 
-def test_a_busy_jvm_and_one_switched_off_are_left_alone(start: Start) -> None:
+def test_a_busy_jvm_and_one_switched_off_are_left_alone(start: Start, tmp_path: Path) -> None:
     """Whatever the host asks."""
     busy, idle = start("-XX:+UseG1GC", busy=True), start("-XX:+UseG1GC")
     for process, settings in ((busy, quick()), (idle, quick(jvm=False))):
-        care, work = cared(settings, process.pid)
+        folder = tmp_path / str(process.pid)
+        folder.mkdir()
+        care, work = cared(settings, process.pid, folder)
         work(1.5)
         care.make_ready()
         work(2.5)
+        assert set(care.jvms) == ({process.pid} if settings.jvm else set())
         assert all(jvm.done_at < 0 for jvm in care.jvms.values())
 
 
-def test_the_host_asks_and_gets_garbage(start: Start) -> None:
+def test_the_host_asks_and_gets_garbage(start: Start, tmp_path: Path) -> None:
     """An idle heap is what make ready has to give when nothing else is free; how much came free is said."""
     process = start("-XX:+UseG1GC")
-    settings = quick(jvm_idle_s=0.0, jvm_every_s=3.0, reclaim=False)
-    care, work = cared(settings, process.pid)
-    care.may_begin = False  # only when it is asked
+    settings = quick(jvm_idle_s=1e9, jvm_every_s=3.0, reclaim=False)
+    care, work = cared(settings, process.pid, tmp_path)
     work(1.0)
+    settings.jvm_idle_s = 0.0
     memory, before = Memory(), care.jvms[process.pid].anonymous_bytes()
     ready = Ready(memory, care, settings)
     ready.begin(2 * memory.free_bytes(), time.monotonic())  # more than there is: all that can be had is asked for
-    done = None
+    done = ready.step(time.monotonic())
+    assert care._wanted == {process.pid}
     while done is None:
         work(0.05)
         done = ready.step(time.monotonic())
@@ -128,10 +132,10 @@ def test_the_host_asks_and_gets_garbage(start: Start) -> None:
     assert 0 < done["ready_bytes"] < memory.total_bytes()
 
 
-def test_a_process_that_is_no_jvm_is_not_signalled() -> None:
+def test_a_process_that_is_no_jvm_is_not_signalled(tmp_path: Path) -> None:
     """SIGQUIT would end it."""
     process = subprocess.Popen(["sleep", "30"])
-    _, work = cared(quick(), process.pid)
+    _, work = cared(quick(), process.pid, tmp_path)
     work(0.5)
     assert process.poll() is None
     process.kill()

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ballonet.cli.console import UNMET, Json, err, out
 from ballonet.daemon.config import Config, read_config
-from ballonet.hypervisors.qemu.adapter import QemuHypervisor
+from ballonet.daemon.run import adapter
 from ballonet.model.snapshot import Guest, Voice
 from ballonet.model.units import format_size
 
@@ -40,7 +40,7 @@ def status(
 
 async def _look(config: Config) -> tuple[Guest, ...]:
     """Waits until all have spoken, LOOK_S at the most."""
-    hypervisor = QemuHypervisor(config.qemu.sockets, Path(config.host.root), listens=config.qemu.agents)
+    hypervisor = adapter(config)
     await hypervisor.open()
     start = time.monotonic()
     try:

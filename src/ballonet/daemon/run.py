@@ -17,11 +17,16 @@ from ballonet.sense.picture import Eye
 log = logging.getLogger(__name__)
 
 
+def adapter(config: Config) -> QemuHypervisor:
+    """The hypervisor that a configuration names; not opened yet."""
+    return QemuHypervisor(config.qemu.sockets, Path(config.host.root), listens=config.qemu.agents)
+
+
 async def run(config: Config) -> None:
     """Runs until SIGTERM or SIGINT."""
     open_journal()
     root = Path(config.host.root)
-    hypervisor = QemuHypervisor(config.qemu.sockets, root, listens=config.qemu.agents)
+    hypervisor = adapter(config)
     limits = Limits(reserve_bytes=config.host.reserve, interval_s=config.loop.interval_s)
     eye = Eye(ProcHost(root), hypervisor, config.settings)
     loop = Loop(eye, hypervisor, limits, policy=config.loop.policy, on_tick=Journal().tell)

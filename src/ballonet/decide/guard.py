@@ -69,8 +69,11 @@ def _promise(table: Table, slack: int) -> None:
     if table.limits.has("R10"):
         slack -= _guarantee(urgent, max(0, slack))
     is_calm = table.limits.has("R12")
-    patient = [seat for seat in urgent if is_calm and _can_wait(seat)]
-    slack -= _lend([seat for seat in urgent if not (is_calm and _can_wait(seat))], max(0, slack))
+    pressing: list[Seat] = []
+    patient: list[Seat] = []
+    for seat in urgent:
+        (patient if is_calm and _can_wait(seat) else pressing).append(seat)
+    slack -= _lend(pressing, max(0, slack))
     slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * table.reserve_bytes)))
     for seat in others:
         # Spare stops at the reserve.

@@ -52,10 +52,6 @@ class Care:
         self._socket: Optional[socket.socket] = None
         self._summons = ""
         self._answer = b""
-        self.only: Optional[Set[int]] = None
-        """The processes to look at; None = all."""
-        self.may_begin = True
-        """Whether to begin by itself, not only when asked."""
         self._wanted: Set[int] = set()
         """JVMs that are to return garbage because the host asked."""
 
@@ -120,8 +116,6 @@ class Care:
         except OSError:
             return
         found = {int(pid) for pid in names if pid.isdigit() and is_jvm(pid, self._proc)}
-        if self.only is not None:
-            found &= self.only
         for gone in set(self.jvms) - found:
             del self.jvms[gone]
         for pid in found - set(self.jvms):
@@ -140,7 +134,7 @@ class Care:
         for jvm in self.jvms.values():
             if jvm.is_mute or self._asked is not None:
                 continue
-            if jvm.pid in self._wanted or (self.may_begin and self._may(jvm, now)):
+            if jvm.pid in self._wanted or self._may(jvm, now):
                 self._wanted.discard(jvm.pid)
                 self._talk(jvm, self._return_garbage(jvm))
             elif now - jvm.looked_at >= LOOK_S:

@@ -5,7 +5,7 @@ Files are opened once and read into the same buffers; nothing is parsed that is 
 
 import gc
 import os
-from typing import Any, Dict, List, Optional, Tuple
+from typing import Any, Callable, Dict, List, Optional, Tuple, TypeVar
 
 TRIGGERS = (("psi-some", b"some 50000 500000"), ("psi-full", b"full 25000 500000"))
 """Microseconds of stall within a window of half a second, the shortest that the kernel takes."""
@@ -26,6 +26,11 @@ VMSTAT = (
 STALLS = (b"\nallocstall_normal ", b"\nallocstall_movable ", b"\nallocstall_dma32 ")
 
 
+Number = TypeVar("Number", int, float)
+NUMBER_BYTES = 24
+"""Longer than any number, and the spaces before it."""
+
+
 class File:
     """A file of /proc, open for good, read into the same buffer each time and searched, not parsed."""
 
@@ -40,34 +45,26 @@ class File:
 
     def number(self, label: bytes) -> Optional[int]:
         """The number behind a label; None where there is none."""
-        start = self._buffer.find(label, 0, self._filled)
-        if start < 0:
-            return None
-        words = bytes(self._buffer[start + len(label) : start + len(label) + 24]).split(None, 1)
-        try:
-            return int(words[0])
-        except (IndexError, ValueError):
-            return None
+        return self._read(int, label)
 
     def stalled_us(self, label: bytes) -> Optional[int]:
         """Microseconds like `total=12345` behind a label."""
-        start = self._buffer.find(label, 0, self._filled)
-        at = self._buffer.find(b"total=", start, self._filled) if start >= 0 else -1
-        if at < 0:
-            return None
-        try:
-            return int(bytes(self._buffer[at + 6 : at + 26]).split(None, 1)[0])
-        except (IndexError, ValueError):
-            return None
+        return self._read(int, label, b"total=")
 
     def share(self, label: bytes) -> Optional[float]:
         """A percentage like `avg10=1.25` behind a label, as a share."""
+        percent = self._read(float, label, b"avg10=")
+        return None if percent is None else percent / 100
+
+    def _read(self, kind: Callable[[bytes], Number], label: bytes, mark: bytes = b"") -> Optional[Number]:
+        """The number behind the first `mark` that follows a label."""
         start = self._buffer.find(label, 0, self._filled)
-        at = self._buffer.find(b"avg10=", start, self._filled) if start >= 0 else -1
+        at = self._buffer.find(mark, start + len(label), self._filled) if start >= 0 else -1
         if at < 0:
             return None
+        words = bytes(self._buffer[at + len(mark) : at + len(mark) + NUMBER_BYTES]).split(None, 1)
         try:
-            return float(bytes(self._buffer[at + 6 : at + 14]).split(None, 1)[0]) / 100
+            return kind(words[0])
         except (IndexError, ValueError):
             return None
 

@@ -107,6 +107,7 @@ async def _fly(order: Order, machines: list[Machine], progress: Progress) -> Rec
     for machine in machines:
         if (script := guests[machine.name].script).jvm:
             heap = f"-Xmx{int(HEAP_SHARE * script.memory_bytes) >> 20}m"
+            machine.used_at_rest_bytes += JVM_BYTES
             machine.tell("java", heap, f"-XX:+Use{script.jvm}GC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
         machine.tell(order.starter)
         machine.on_report = lambda name, words: setattr(guests[name], "work", _work(words))
@@ -138,7 +139,7 @@ async def _fly(order: Order, machines: list[Machine], progress: Progress) -> Rec
 def _world(order: Order, machines: list[Machine], start: float) -> Iterator[Coroutine[None, None, None]]:
     """Everything that happens to the guests, whatever ballonet does."""
     for machine, script in zip(machines, order.scripts, strict=True):
-        yield _drive(machine, script, machine.used_at_rest_bytes, order.seed, start)
+        yield _drive(machine, script, order.seed, start)
     by_name = {machine.name: machine for machine in machines}
     for fault in order.scenario.faults:
         yield _break(by_name[fault.guest], fault, order.scale, start)
@@ -181,13 +182,13 @@ async def _sample(record: Record, host: BudgetHost, hypervisor: QemuHypervisor, 
         await asyncio.sleep(due - clock())
 
 
-async def _drive(machine: Machine, script: GuestScript, base_bytes: int, seed: int, start: float) -> None:
-    """Leads one guest through its phases. What a phase needs includes what the guest uses before any work."""
-    base_bytes += JVM_BYTES if script.jvm else 0
+def _size(machine: Machine, used_bytes: int, per_s: int) -> None:
+    """What is needed includes what the guest uses before any work."""
+    machine.tell("size", max(0, used_bytes - machine.used_at_rest_bytes), per_s)
 
-    def size(used_bytes: int, per_s: int) -> None:
-        machine.tell("size", max(0, used_bytes - base_bytes), per_s)
 
+async def _drive(machine: Machine, script: GuestScript, seed: int, start: float) -> None:
+    """Leads one guest through its phases."""
     machine.tell("seed", seed)
     if script.cold_share:
         machine.tell("cold", script.cold_share)
@@ -196,13 +197,13 @@ async def _drive(machine: Machine, script: GuestScript, base_bytes: int, seed: i
     if script.cache_bytes:
         machine.tell("cache", script.cache_bytes)
     _, used_bytes, per_s = script.phases[0]
-    size(used_bytes, per_s)
+    _size(machine, used_bytes, per_s)
     machine.tell("pace", script.pace)
     await _until(start)
     machine.tell("start")
     for at_s, used_bytes, per_s in script.phases[1:]:
         await _until(start + at_s)
-        size(used_bytes, per_s)
+        _size(machine, used_bytes, per_s)
 
 
 async def _break(machine: Machine, fault: Fault, scale: int, start: float) -> None:
@@ -221,18 +222,17 @@ async def _break(machine: Machine, fault: Fault, scale: int, start: float) -> No
             machine.signal(signal.SIGCONT)
 
 
-def _warm_keeps(order: Order, machines: list[Machine]) -> Iterator[tuple[Machine, GuestScript, int, int]]:
+def _warm_keeps(order: Order, machines: list[Machine]) -> Iterator[tuple[Machine, GuestScript, int]]:
     keeps = warm_keeps(order.scripts, order.budget_bytes)
     for machine, script in zip(machines, order.scripts, strict=True):
-        yield machine, script, machine.used_at_rest_bytes, keeps[script.name]
+        yield machine, script, keeps[script.name]
 
 
-async def _warm(machine: Machine, script: GuestScript, base_bytes: int, keep_bytes: int) -> None:
+async def _warm(machine: Machine, script: GuestScript, keep_bytes: int) -> None:
     """Has one guest run with so much memory, use what it needs at first, and fill the rest with page cache."""
     await machine.command("balloon", value=keep_bytes)
-    base_bytes += JVM_BYTES if script.jvm else 0
     used_bytes = script.phases[0][1]
-    machine.tell("size", max(0, used_bytes - base_bytes), used_bytes)
+    _size(machine, used_bytes, used_bytes)
     await asyncio.sleep(WARM_S)
     told = machine.on_report
     done = asyncio.Event()
