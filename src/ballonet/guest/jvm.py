@@ -3,11 +3,12 @@
 A JVM is spoken to as the JDK's own `jcmd` does, through its attach socket (attachListener_linux.cpp): no JDK is needed in
 the guest, and none of its 30 MB of memory. SIGQUIT has a JVM open that socket when a file .attach_pid is there.
 
-What returns memory, by collector (measured with OpenJDK 17.0.21):
+What returns memory, by collector (tried with OpenJDK 17.0.21):
 - G1: one GC.run with MaxHeapFreeRatio 10 shrinks the heap to its live data and a tenth, within a second;
 - Serial: shrinks in four steps (ShrinkHeapInSteps), so up to four GC.run, and not below its first size (-Xms);
 - Parallel: only with -XX:+UseAdaptiveSizePolicyWithSystemGC, which cannot be set from outside;
-- Shenandoah: the second GC.run; ZGC: by itself, -XX:ZUncommitDelay (300 s) after a collection.
+- Shenandoah: the second GC.run;
+- ZGC: nothing at once. By its own account (JEP 351) it does so -XX:ZUncommitDelay (300 s) later; not waited for.
 """
 
 import os
