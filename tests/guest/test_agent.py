@@ -31,8 +31,8 @@ VMSTAT = "nr_free_pages 1\npgmajfault 7\npswpin 3\npswpout 5\nallocstall_normal 
 PRESSURE = "some avg10=1.25 avg60=0.50 avg300=0.10 total=12345\nfull avg10=0.50 avg60=0.20 avg300=0.05 total=2345\n"
 
 
-def write_meminfo(proc: Path, available_mib: int) -> None:
-    text = MEMINFO.format(total=524288, free=1024, available=available_mib * 1024)
+def write_meminfo(proc: Path, available_mib: int, total_mib: int = 512) -> None:
+    text = MEMINFO.format(total=total_mib * 1024, free=1024, available=available_mib * 1024)
     with (proc / "meminfo").open("r+" if (proc / "meminfo").exists() else "w") as file:  # the agent keeps it open
         file.write(text)
         file.truncate()
@@ -111,6 +111,17 @@ def test_speaks_at_once_below_the_line(talk: socket.socket, proc: Path) -> None:
     assert heard["available_bytes"] == 280 << 20
     talk.sendall(b'{"line_bytes":%d}\n' % (285 << 20))
     assert next(one for one in said if one["why"] != "report")["why"] == "low"
+
+
+@pytest.mark.parametrize(("total_mib", "rises"), [(512, True), (412, False)])
+def test_a_balloon_that_grows_is_no_rise(talk: socket.socket, proc: Path, total_mib: int, rises: bool) -> None:
+    """What a balloon takes of MemAvailable it takes of MemTotal too; a program does not."""
+    said = lines(talk)
+    talk.sendall(b'{"line_bytes":%d}\n' % (290 << 20))
+    assert next(said)["why"] == "hello"
+    write_meminfo(proc, 200, total_mib)
+    heard = next(one for one in said if one["why"] == "low")
+    assert (heard["rising_per_s"] > 0) == rises
 
 
 @pytest.mark.parametrize(

@@ -92,7 +92,7 @@ async def test_memory_below_the_line_wakes_the_loop(machines: list[Machine]) -> 
         machines[0].tell("size", 60 * MIB, 60 * MIB)
         async with asyncio.timeout(5):
             await hypervisor.news.wait()
-        await seen(hypervisor, lambda one: one.stats is not None and bool(one.stats.falling_per_s))
+        await seen(hypervisor, lambda one: one.stats is not None and bool(one.stats.rising_per_s))
     async with watched(machines[1]) as hypervisor:
         await seen(hypervisor, lambda one: one.voice is Voice.BALLOON)
 

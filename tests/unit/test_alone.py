@@ -68,11 +68,29 @@ def test_facts_of_a_process(tmp_path: Path) -> None:
     (folder / "fd/3").symlink_to("/dev/vfio/12")
     process = Process(77, tmp_path)
     assert process.facts() == ProcessFacts(locked_bytes=512 * MIB, hugetlb_bytes=2 * MIB, has_vfio=True, age_s=100.0)
-    assert process.resident_bytes() == 256 * os.sysconf("SC_PAGE_SIZE")
+    assert process.resident_bytes(1 << 30) == 256 * os.sysconf("SC_PAGE_SIZE")
 
 
 def test_a_process_that_is_gone(tmp_path: Path) -> None:
     """Nothing is known, and nothing fails."""
     process = Process(78, tmp_path)
     assert process.facts() is None
-    assert process.resident_bytes() is None
+    assert process.resident_bytes(1 << 30) is None
+
+
+def test_all_of_a_guests_memory_is_counted() -> None:
+    """RAM in several memfds (base and virtio-mem, NUMA nodes) is their sum, each once; what is not all memfds is the RSS."""
+    made = [os.memfd_create(f"ram-{number}") for number in range(2)]
+    made.append(os.dup(made[0]))
+    try:
+        for fd, mib in zip(made, (8, 4), strict=False):
+            os.ftruncate(fd, 64 << 20)
+            os.write(fd, b"x" * (mib << 20))
+        process = Process(os.getpid(), Path("/"))
+        assert process.resident_bytes(128 << 20) == 12 << 20
+        rss = process.resident_bytes(1 << 30)
+        assert rss is not None
+        assert rss > 20 << 20
+    finally:
+        for fd in made:
+            os.close(fd)

@@ -219,7 +219,7 @@ async def test_r6_who_can_page_out_shares_what_is_missing() -> None:
 
 
 HOSTILE = (
-    {"available_bytes": 0, "falling_per_s": 1 << 50},
+    {"available_bytes": 0, "rising_per_s": 1 << 50},
     {"heap_missing_bytes": 1 << 40, "available_bytes": 0},
     {"total_bytes": 1 << 40, "available_bytes": 0, "psi_full_us": 1 << 60},
     {"total_bytes": 0, "available_bytes": 1 << 50, "swap_free_bytes": 0},

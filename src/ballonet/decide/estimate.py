@@ -113,9 +113,9 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unse
     paging = _paged(old, guest, sampled_at, used)
     # What goes out while a guest grows is growth too: one that pages has not stopped.
     rise_per_s = (used + paging.swapped_bytes - old.used_bytes - old.swapped_bytes) / max(dt, RATE_S)
-    if stats is not None and stats.falling_per_s:
+    if stats is not None and stats.rising_per_s:
         # An agent looked twice within moments, when its last report may have been a second ago.
-        rise_per_s = max(rise_per_s, min(stats.falling_per_s, FASTEST_SHARE_PER_S * guest.ceiling_bytes))
+        rise_per_s = max(rise_per_s, min(stats.rising_per_s, FASTEST_SHARE_PER_S * guest.ceiling_bytes))
     if stats is not None and (stats.psi_full_us, stats.heap_missing_bytes or 0) != (old.stalled_us, old.heap_missing_bytes):
         paging = _stalled(paging, stats, dt)
     elif paging.stall_share:

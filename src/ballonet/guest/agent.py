@@ -43,8 +43,8 @@ BUSY_S = 0.02
 """Between two small steps of making ready; those of a talk with a JVM may wait ten times as long."""
 ANSWERS = ("report", "ready")
 """Messages that are never left out for having been sent a moment ago."""
-FALL_S = 0.1
-"""Over which a fall is measured: programs take memory in bursts, and one of 20 ms says nothing of the next second."""
+RISE_S = 0.1
+"""Over which a rise is measured: programs take memory in bursts, and one of 20 ms says nothing of the next second."""
 QUIET_S = 0.1
 """Between two messages for one reason: the host has heard it."""
 MOST_COMMAND_BYTES = 4096
@@ -65,8 +65,8 @@ class Agent:
         self._line_bytes = 0
         """The host's: below this it wants to know at once."""
         self._was_below = False
-        self._looks = [(0, 0.0)]
-        """What was available, and when, over the last FALL_S and one look more."""
+        self._looks = [(memory.used_bytes(), time.monotonic())]
+        """What was used, and when, over the last RISE_S and one look more."""
         self.is_running = True
         """Until somebody says otherwise; looked at each second."""
         self._sequence = 0
@@ -113,15 +113,17 @@ class Agent:
 
     def _look(self) -> float:
         """Speaks when memory falls under the line. Gives when to look again, in seconds."""
-        available, now = self._memory.available_bytes(), time.monotonic()
-        while len(self._looks) > 1 and now - self._looks[1][1] >= FALL_S:
+        # Not what is available: a growing balloon takes of that too, and is no rise.
+        used, now = self._memory.used_bytes(), time.monotonic()
+        available = self._memory.total_bytes() - used
+        while len(self._looks) > 1 and now - self._looks[1][1] >= RISE_S:
             del self._looks[0]
         before, at = self._looks[0]
-        self._looks.append((available, now))
+        self._looks.append((used, now))
         is_below = available < self._line_bytes
         if not is_below or not self._was_below:
-            falling_per_s = int(max(0, before - available) / max(FALL_S, now - at))
-            self._was_below = is_below and self.say("low", falling_per_s=falling_per_s)
+            rising_per_s = int(max(0, used - before) / max(RISE_S, now - at))
+            self._was_below = is_below and self.say("low", rising_per_s=rising_per_s)
         if not self._line_bytes:
             return REPORT_S
         speed = max(1.0, FASTEST_SHARE_PER_S * self._memory.total_bytes())

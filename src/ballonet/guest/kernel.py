@@ -80,10 +80,10 @@ class Memory:
         except OSError:
             self._pressure = None  # no PSI in this kernel, or switched off
 
-    def available_bytes(self) -> int:
-        """MemAvailable now. Allocates next to nothing."""
+    def used_bytes(self) -> int:
+        """MemTotal - MemAvailable now. Allocates next to nothing."""
         self._meminfo.read()
-        return (self._meminfo.number(b"MemAvailable:") or 0) * 1024
+        return self.total_bytes() - (self._meminfo.number(b"MemAvailable:") or 0) * 1024
 
     def total_bytes(self) -> int:
         """MemTotal of the last picture."""

@@ -66,8 +66,8 @@ class Message(Struct, frozen=True, kw_only=True):
     heap_committed_bytes: Bytes | None = None
     heap_used_bytes: Bytes | None = None
     heap_missing_bytes: Bytes | None = None
-    falling_per_s: Bytes | None = None
-    """How fast MemAvailable fell between its last two looks; with `low`."""
+    rising_per_s: Bytes | None = None
+    """How fast MemTotal - MemAvailable rose in the last tenth of a second; with `low`."""
     ready_bytes: Bytes | None = None
     freed_bytes: Bytes | None = None
 

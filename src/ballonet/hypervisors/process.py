@@ -35,15 +35,17 @@ class Process:
         self._folder = root / "proc" / str(pid)
         self._backing = self._find_backing()
 
-    def resident_bytes(self) -> int | None:
-        """What the guest's RAM occupies now; None when it cannot be read.
+    def resident_bytes(self, ram_bytes: int) -> int | None:
+        """What the guest's RAM of `ram_bytes` at the most occupies now; None when it cannot be read.
 
-        Where the RAM is a memfd of the guest's own, its blocks: exact, and a page that the balloon gave back is gone
-        from it at once. Else the process's RSS, which includes QEMU's own few dozen MiB.
+        Where all of the RAM is memfds of the guest's own (one, or one for each NUMA node, DIMM and virtio-mem), their blocks:
+        exact, and a page that the balloon gave back is gone from them at once. Else the process's RSS, which includes QEMU's
+        own few dozen MiB.
         """
         try:
-            if self._backing is not None:
-                return os.stat(self._backing).st_blocks * _BLOCK_BYTES
+            files = [os.stat(path) for path in self._backing]
+            if sum(file.st_size for file in files) >= ram_bytes:
+                return sum(file.st_blocks for file in files) * _BLOCK_BYTES
             fields = (self._folder / "statm").read_text().split()
             return int(fields[1]) * os.sysconf("SC_PAGE_SIZE")
         except (OSError, ValueError, IndexError):
@@ -75,13 +77,13 @@ class Process:
                 continue  # closed in between
         return found
 
-    def _find_backing(self) -> Path | None:
-        """The memfd that is the guest's RAM: the largest one that it has open."""
+    def _find_backing(self) -> list[Path]:
+        """The memfds that it has open, each once, whatever the number of its descriptors."""
         try:
             memfds = [self._folder / "fd" / name for name, target in self._open_files().items() if "/memfd:" in target]
-            return max(memfds, key=lambda path: os.stat(path).st_size, default=None)
+            return list({os.stat(path).st_ino: path for path in memfds}.values())
         except OSError:
-            return None
+            return []
 
 
 def _kib(text: str | None) -> int:

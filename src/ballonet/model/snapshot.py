@@ -84,8 +84,8 @@ class GuestStats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     major_faults: int | None = None
     psi_full_us: int | None = None
     """For how long all of its tasks stood waiting for memory since it booted, in microseconds (PSI); from an agent only."""
-    falling_per_s: int | None = None
-    """How fast `available_bytes` fell in the last moments, bytes a second; from an agent that was looking closely only."""
+    rising_per_s: int | None = None
+    """How fast `total_bytes - available_bytes` rose of late, bytes a second; from an agent that was looking closely only."""
     heap_missing_bytes: int | None = None
     """Heaps of its JVMs that are committed and not resident: a collector will walk what was paged out, and fill what was
     never touched. From an agent only."""

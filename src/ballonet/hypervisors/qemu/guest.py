@@ -101,7 +101,7 @@ class QemuGuest:
             mechanisms=self._mover.mechanisms,
             keep_bytes=self._keep_bytes,
             keep_age_s=silent_s,
-            resident_bytes=self._process.resident_bytes() if self._process else None,
+            resident_bytes=self._process.resident_bytes(self._mover.ceiling_bytes) if self._process else None,
             stats=stats,
             stats_age_s=stats_age_s,
             voice=voice,
