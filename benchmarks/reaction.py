@@ -1,9 +1,9 @@
 """From a spike in a real guest to the first command for it, by voice, into benchmarks/results/reaction.json; about 9 minutes.
 
 Fifty-five spikes for each voice: five guests that live at what they need take 4 GiB more (at 1/32) at 2 GiB/s, one after the
-other, and let it go again. Measured from the moment at which a guest's memory crosses the line below which the host wants to
-know (`Look.wake_below_bytes`, for all voices the same): by the scenario's rate, after the workload was told, which begins some
-milliseconds later. Relief is when the guest keeps what it uses at its peak, which it reaches 2 s after it began.
+other, and let it go again. Measured from the moment at which a guest's memory is below the line where the host wants to know
+(`Look.wake_below_bytes`, for all voices the same), as its workload tells: at the end of each tenth of a second in which it took
+more memory. Relief is when the guest keeps what it uses at its peak, which it reaches 2 s after it began.
 """
 
 import asyncio
@@ -64,6 +64,8 @@ class Watch:
         self.kept: list[tuple[float, dict[str, int]]] = []
         self.above_line: list[tuple[float, dict[str, int]]] = []
         """How far each guest's available memory is from its line."""
+        self.grown: list[tuple[float, str, int]] = []
+        """What each workload held, as it told."""
         self.voices: dict[str, int] = {}
 
     def tick(self, at_s: float, tick: Tick) -> None:
@@ -86,14 +88,22 @@ class Watch:
         """Of each spike the seconds to the first command and to relief; a spike that needed neither is left out."""
         for name, guest in record.guests.items():  # idle ones have one phase
             for at_s, used, _ in guest.script.phases[1::2]:
-                above = [far[name] for seen_s, far in self.above_line if seen_s <= at_s and name in far]
-                begin_s, end_s = at_s + max(0, above[-1]) / (RATE / SCALE), at_s + LASTS_S
+                end_s = at_s + LASTS_S
+                begin_s = self._crossing(name, at_s, end_s)
                 before = [keeps[name] for seen_s, keeps in self.kept if seen_s <= at_s and name in keeps]
                 if not before or before[-1] >= used:
                     continue
                 first = next((given_s for given_s, who in self.given if who == name and at_s <= given_s < end_s), end_s)
                 there = next((seen_s for seen_s, keeps in self.kept if seen_s >= at_s and keeps.get(name, 0) >= used), end_s)
                 yield max(0.0, first - begin_s), max(0.0, there - begin_s)
+
+
+    def _crossing(self, name: str, at_s: float, end_s: float) -> float:
+        """When its workload said that it had taken what it had left above the line before its spike."""
+        above = [far[name] for seen_s, far in self.above_line if seen_s <= at_s and name in far][-1]
+        grown = [(said_s, held) for said_s, who, held in self.grown if who == name and at_s <= said_s < end_s]
+        calm = max(held for _, held in grown) - (PEAK - CALM) // SCALE
+        return next(said_s for said_s, held in grown if held - calm > above)
 
 
 def figures(values: list[float]) -> dict[str, float]:
@@ -106,7 +116,8 @@ def figures(values: list[float]) -> dict[str, float]:
 def measure(voice: str) -> tuple[dict[str, object], Result]:
     """One arm, and its figures."""
     watch = Watch()
-    arms = run_arms(spikes(), [voice], scale=SCALE, host_share=None, seed=1, progress=lambda _: Progress(on_tick=watch.tick))
+    progress = Progress(on_tick=watch.tick, on_grown=lambda *grown: watch.grown.append(grown))
+    arms = run_arms(spikes(), [voice], scale=SCALE, host_share=None, seed=1, progress=lambda _: progress)
     flight = asyncio.run(arms)
     times = list(watch.spikes(flight.records[0]))
     summary = flight.results[0].summary

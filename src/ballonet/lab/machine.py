@@ -89,6 +89,8 @@ class Machine:
     """The lab's own session: templates, faults. The daemon under test has a socket of its own."""
     port: asyncio.StreamWriter | None = None
     on_report: Callable[[str, list[str]], None] = lambda _name, _words: None
+    on_grown: Callable[[str, int], None] = lambda _name, _held: None
+    """Told at once when the workload has taken more memory, with what it holds now, in bytes."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -131,6 +133,8 @@ class Machine:
                 words = line.decode("ascii", "replace").split()
                 if words and words[0] == "report":
                     self.on_report(self.name, words[1:])
+                elif words and words[0] == "grown":
+                    self.on_grown(self.name, int(words[1]))
 
     def bury_when_dead(self) -> None:
         """Has the RAM given back when QEMU dies, as the kernel would do if the lab did not hold it too."""

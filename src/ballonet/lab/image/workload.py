@@ -20,6 +20,10 @@ and answers twice a second:
 
     report TIME_S DONE WANTED SWAP_IN_PAGES OOM_KILLS HELD_BYTES MEMTOTAL_BYTES AVAILABLE_BYTES SWAP_USED_BYTES LATENCIES
 
+and, after each slot in which it took more memory,
+
+    grown HELD_BYTES
+
 LATENCIES are counts of slots by how late they ended, in the buckets of BUCKETS_S, joined by commas.
 
 Work is open-loop, as requests are: what a slot cannot do within its time and the patience of PATIENCE_S is lost,
@@ -222,9 +226,12 @@ class Workload:
             self.read_commands(0)
             deadline = slot_end + PATIENCE_S
             ops = int(self.pace * SLOT_S)
+            held = len(self.chunks)
             settled = self.resize(SLOT_S)
             while not settled and time.monotonic() < deadline:
                 settled = self.resize(0)
+            if len(self.chunks) > held:
+                self.say("grown", len(self.chunks) * CHUNK_BYTES)
             done = self.work(ops, deadline) if time.monotonic() < deadline else 0
             now = time.monotonic()
             self.wanted += ops
@@ -257,7 +264,7 @@ class Workload:
             kib * 1024 for kib in counters("/proc/meminfo", "MemTotal:", "MemAvailable:", "SwapTotal:", "SwapFree:")
         )
         self.hear_java()
-        words = (
+        self.say(
             "report",
             round(now - self.time0, 3),
             self.done + self.java[0],
@@ -270,6 +277,8 @@ class Workload:
             swap_total - swap_free,
             ",".join(map(str, self.java[2] if self.from_java is not None else self.latencies)),
         )
+
+    def say(self, *words):
         line = (" ".join(map(str, words)) + "\n").encode()
         if select.select([], [self.port], [], 0)[1]:
             os.write(self.port, line)
