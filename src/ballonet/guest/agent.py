@@ -65,6 +65,7 @@ class Agent:
         self._line_bytes = 0
         """The host's: below this it wants to know at once."""
         self._was_below = False
+        memory.report()  # all that will be read has been, before memory is short
         self._looks = [(memory.used_bytes(), time.monotonic())]
         """What was used, and when, over the last RISE_S and one look more."""
         self.is_running = True
@@ -113,21 +114,24 @@ class Agent:
 
     def _look(self) -> float:
         """Speaks when memory falls under the line. Gives when to look again, in seconds."""
-        # Not what is available: a growing balloon takes of that too, and is no rise.
-        used, now = self._memory.used_bytes(), time.monotonic()
-        available = self._memory.total_bytes() - used
-        while len(self._looks) > 1 and now - self._looks[1][1] >= RISE_S:
-            del self._looks[0]
-        before, at = self._looks[0]
-        self._looks.append((used, now))
+        available = self._memory.available_bytes()
+        self._rising_per_s(self._memory.total_bytes() - available)
         is_below = available < self._line_bytes
         if not is_below or not self._was_below:
-            rising_per_s = int(max(0, used - before) / max(RISE_S, now - at))
-            self._was_below = is_below and self.say("low", rising_per_s=rising_per_s)
+            self._was_below = is_below and self.say("low")
         if not self._line_bytes:
             return REPORT_S
         speed = max(1.0, FASTEST_SHARE_PER_S * self._memory.total_bytes())
         return min(REPORT_S, max(CLOSEST_S, (available - self._line_bytes) / speed / LOOKS_BEFORE_LINE))
+
+    def _rising_per_s(self, used: int) -> int:
+        """How fast what is used rose up to now. Not what is available: a growing balloon takes of that too, and is no rise."""
+        now = time.monotonic()
+        while len(self._looks) > 1 and now - self._looks[1][1] >= RISE_S:
+            del self._looks[0]
+        before, at = self._looks[0]
+        self._looks.append((used, now))
+        return int(max(0, used - before) / max(RISE_S, now - at))
 
     def say(self, why: str, **more: int) -> bool:
         """One message, now or never: a full port means that nobody listens, and a newer report follows. False when the same
@@ -140,6 +144,7 @@ class Agent:
         self._sequence += 1
         message: Dict[str, Any] = {"agent": VERSION, "sequence": self._sequence, "why": why}
         message.update(self._memory.report())
+        message["rising_per_s"] = self._rising_per_s(self._memory.used_bytes())
         message.update(self._care.report())
         message.update(more)
         try:

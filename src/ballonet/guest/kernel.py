@@ -80,9 +80,13 @@ class Memory:
         except OSError:
             self._pressure = None  # no PSI in this kernel, or switched off
 
-    def used_bytes(self) -> int:
-        """MemTotal - MemAvailable now. Allocates next to nothing."""
+    def available_bytes(self) -> int:
+        """MemAvailable now. Allocates next to nothing."""
         self._meminfo.read()
+        return (self._meminfo.number(b"MemAvailable:") or 0) * 1024
+
+    def used_bytes(self) -> int:
+        """MemTotal - MemAvailable of the last picture."""
         return self.total_bytes() - (self._meminfo.number(b"MemAvailable:") or 0) * 1024
 
     def total_bytes(self) -> int:

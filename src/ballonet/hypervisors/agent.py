@@ -67,7 +67,7 @@ class Message(Struct, frozen=True, kw_only=True):
     heap_used_bytes: Bytes | None = None
     heap_missing_bytes: Bytes | None = None
     rising_per_s: Bytes | None = None
-    """How fast MemTotal - MemAvailable rose in the last tenth of a second; with `low`."""
+    """How fast MemTotal - MemAvailable rose in the last tenth of a second, or since it looked last."""
     ready_bytes: Bytes | None = None
     freed_bytes: Bytes | None = None
 
