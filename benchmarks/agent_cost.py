@@ -1,6 +1,6 @@
 """What the agent costs: CPU and memory, on this machine's own kernel, into benchmarks/results/agent_cost.json; a minute.
 
-Calm: no line near, a report each second. Alert: memory a hair above the line, which is then looked at 50 times a second.
+Calm: no line near, a report each second. Alert: memory a hair above the line, which is then looked at 100 times a second.
 """
 
 import datetime as dt

@@ -62,22 +62,17 @@ class Watch:
     def __init__(self) -> None:
         self.given: list[tuple[float, str]] = []
         self.kept: list[tuple[float, dict[str, int]]] = []
-        self.above_line: list[tuple[float, dict[str, int]]] = []
-        """How far each guest's available memory is from its line."""
+        self.lines: list[tuple[float, dict[str, int]]] = []
+        """Below what of available memory the host wants to know."""
         self.grown: list[tuple[float, str, int]] = []
-        """What each workload held, as it told."""
+        """What was available when a workload had taken more, as it told."""
         self.voices: dict[str, int] = {}
 
     def tick(self, at_s: float, tick: Tick) -> None:
         """Notes who was given memory, and what each keeps."""
         keeps = {guest.name: guest.keep_bytes or 0 for guest in tick.snapshot.guests}
         self.kept.append((at_s - tick.took_s, keeps))
-        above = {
-            guest.name: guest.stats.available_bytes - tick.plan.looks[guest.name].wake_below_bytes
-            for guest in tick.snapshot.guests
-            if guest.stats and guest.stats.available_bytes
-        }
-        self.above_line.append((at_s - tick.took_s, above))
+        self.lines.append((at_s, {name: look.wake_below_bytes for name, look in tick.plan.looks.items()}))
         for one in tick.plan.guests:
             if one.name in tick.outcome.sent and (one.keep_bytes or 0) > keeps[one.name]:
                 self.given.append((at_s, one.name))
@@ -99,11 +94,12 @@ class Watch:
 
 
     def _crossing(self, name: str, at_s: float, end_s: float) -> float:
-        """When its workload said that it had taken what it had left above the line before its spike."""
-        above = [far[name] for seen_s, far in self.above_line if seen_s <= at_s and name in far][-1]
-        grown = [(said_s, held) for said_s, who, held in self.grown if who == name and at_s <= said_s < end_s]
-        calm = max(held for _, held in grown) - (PEAK - CALM) // SCALE
-        return next(said_s for said_s, held in grown if held - calm > above)
+        """When its workload said that less was available than the line of that moment; a newer line shows that the host knew."""
+        said = ((said_s, left) for said_s, who, left in self.grown if who == name and at_s <= said_s < end_s)
+        return next((said_s for said_s, left in said if left < self._line(name, said_s)), end_s)
+
+    def _line(self, name: str, at_s: float) -> int:
+        return next((lines[name] for set_s, lines in reversed(self.lines) if set_s <= at_s and name in lines), 0)
 
 
 def figures(values: list[float]) -> dict[str, float]:

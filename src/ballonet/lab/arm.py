@@ -61,8 +61,8 @@ class Progress:
     """What is being done now, in words."""
     on_tick: Callable[[float, Tick], None] = lambda _at, _tick: None
     """Each tick of the daemon's loop, with the scenario's time."""
-    on_grown: Callable[[float, str, int], None] = lambda _at, _name, _held: None
-    """A guest's workload has just taken more memory, and holds so many bytes, with the scenario's time."""
+    on_grown: Callable[[float, str, int], None] = lambda _at, _name, _available: None
+    """A guest's workload has just taken more memory and so many bytes are still available, with the scenario's time."""
 
 
 async def run_arm(order: Order, progress: Progress) -> Record:
@@ -119,7 +119,7 @@ async def _fly(order: Order, machines: list[Machine], progress: Progress) -> Rec
     clock = asyncio.get_running_loop().time
     start = clock() + order.scenario.lead_s + order.scenario.warmup_s
     for machine in machines:
-        machine.on_grown = lambda name, held: progress.on_grown(clock() - start, name, held)
+        machine.on_grown = lambda name, available: progress.on_grown(clock() - start, name, available)
 
     def on_tick(tick: Tick) -> None:
         at = clock() - start

@@ -89,8 +89,8 @@ class Machine:
     """The lab's own session: templates, faults. The daemon under test has a socket of its own."""
     port: asyncio.StreamWriter | None = None
     on_report: Callable[[str, list[str]], None] = lambda _name, _words: None
-    on_grown: Callable[[str, int], None] = lambda _name, _held: None
-    """Told at once when the workload has taken more memory, with what it holds now, in bytes."""
+    on_grown: Callable[[str, int], None] = lambda _name, _available: None
+    """Told at once when the workload has taken more memory, with MemAvailable after that, in bytes."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property

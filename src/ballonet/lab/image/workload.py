@@ -22,7 +22,7 @@ and answers twice a second:
 
 and, after each slot in which it took more memory,
 
-    grown HELD_BYTES
+    grown AVAILABLE_BYTES
 
 LATENCIES are counts of slots by how late they ended, in the buckets of BUCKETS_S, joined by commas.
 
@@ -231,7 +231,7 @@ class Workload:
             while not settled and time.monotonic() < deadline:
                 settled = self.resize(0)
             if len(self.chunks) > held:
-                self.say("grown", len(self.chunks) * CHUNK_BYTES)
+                self.say("grown", counters("/proc/meminfo", "MemAvailable:")[0] * 1024)
             done = self.work(ops, deadline) if time.monotonic() < deadline else 0
             now = time.monotonic()
             self.wanted += ops
