@@ -92,7 +92,6 @@ class Watch:
                 there = next((seen_s for seen_s, keeps in self.kept if seen_s >= at_s and keeps.get(name, 0) >= used), end_s)
                 yield max(0.0, first - begin_s), max(0.0, there - begin_s)
 
-
     def _crossing(self, name: str, at_s: float, end_s: float) -> float:
         """When its workload said that less was available than the line of that moment; a newer line shows that the host knew."""
         said = ((said_s, left) for said_s, who, left in self.grown if who == name and at_s <= said_s < end_s)

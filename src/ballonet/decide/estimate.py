@@ -14,6 +14,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ballonet.decide.memory import GuestMemory
+from ballonet.decide.total import doubt_bytes, kept_then, unseen_bytes, with_total
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.model.units import MIB
@@ -59,8 +60,6 @@ RATE_S: Final = 0.1
 """A rise is taken to have lasted so long at the least: programs take memory in bursts, and agents speak in the midst of one."""
 LEAST_SAMPLE_S: Final = 0.03
 """Two samples closer together than this give no rate."""
-REST_BYTES: Final = 2 * MIB
-"""A balloon that is this near to what was asked is at rest: drivers move in steps of 1 MiB."""
 
 
 def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> GuestMemory:
@@ -79,7 +78,12 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
         return old
     if total > ceiling:
         total = ceiling
-    unseen = _unseen_bytes(old, keep, total)
+    old = with_total(old, keep, total)
+    if old.total_follows is False:
+        keep = kept_then(old, guest, keep, now)
+        unseen = keep - total
+    else:
+        unseen = unseen_bytes(old, keep, total)
     used = (total - available if available < total else 0) + unseen
     used = 0 if used < 0 else used if used < ceiling else ceiling
     if guest.resident_bytes is not None and limits.has("R9"):
@@ -93,16 +97,17 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
             sampled_at=sampled_at,
             used_bytes=used,
             unseen_bytes=unseen,
+            spoke_keep_bytes=keep,
             slow_bytes=used,
             swap_in_bytes=stats.swap_in_bytes or 0,
             swap_out_bytes=stats.swap_out_bytes or 0,
             stalled_us=stats.psi_full_us,
             heap_missing_bytes=stats.heap_missing_bytes or 0,
         )
-    return _compared(old, guest, sampled_at, used, unseen)
+    return replace(_compared(old, guest, sampled_at, used, doubt_bytes(old, keep)), unseen_bytes=unseen, spoke_keep_bytes=keep)
 
 
-def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unseen: int) -> GuestMemory:
+def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, doubt: float) -> GuestMemory:
     stats, dt = guest.stats, sampled_at - old.sampled_at
     growth_per_s, slow = old.growth_per_s, old.slow_bytes
     if growth_per_s:
@@ -112,8 +117,8 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unse
     slow = used + (slow - used) * math.exp(-dt / SLOW_FADE_S) if slow > used + 1 else used
     paging = _paged(old, guest, sampled_at, used)
     # What goes out while a guest grows is growth too: one that pages has not stopped.
-    rise_per_s = (used + paging.swapped_bytes - old.used_bytes - old.swapped_bytes) / max(dt, RATE_S)
-    if stats is not None and stats.rising_per_s:
+    rise_per_s = (used + paging.swapped_bytes - old.used_bytes - old.swapped_bytes - doubt) / max(dt, RATE_S)
+    if stats is not None and stats.rising_per_s and not doubt:  # else its balloon is part of it
         # An agent looked twice within moments, when its last report may have been a second ago.
         rise_per_s = max(rise_per_s, min(stats.rising_per_s, FASTEST_SHARE_PER_S * guest.ceiling_bytes))
     if stats is not None and (stats.psi_full_us, stats.heap_missing_bytes or 0) != (old.stalled_us, old.heap_missing_bytes):
@@ -124,7 +129,6 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, unse
         paging,
         sampled_at=sampled_at,
         used_bytes=used,
-        unseen_bytes=unseen,
         slow_bytes=slow,
         growth_per_s=rise_per_s if rise_per_s > growth_per_s else growth_per_s,
     )
@@ -179,20 +183,6 @@ def _available_bytes(stats: GuestStats) -> int | None:
     if stats.available_bytes is not None:
         return stats.available_bytes
     return None if stats.free_bytes is None else stats.free_bytes + (stats.cache_bytes or 0) // 2
-
-
-def _unseen_bytes(old: GuestMemory, keep_bytes: int, total_bytes: int) -> int:
-    """What the guest keeps beyond MemTotal; negative where MemTotal does not shrink with the balloon.
-
-    While the balloon moves the two are of different moments, so the last value at rest stands: an error of a tenth of
-    a second would be 100 MiB.
-    """
-    unseen, before, asked = old.unseen_bytes, old.keep_bytes, old.asked_bytes
-    if unseen is None:
-        return keep_bytes - total_bytes
-    is_resting = before is None or -REST_BYTES < keep_bytes - before < REST_BYTES
-    is_there = asked is None or -REST_BYTES < keep_bytes - asked < REST_BYTES
-    return keep_bytes - total_bytes if is_resting and is_there else unseen
 
 
 def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float) -> tuple[int, int, int]:

@@ -2,11 +2,11 @@
 
 from typing import Final
 
-from ballonet.decide.estimate import REST_BYTES
 from ballonet.decide.fairness import at_level, fill
 from ballonet.decide.pace import PORTION_SHARE
 from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
+from ballonet.decide.total import REST_BYTES
 from ballonet.model.plan import Reason
 
 IDLE_RISE_SHARE: Final = 0.02

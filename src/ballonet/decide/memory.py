@@ -14,6 +14,14 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """What it could not have freed then, of all its memory."""
     unseen_bytes: int | None = None
     """What it keeps beyond its MemTotal: kernel image, page tables. Learned while its balloon rests."""
+    total_bytes: int = 0
+    """Its MemTotal, when that moved last."""
+    total_keep_bytes: int = 0
+    """What it kept then."""
+    total_follows: bool | None = None
+    """Whether its MemTotal moves with its balloon (total.py); None = its balloon has not moved yet."""
+    spoke_keep_bytes: int = 0
+    """What it kept when it took the newest statistics."""
     slow_bytes: float = 0.0
     """`used_bytes`, risen at once and falling slowly."""
     growth_per_s: float = 0.0
@@ -56,6 +64,10 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """How fast its balloon takes, measured over its moves of late; 0 = never seen."""
     seen_at: float = -1e9
     """When `keep_bytes` was seen."""
+    kept_bytes: int = 0
+    """What it kept when it was seen the time before."""
+    kept_at: float = -1e9
+    """When that was."""
 
     # What came of it (R5)
     down_at: float = -1e9

@@ -9,8 +9,8 @@ from typing import Final
 from msgspec.structs import replace
 
 from ballonet.decide import feedback
-from ballonet.decide.estimate import REST_BYTES
 from ballonet.decide.memory import GuestMemory
+from ballonet.decide.total import REST_BYTES
 from ballonet.model.limits import Limits
 from ballonet.model.units import MIB
 
@@ -37,6 +37,8 @@ def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> Gues
         took_per_s=_took_per_s(old, keep_bytes, now),
         seen_at=now,
         keep_bytes=keep_bytes,
+        kept_bytes=keep_bytes if old.keep_bytes is None else old.keep_bytes,
+        kept_at=max(old.seen_at, old.commanded_at),
         is_astray=_is_astray(old, keep_bytes),
         mark_bytes=keep_bytes if has_moved else old.mark_bytes,
         moved_at=now if has_moved else old.moved_at,

@@ -73,8 +73,8 @@ async def run_arm(order: Order, progress: Progress) -> Record:
         LabError: a guest did not come up.
     """
     progress.on_stage("preparing the guest image; the first time takes about a minute")
-    sizes = {script.memory_bytes for script in order.scripts if not script.plugged_bytes}
-    templates = {size: await template(size, has_software=order.has_software) for size in sizes}
+    kinds = {_kind(script) for script in order.scripts if not script.plugged_bytes}
+    templates = {(size, fixed): await template(size, has_software=order.has_software, fixed_total=fixed) for size, fixed in kinds}
     group = BudgetGroup.make(order.budget_bytes, len(order.scripts)) if order.policy != "ideal" else None
     machines: list[Machine] = []
     with mortal_folder("ballonet-lab-", cgroup=group.folder if group else None) as folder:
@@ -95,10 +95,14 @@ async def run_arm(order: Order, progress: Progress) -> Record:
                 group.remove()
 
 
-async def _guest(script: GuestScript, templates: dict[int, Template], folder: Path, charge: Charge) -> Machine:
+async def _guest(script: GuestScript, templates: dict[tuple[int, bool], Template], folder: Path, charge: Charge) -> Machine:
     if script.plugged_bytes:
         return await booted(script.name, folder, script.memory_bytes, script.plugged_bytes, charge)
-    return await templates[script.memory_bytes].restore(script.name, folder, charge)
+    return await templates[_kind(script)].restore(script.name, folder, charge)
+
+
+def _kind(script: GuestScript) -> tuple[int, bool]:
+    return script.memory_bytes, script.fixed_total
 
 
 async def _fly(order: Order, machines: list[Machine], progress: Progress) -> Record:

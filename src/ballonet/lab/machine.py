@@ -40,6 +40,8 @@ class Hardware:
     """A disk of lab/software.py; None = the guest has none."""
     plugged_bytes: int = 0
     """Part of the memory that is virtio-mem."""
+    fixed_total: bool = False
+    """MemTotal stays while the balloon moves: Linux does that with deflate-on-oom."""
 
     def words(self) -> list[str]:
         """QEMU's command line without what differs between two machines of the same hardware."""
@@ -48,7 +50,8 @@ class Hardware:
             *(QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-machine", "pc,memory-backend=ram", "-accel", accelerator, "-smp", "1"),
             *("-cpu", "host" if self.accelerator == "kvm" else "qemu64", "-m", self._memory_words()),
-            *("-device", "virtio-balloon-pci,id=balloon0", "-device", "virtio-serial-pci"),
+            *("-device", f"virtio-balloon-pci,id=balloon0{',deflate-on-oom=on' if self.fixed_total else ''}"),
+            *("-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=lab,name=org.ballonet.lab.0"),
             *("-device", "virtserialport,chardev=agent,name=org.ballonet.agent.0"),
             *("-device", "virtio-blk-pci,drive=swap"),

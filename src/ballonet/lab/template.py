@@ -56,10 +56,10 @@ async def booted(name: str, folder: Path, memory_bytes: int, plugged_bytes: int,
     return machine
 
 
-async def template(memory_bytes: int, *, has_software: bool = False) -> Template:
+async def template(memory_bytes: int, *, has_software: bool = False, fixed_total: bool = False) -> Template:
     """The template for guests of `memory_bytes`, from the cache or booted now; KVM where it boots a guest, else TCG.
 
-    With `has_software`, they have the disk of lab/software.py.
+    With `has_software`, they have the disk of lab/software.py; with `fixed_total`, their MemTotal stays while the balloon moves.
 
     Raises:
         LabUnavailableError: no QEMU or no packages here.
@@ -67,7 +67,7 @@ async def template(memory_bytes: int, *, has_software: bool = False) -> Template
     """
     image = await asyncio.to_thread(build_image)
     disk = await asyncio.to_thread(software_disk) if has_software else None
-    hardware = Hardware(memory_bytes, await _accelerator(image), software=disk)
+    hardware = Hardware(memory_bytes, await _accelerator(image), software=disk, fixed_total=fixed_total)
     return await _cached(image, hardware)
 
 

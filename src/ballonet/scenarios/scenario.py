@@ -64,6 +64,8 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Part of `memory` that is a virtio-mem device, plugged and unplugged in blocks, beside the balloon. Real guests only: in
     the simulator all is moved by balloons.
     """
+    fixed_total: bool = False
+    """Its MemTotal stays while its balloon moves, as in Windows; on real guests Linux with deflate-on-oom."""
     stagger_s: float = 0.0
     """Each next guest's phases after the first begin so much later."""
     vary_share: float = 0.0
@@ -168,6 +170,7 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     cache_bytes: int
     jvm: str = ""
     plugged_bytes: int = 0
+    fixed_total: bool = False
     phases: tuple[tuple[float, int, int], ...]
     """When (s), how much (bytes), how fast (bytes a second); the first one at 0."""
 
@@ -247,6 +250,7 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         cache_bytes=group.cache // scale,
         jvm=group.jvm,
         plugged_bytes=group.virtio_mem // scale,
+        fixed_total=group.fixed_total,
         phases=tuple(_phases(group, number, scale, source)),
     )
 

@@ -323,7 +323,7 @@ class SimGuest:
         cache = self.cache * EXTENT_BYTES
         return self.says(
             GuestStats(
-                total_bytes=keep,
+                total_bytes=self.memory.total * EXTENT_BYTES if self.script.fixed_total else keep,
                 free_bytes=free,
                 available_bytes=free + cache,
                 cache_bytes=cache,
