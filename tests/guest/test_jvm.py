@@ -20,6 +20,7 @@ LIVE_MIB, GARBAGE_MIB = 60, 240
 COLLECTORS = {
     "G1": (0.9, ["-XX:+UseG1GC"]),
     "Serial": (0.9, ["-XX:+UseSerialGC", "-Xms32m"]),
+    "Z": (0.9, ["-XX:+UseZGC"]),
     "Parallel": (0.6, ["-XX:+UseParallelGC", "-Xms32m", "-XX:+UseAdaptiveSizePolicyWithSystemGC"]),
 }
 """What part of the garbage each returns, and with what options: Parallel keeps its young generation, and gives 69 to 73 %."""

@@ -108,3 +108,22 @@ async def test_modes_that_touch_nothing(tmp_path: Path, machines: list[Machine],
         assert await one.end(signal.SIGINT) == 0
     assert [await keeps_mib(machine) for machine in machines] == [512, 512]
     assert any(line.get("is_command") for line in one.lines) is has_commands
+
+
+async def test_reload_keeps_the_last_good_configuration(tmp_path: Path, machines: list[Machine]) -> None:
+    """SIGHUP: a wrong file is told and changes nothing; a good one counts from then on, and guests stay known."""
+    async with daemon(tmp_path, machines, "observe") as one:
+        await one.until(lambda line: line["event"] == "decision")
+        config = tmp_path / "ballonet.toml"
+        good = config.read_text()
+        config.write_text(good.replace('"observe"', '"perhaps"'))
+        one.process.send_signal(signal.SIGHUP)
+        told = await one.until(lambda line: "not reloaded" in line["event"])
+        assert "loop.mode" in told["trouble"]
+        assert [await keeps_mib(machine) for machine in machines] == [512, 512]
+        config.write_text(good.replace('"observe"', '"act"'))
+        one.process.send_signal(signal.SIGHUP)
+        await one.until(lambda line: line["event"] == "reloaded")
+        await one.until(lambda line: line.get("is_command") is True)
+        assert min([await at_rest_mib(machine) for machine in machines]) < 400
+        assert await one.end(signal.SIGTERM) == 0

@@ -154,24 +154,55 @@ async def test_qemus_own_agent_is_a_voice_too() -> None:
             await machine.close()
 
 
-async def test_virtio_mem_for_coarse_steps_and_the_balloon_for_fine_ones() -> None:
-    """A guest with both keeps the contract; whole blocks are unplugged, and the rest of a MiB is the balloon's."""
+@contextlib.asynccontextmanager
+async def with_virtio_mem(*, has_balloon: bool = True) -> AsyncIterator[Machine]:
+    """A guest of 512 MiB, half of it virtio-mem."""
     with tempfile.TemporaryDirectory(prefix="ballonet-test-") as folder:
         try:
-            machine = await booted("a", Path(folder), 512 * MIB, 256 * MIB, Charge())
+            machine = await booted("a", Path(folder), 512 * MIB, 256 * MIB, Charge(), has_balloon=has_balloon)
         except LabUnavailableError as reason:
             pytest.skip(str(reason))
         try:
-            async with watched(machine) as hypervisor:
-                guest = await seen(hypervisor, lambda one: one.keep_bytes == 512 * MIB)
-                assert guest.mechanisms == (Mechanism.BALLOON, Mechanism.VIRTIO_MEM)
-                assert guest.ceiling_bytes == 512 * MIB
-                await check_hypervisor(hypervisor, "a")
-                await hypervisor.set_keep("a", 401 * MIB, 5.0)
-                await seen(hypervisor, lambda one: one.keep_bytes == 401 * MIB)
-                device = (await machine.command("query-memory-devices"))[0]["data"]
-                assert device["requested-size"] == 146 * MIB
-                balloon = (await machine.command("query-balloon"))["actual"]
-                assert balloon + device["size"] == 401 * MIB
+            yield machine
         finally:
             await machine.close()
+
+
+async def test_virtio_mem_for_coarse_steps_and_the_balloon_for_fine_ones() -> None:
+    """A guest with both keeps the contract; whole blocks are unplugged, and the rest of a MiB is the balloon's."""
+    async with with_virtio_mem() as machine, watched(machine) as hypervisor:
+        guest = await seen(hypervisor, lambda one: one.keep_bytes == 512 * MIB)
+        assert guest.mechanisms == (Mechanism.BALLOON, Mechanism.VIRTIO_MEM)
+        assert guest.ceiling_bytes == 512 * MIB
+        await check_hypervisor(hypervisor, "a")
+        await hypervisor.set_keep("a", 401 * MIB, 5.0)
+        await seen(hypervisor, lambda one: one.keep_bytes == 401 * MIB)
+        device = (await machine.command("query-memory-devices"))[0]["data"]
+        assert device["requested-size"] == 146 * MIB
+        balloon = (await machine.command("query-balloon"))["actual"]
+        assert balloon + device["size"] == 401 * MIB
+
+
+async def test_blocks_that_cannot_be_emptied_are_made_up_for_by_the_balloon() -> None:
+    """Partial unplug: a guest that uses more than its base memory cannot give up all of its virtio-mem. The balloon takes from
+    the base what is missing, and the guest keeps what was asked.
+    """
+    async with with_virtio_mem() as machine, watched(machine) as hypervisor:
+        await seen(hypervisor, lambda one: one.keep_bytes == 512 * MIB)
+        machine.tell("size", 180 * MIB, 1 << 40)
+        await seen(hypervisor, lambda one: one.stats is not None and (one.stats.available_bytes or 0) < 200 * MIB)
+        await hypervisor.set_keep("a", 300 * MIB, 5.0)
+        await seen(hypervisor, lambda one: abs((one.keep_bytes or 0) - 300 * MIB) <= 2 * MIB, 40.0)
+        device = (await machine.command("query-memory-devices"))[0]["data"]
+        assert device["size"] > device["requested-size"] == 44 * MIB
+
+
+async def test_virtio_mem_alone() -> None:
+    """A guest without a balloon is moved in blocks, and its agent is its only voice."""
+    async with with_virtio_mem(has_balloon=False) as machine, watched(machine) as hypervisor:
+        machine.tell("agent")
+        guest = await seen(hypervisor, lambda one: one.voice is Voice.AGENT)
+        assert guest.mechanisms == (Mechanism.VIRTIO_MEM,)
+        await check_hypervisor(hypervisor, "a")
+        await hypervisor.set_keep("a", 401 * MIB, 5.0)
+        await seen(hypervisor, lambda one: one.keep_bytes == 402 * MIB)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from ballonet.hypervisors.alone import is_migrating, why_alone
 from ballonet.hypervisors.process import Process, ProcessFacts
-from ballonet.hypervisors.qemu.alone import is_migrating, why_alone
 from ballonet.model.units import MIB
 
 FREE = ProcessFacts(locked_bytes=0, hugetlb_bytes=0, has_vfio=False, age_s=500)

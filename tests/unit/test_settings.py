@@ -1,11 +1,17 @@
+import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
 from ballonet.daemon.config import read_config
+from ballonet.hypervisors.contract import KeptSettings
+from ballonet.hypervisors.libvirt.settings import kept, read
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.scenarios.scenario import load, scripts, standard_names
+from ballonet.sense.picture import GuestSettings
 
 GOOD = '[qemu]\nsockets = ["/x/*.sock"]\n'
 
@@ -20,7 +26,8 @@ GOOD = '[qemu]\nsockets = ["/x/*.sock"]\n'
         (GOOD + '[guest.a]\nfloor = "5 X"\n', "unknown unit"),
         (GOOD + '[guest.a]\nfloor = "5G"\nceiling = "4G"\n', "above the ceiling"),
         (GOOD + '[loop]\npolicy = "best"\n', "there are adaptive"),
-        ("[qemu]\n", "qemu.sockets"),
+        ("[qemu]\n", "add [libvirt]"),
+        (GOOD + "[libvirt]\n", "not beside [libvirt]"),
     ],
 )
 def test_bad_configuration_names_place_and_remedy(tmp_path: Path, text: str, says: str) -> None:
@@ -32,6 +39,36 @@ def test_bad_configuration_names_place_and_remedy(tmp_path: Path, text: str, say
     assert says in str(error.value)
 
 
+def test_files_of_conf_d_add_and_the_later_one_counts(tmp_path: Path) -> None:
+    """Tables are joined, in the order of the names; an error names the very file."""
+    path, folder = tmp_path / "b.toml", tmp_path / "conf.d"
+    folder.mkdir()
+    path.write_text(GOOD + '[guest.a]\nfloor = "1GiB"\n')
+    (folder / "10-a.toml").write_text('[guest.a]\nshares = 5\n[loop]\nmode = "advise"\n')
+    (folder / "20-b.toml").write_text("[guest.b]\nshares = 7\n[guest.a]\nshares = 6\n")
+    config = read_config(path)
+    assert (config.settings("a").floor_bytes, config.settings("a").shares, config.settings("b").shares) == (1 << 30, 6, 7)
+    assert config.loop.mode is Mode.ADVISE
+    (folder / "20-b.toml").write_text("[guest.b]\nshares = 0\n")
+    with pytest.raises(SettingsError, match=r"20-b\.toml: at `guest\.b\.shares`|20-b\.toml"):
+        read_config(path)
+
+
+def test_check_config_says_what_it_comes_to(tmp_path: Path) -> None:
+    """Good: 0 and a summary, or JSON; wrong: 2 and one line."""
+    path = tmp_path / "b.toml"
+    path.write_text(GOOD)
+    words = [str(Path(sys.executable).with_name("ballonet")), "check-config", "-c", str(path)]
+    good = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert good.returncode == 0
+    assert "good. Mode observe" in good.stdout
+    assert json.loads(subprocess.run([*words, "--json"], capture_output=True, check=True).stdout)["loop"]["mode"] == "observe"
+    path.write_text(GOOD + "[lop]\n")
+    bad = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert (bad.returncode, bad.stdout) == (2, "")
+    assert "do you mean `loop`" in bad.stderr
+
+
 def test_default_only_observes(tmp_path: Path) -> None:
     """A configuration that says no mode touches nothing, and no guest can be set to more than the loop."""
     path = tmp_path / "b.toml"
@@ -39,6 +76,43 @@ def test_default_only_observes(tmp_path: Path) -> None:
     config = read_config(path)
     assert config.settings("a").mode is Mode.OBSERVE
     assert config.settings("other").mode is Mode.OBSERVE
+
+
+def test_settings_of_a_domain_come_between_its_own_and_the_default(tmp_path: Path) -> None:
+    """What the file says of a guest by name counts before its metadata, and they count before `guest.default`."""
+    path = tmp_path / "b.toml"
+    path.write_text('[libvirt]\n[loop]\nmode = "act"\n[guest.default]\nfloor = "1GiB"\nshares = 700\n[guest.a]\nfloor = "2GiB"\n')
+    config, kept = read_config(path), KeptSettings(floor_bytes=3 << 30, mode=Mode.ADVISE)
+    assert config.settings("a", kept) == GuestSettings(floor_bytes=2 << 30)
+    assert config.settings("b", kept) == GuestSettings(floor_bytes=3 << 30, shares=700, mode=Mode.ADVISE)
+    assert config.settings("b") == GuestSettings(floor_bytes=1 << 30, shares=700)
+
+
+def test_metadata_of_a_domain_are_read() -> None:
+    """All attributes, and priority as shares."""
+    found = kept(read('<guest min="4GiB" max="12GiB" guaranteed="6GiB" priority="low" mode="act"/>', "a"))
+    assert found == KeptSettings(floor_bytes=4 << 30, ceiling_bytes=12 << 30, guaranteed_bytes=6 << 30, shares=500, mode=Mode.ACT)
+    assert kept(read('<guest shares="300" priority="low"/>', "a")).shares == 300
+    assert kept(read("<guest/>", "a")) == KeptSettings()
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("<guest", "metadata of a"),
+        ('<guest min="lots"/>', "at `min`"),
+        ('<guest minimum="4GiB"/>', "do you mean"),
+        ('<guest shares="0"/>', "at `shares`"),
+        ('<guest shares="many"/>', "at `shares`"),
+        ('<guest priority="urgent"/>', "at `priority`"),
+        ('<guest min="4GiB" max="2GiB"/>', "above `max`"),
+    ],
+)
+def test_metadata_that_cannot_be_read_are_refused(text: str, says: str) -> None:
+    """With the domain, the attribute and the remedy."""
+    with pytest.raises(SettingsError) as error:
+        read(text, "a")
+    assert says in str(error.value)
 
 
 def test_standard_scenarios_load() -> None:

@@ -5,18 +5,17 @@ Exit codes: 0 done; 1 it ran and what must hold did not; 2 wrong usage or settin
 
 import asyncio
 import sys
-from pathlib import Path
-from typing import Annotated
 
+import msgspec
 import typer
 
 import ballonet
 from ballonet.cli import bench, lab
-from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, err, out
+from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, err, out
 from ballonet.cli.decide import decide
 from ballonet.cli.simulate import simulate
 from ballonet.cli.status import status
-from ballonet.daemon.config import read_config
+from ballonet.daemon.config import PATH, read_config
 from ballonet.daemon.run import run as run_daemon
 from ballonet.lab.errors import LabError, LabUnavailableError
 from ballonet.model.settings import SettingsError
@@ -42,12 +41,26 @@ def version() -> None:
 
 
 @app.command()
-def run(config: Annotated[Path, typer.Option("--config", "-c", help="TOML file; docs/reference/config.md.")]) -> None:
+def run(config: ConfigPath = PATH) -> None:
     """Watch and balloon the guests of this host until SIGTERM or Ctrl-C. Guests stay as they are then.
 
-    The default mode is `observe`: nothing is touched. Decisions are JSON lines on stderr.
+    The default mode is `observe`: nothing is touched. Decisions are JSON lines on stderr. SIGHUP reads the configuration anew; a
+    wrong one is told, and the last good one stays.
     """
-    asyncio.run(run_daemon(read_config(config)))
+    asyncio.run(run_daemon(config))
+
+
+@app.command()
+def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
+    """Check a configuration, with the files of the conf.d beside it, and say what it comes to. Exits 2 when it is wrong."""
+    found = read_config(config)
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+        return
+    guests = found.libvirt.uri if found.libvirt else ", ".join(found.qemu.sockets)
+    out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {guests}", highlight=False)
+    named = ", ".join(sorted(found.guest))
+    out.print(f"settings for: {named}" if named else "no guest has settings of its own", highlight=False)
 
 
 def main() -> None:

@@ -3,16 +3,15 @@
 import asyncio
 import sys
 import time
-from pathlib import Path
-from typing import Annotated, Final
+from typing import Final
 
 import msgspec
 import typer
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import UNMET, Json, err, out
-from ballonet.daemon.config import Config, read_config
+from ballonet.cli.console import UNMET, ConfigPath, Json, err, out
+from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.run import adapter
 from ballonet.model.snapshot import Guest, Voice
 from ballonet.model.units import format_size
@@ -21,9 +20,7 @@ LOOK_S: Final = 2.5
 """How long to listen: agents and balloon drivers speak once a second."""
 
 
-def status(
-    config: Annotated[Path, typer.Option("--config", "-c", help="TOML file; docs/reference/config.md.")], json: Json = False
-) -> None:
+def status(config: ConfigPath = PATH, json: Json = False) -> None:
     """Show each guest: what it keeps, holds and has available, how it is heard, how its memory moves, or why it cannot.
 
     A QMP socket serves one client at a time: while `ballonet run` holds it, this finds nobody there. Exits 1 when it finds none.

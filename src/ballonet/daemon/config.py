@@ -1,14 +1,18 @@
 """The daemon's configuration: TOML, checked whole before any of it is used. docs/reference/config.md."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 from msgspec import Meta, Struct
 
 from ballonet.decide.policies import POLICIES
-from ballonet.model.settings import SettingsError, Size, decode_toml
+from ballonet.hypervisors.contract import KeptSettings
+from ballonet.model.settings import SettingsError, Size, convert, parse_toml
 from ballonet.model.snapshot import Mode
 from ballonet.sense.picture import GuestSettings
+
+PATH: Final = Path("/etc/ballonet/ballonet.toml")
+"""Where it is looked for when nobody says where."""
 
 
 class HostConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,6 +43,15 @@ class QemuConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Whether to hear agents in guests, ballonet's and QEMU's, where a guest has a port for one."""
 
 
+class LibvirtConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[libvirt]`."""
+
+    uri: str = "qemu:///system"
+    """The libvirt on this host, as `virsh -c` takes it."""
+    agents: bool = True
+    """Whether to hear ballonet's agent in guests, where a domain has a channel for it."""
+
+
 class GuestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[guest.NAME]`; `[guest.default]` for all that are not named."""
 
@@ -55,41 +68,71 @@ class GuestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
-    qemu: QemuConfig
+    qemu: QemuConfig = QemuConfig()
+    libvirt: LibvirtConfig | None = None
     host: HostConfig = HostConfig()
     loop: LoopConfig = LoopConfig()
     guest: dict[str, GuestConfig] = {}
 
-    def settings(self, name: str) -> GuestSettings:
-        """The operator's word on a guest. Modes never add up to more than the loop's."""
-        one = self.guest.get(name) or self.guest.get("default") or GuestConfig()
-        order = list(Mode)
-        mode = self.loop.mode if one.mode is None else min(self.loop.mode, one.mode, key=order.index)
+    def settings(self, name: str, kept: KeptSettings | None = None) -> GuestSettings:
+        """The operator's word on a guest: the file's on this very guest; else what the hypervisor keeps of it, and what that
+        does not say from `[guest.default]`. Modes never add up to more than the loop's.
+        """
+        one = self.guest.get(name)
+        if one is not None or kept is None:
+            kept = KeptSettings()
+        one = one or self.guest.get("default") or GuestConfig()
+        mode = kept.mode or one.mode or self.loop.mode
         return GuestSettings(
-            floor_bytes=one.floor,
-            ceiling_bytes=one.ceiling,
-            guaranteed_bytes=one.guaranteed,
-            shares=one.shares,
-            mode=mode,
+            floor_bytes=one.floor if kept.floor_bytes is None else kept.floor_bytes,
+            ceiling_bytes=one.ceiling if kept.ceiling_bytes is None else kept.ceiling_bytes,
+            guaranteed_bytes=one.guaranteed if kept.guaranteed_bytes is None else kept.guaranteed_bytes,
+            shares=one.shares if kept.shares is None else kept.shares,
+            mode=min(self.loop.mode, mode, key=list(Mode).index),
         )
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a file.
+    """The configuration in a file, and in the files of the `conf.d` beside it, by name: what two of them say, the later one says.
 
     Raises:
         SettingsError: not readable, not TOML, or something in it is wrong; names file, place and remedy.
     """
+    data: dict[str, Any] = {}
+    for one in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
+        part = _read_toml(one)
+        convert(part, Config, str(one))
+        data = _merged(data, part)
+    config = convert(data, Config, str(path))
+    _check(config, path)
+    return config
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
     try:
-        text = path.read_text()
+        return parse_toml(path.read_text(), str(path))
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {path}: {error}") from error
-    config = decode_toml(text, Config, str(path))
-    if not config.qemu.sockets:
-        raise SettingsError(f'{path}: at `qemu.sockets`: names no socket; for example ["/run/qemu/*.qmp"]')
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """Tables are joined, all else is replaced."""
+    both = {
+        name: _merged(old[name], value)
+        for name, value in new.items()
+        if isinstance(old.get(name), dict) and isinstance(value, dict)
+    }
+    return old | new | both
+
+
+def _check(config: Config, path: Path) -> None:
+    """What no single key shows."""
+    if not config.qemu.sockets and config.libvirt is None:
+        raise SettingsError(f'{path}: names no guests: add [libvirt], or [qemu] with sockets = ["/run/qemu/*.qmp"]')
+    if config.qemu.sockets and config.libvirt is not None:
+        raise SettingsError(f"{path}: at `qemu.sockets`: not beside [libvirt]; one daemon steers all guests of a host in one way")
     if config.loop.policy not in POLICIES:
         raise SettingsError(f"{path}: at `loop.policy`: no policy {config.loop.policy!r}; there are {', '.join(POLICIES)}")
     for name, one in config.guest.items():
         if one.floor is not None and one.ceiling is not None and one.floor > one.ceiling:
             raise SettingsError(f"{path}: at `guest.{name}.floor`: above the ceiling; lower it or raise the ceiling")
-    return config

@@ -67,6 +67,11 @@ class Loop:
         self._busy_s = 0.0
         """How long the last tick looked and thought; waiting for a guest is no work."""
 
+    def change(self, limits: Limits, policy: str) -> None:
+        """From the next tick on. What is known of the guests stays known."""
+        self._limits, self._policy = limits, policy
+        self._news.set()
+
     async def run(self) -> None:
         """Ticks for ever."""
         try:

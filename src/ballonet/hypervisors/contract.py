@@ -11,7 +11,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest, Mechanism
+from ballonet.model.snapshot import Guest, Mechanism, Mode
 
 
 class Steering(enum.Enum):
@@ -32,6 +32,16 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """The adapter's name in the configuration."""
     steering: Steering
     mechanisms: frozenset[Mechanism]
+
+
+class KeptSettings(Struct, frozen=True, kw_only=True):
+    """What an operator has written down of a guest at its hypervisor. None = nothing."""
+
+    floor_bytes: int | None = None
+    ceiling_bytes: int | None = None
+    guaranteed_bytes: int | None = None
+    shares: int | None = None
+    mode: Mode | None = None
 
 
 class HypervisorError(Exception):
@@ -80,6 +90,10 @@ class Hypervisor(Protocol):
 
         Names are unique. Resident memory is measured in this very call where the host can measure it.
         """
+        ...
+
+    def settings(self, name: str) -> KeptSettings | None:
+        """What the operator has written down of a guest at the hypervisor; None where there is no place for that."""
         ...
 
     def pids(self) -> tuple[int, ...]:

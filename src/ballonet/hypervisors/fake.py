@@ -112,6 +112,9 @@ class FakeHypervisor:
         self._advance()
         return tuple(self._reading(guest) for guest in self.fakes.values())
 
+    def settings(self, _name: str) -> None:
+        """As the contract says: there is no place for them."""
+
     def pids(self) -> tuple[int, ...]:
         """None: nothing runs."""
         return ()

@@ -86,5 +86,17 @@ class Process:
             return []
 
 
+def find_qemu(uuid: str, root: Path) -> int | None:
+    """The process of the QEMU that was started with `-uuid UUID`, as libvirt and Proxmox start it; None = there is none."""
+    word = f"\0-uuid\0{uuid}\0".encode()
+    for name in os.listdir(root / "proc"):
+        try:
+            if name.isdecimal() and word in (root / "proc" / name / "cmdline").read_bytes():
+                return int(name)
+        except OSError:
+            continue  # gone in between
+    return None
+
+
 def _kib(text: str | None) -> int:
     return int(text.split()[0]) * _KIB if text else 0

@@ -40,6 +40,7 @@ class Hardware:
     """A disk of lab/software.py; None = the guest has none."""
     plugged_bytes: int = 0
     """Part of the memory that is virtio-mem."""
+    has_balloon: bool = True
     fixed_total: bool = False
     """MemTotal stays while the balloon moves: Linux does that with deflate-on-oom."""
 
@@ -50,7 +51,7 @@ class Hardware:
             *(QEMU, "-nodefaults", "-no-user-config", "-no-reboot", "-display", "none"),
             *("-machine", "pc,memory-backend=ram", "-accel", accelerator, "-smp", "1"),
             *("-cpu", "host" if self.accelerator == "kvm" else "qemu64", "-m", self._memory_words()),
-            *("-device", f"virtio-balloon-pci,id=balloon0{',deflate-on-oom=on' if self.fixed_total else ''}"),
+            *(self._balloon_words() if self.has_balloon else ()),
             *("-device", "virtio-serial-pci"),
             *("-device", "virtserialport,chardev=lab,name=org.ballonet.lab.0"),
             *("-device", "virtserialport,chardev=agent,name=org.ballonet.agent.0"),
@@ -62,6 +63,9 @@ class Hardware:
     def base_bytes(self) -> int:
         """Memory that is not virtio-mem."""
         return self.memory_bytes - self.plugged_bytes
+
+    def _balloon_words(self) -> list[str]:
+        return ["-device", f"virtio-balloon-pci,id=balloon0{',deflate-on-oom=on' if self.fixed_total else ''}"]
 
     def _memory_words(self) -> str:
         most = f",maxmem={2 * self.memory_bytes // MIB}M" if self.plugged_bytes else ""

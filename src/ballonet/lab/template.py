@@ -37,7 +37,9 @@ class Template:
         return machine
 
 
-async def booted(name: str, folder: Path, memory_bytes: int, plugged_bytes: int, charge: Charge) -> Machine:
+async def booted(
+    name: str, folder: Path, memory_bytes: int, plugged_bytes: int, charge: Charge, *, has_balloon: bool = True
+) -> Machine:
     """A guest with virtio-mem, booted for itself: what is plugged is no part of a template.
 
     Raises:
@@ -45,7 +47,7 @@ async def booted(name: str, folder: Path, memory_bytes: int, plugged_bytes: int,
         LabError: the guest did not boot.
     """
     image = await asyncio.to_thread(build_image)
-    hardware = Hardware(memory_bytes, await _accelerator(image), plugged_bytes=plugged_bytes)
+    hardware = Hardware(memory_bytes, await _accelerator(image), plugged_bytes=plugged_bytes, has_balloon=has_balloon)
     machine = await boot(name, folder, hardware, image, charge)
     try:
         words = await _up(machine)

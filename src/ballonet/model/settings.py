@@ -32,10 +32,19 @@ def decode_toml(text: str, kind: type[T], origin: str) -> T:
         SettingsError: not TOML (with line and column), an unknown key (with what may be meant), or a wrong value
             (with its place).
     """
+    return convert(parse_toml(text, origin), kind, origin)
+
+
+def parse_toml(text: str, origin: str) -> dict[str, Any]:
+    """What a TOML text says, not checked yet. Raises SettingsError."""
     try:
-        data = tomllib.loads(text)
+        return tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise SettingsError(f"{origin}: {error}; see https://toml.io for the syntax") from error
+
+
+def convert(data: object, kind: type[T], origin: str) -> T:
+    """The checked value of what was read from elsewhere, as `decode_toml`. Raises SettingsError."""
     try:
         return msgspec.convert(data, kind, dec_hook=_decode_size)
     except msgspec.ValidationError as error:

@@ -50,6 +50,9 @@ class SimHypervisor:
         now = self.world.now
         return tuple(eye.reading(now) for eye in self._eyes.values() if not eye.guest.is_gone)
 
+    def settings(self, _name: str) -> None:
+        """As the contract says: there is no place for them."""
+
     def pids(self) -> tuple[int, ...]:
         """As the contract says: none runs."""
         return ()

@@ -67,6 +67,9 @@ class QemuHypervisor:
                 found[reading.name] = reading
         return tuple(found.values())
 
+    def settings(self, _name: str) -> None:
+        """As the contract says: there is no place for them."""
+
     def pids(self) -> tuple[int, ...]:
         """As the contract says."""
         return tuple(pid for guest in self._guests.values() if (pid := guest.pid) is not None)

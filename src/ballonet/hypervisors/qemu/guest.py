@@ -19,10 +19,10 @@ from typing import Final
 
 from ballonet.hypervisors import agent, guest_agent
 from ballonet.hypervisors.agent import AgentChannel, Message
+from ballonet.hypervisors.alone import is_migrating, why_alone
 from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.guest_agent import GuestAgent
 from ballonet.hypervisors.process import Process
-from ballonet.hypervisors.qemu.alone import is_migrating, why_alone
 from ballonet.hypervisors.qemu.answers import Memory, Migration, Name, Nothing, Object, Report, Stats, Status
 from ballonet.hypervisors.qemu.mover import Mover, virtio_mem
 from ballonet.hypervisors.qemu.ports import port_sockets

@@ -1,0 +1,1 @@
+"""KVM guests that libvirt manages."""

@@ -1,0 +1,311 @@
+"""One domain: what libvirt says of it, and what is asked of it. Its calls have a thread of their own (worker.py).
+
+What is measured how:
+
+- all domains at once each second: `virConnectGetAllDomainStats`, which leaves out what hangs (adapter.py);
+- one that is watched closely: `virDomainMemoryStats`, whose `actual` is fresh where the bulk's `balloon.current` lags by up
+  to a second. Setting the statistics period to 0 and back to 1 has QEMU ask the driver at once;
+- what it costs the host: /proc of its process (process.py).
+
+libvirt counts memory in KiB.
+"""
+
+import asyncio
+import contextlib
+import logging
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import libvirt
+
+from ballonet.hypervisors import agent
+from ballonet.hypervisors.agent import AgentChannel, Message
+from ballonet.hypervisors.alone import why_alone
+from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, KeptSettings, NoAnswerError, RefusedError
+from ballonet.hypervisors.libvirt import settings
+from ballonet.hypervisors.libvirt.worker import Worker
+from ballonet.hypervisors.process import Process, find_qemu
+from ballonet.model.plan import Look
+from ballonet.model.settings import SettingsError
+from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
+
+log = logging.getLogger(__name__)
+
+DEADLINE_S: Final = 1.0
+ANSWER_S: Final = 0.15
+"""How long a guest is given to answer a request for statistics before they are read."""
+FACTS_EVERY_S: Final = 2.0
+SILENT_S: Final = 3.0
+"""After so long without a word it is left alone."""
+KIB: Final = 1024
+SIZES: Final = {
+    "total_bytes": "available",
+    "free_bytes": "unused",
+    "available_bytes": "usable",
+    "cache_bytes": "disk_caches",
+    "swap_in_bytes": "swap_in",
+    "swap_out_bytes": "swap_out",
+}
+"""Ours, and libvirt's name for it (virDomainMemoryStatTags), in KiB."""
+_GONE: Final = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
+_SILENT: Final = {libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR}
+
+
+class LibvirtGuest:
+    """One active domain."""
+
+    def __init__(self, domain: Any, root: Path, news: Callable[[], None], *, listens: bool) -> None:
+        """Args:
+        domain: a `libvirt.virDomain`.
+        root: where /proc is found.
+        news: to be called when the loop should not wait.
+        listens: whether to hear an agent in the guest, where there is a channel for one.
+        """
+        self.name: str = domain.name()
+        self.uuid: str = domain.UUIDString()
+        self.settings = KeptSettings()
+        self._domain = domain
+        self._root = root
+        self._news = news
+        self._listens = listens
+        self._worker = Worker(self.name)
+        self._agent: AgentChannel | None = None
+        self._process: Process | None = None
+        self._look = Look(1.0, 0)
+        self._look_now = asyncio.Event()
+        self._ceiling_bytes = 0
+        self._keep_bytes: int | None = None
+        self._heard_at = time.monotonic()
+        self._stats: GuestStats | None = None
+        self._stats_at = 0.0
+        self._updated: tuple[int, GuestStats] | None = None
+        self._has_balloon = self._has_vfio = self._is_moving = False
+        self._facts_at = 0.0
+        self._run_state = "running"
+        self._leave_alone = ""
+        self._trouble = ""
+
+    # What others ask
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; None while it is not known."""
+        return self._process.pid if self._process else None
+
+    def reading(self) -> Guest | None:
+        """What is known now; None until libvirt has described it."""
+        if not self._ceiling_bytes:
+            return None
+        now = time.monotonic()
+        silent_s = now - self._heard_at
+        alone = self._leave_alone
+        if silent_s > SILENT_S:
+            alone = f"libvirt has said nothing of it for {silent_s:.0f} s ({self._trouble or 'no reason given'})"
+        stats, stats_age_s, voice = self._heard(now)
+        return Guest(
+            name=self.name,
+            ceiling_bytes=self._ceiling_bytes,
+            mechanisms=(Mechanism.BALLOON,) if self._has_balloon else (),
+            keep_bytes=self._keep_bytes,
+            keep_age_s=silent_s,
+            resident_bytes=self._process.resident_bytes(self._ceiling_bytes) if self._process else None,
+            stats=stats,
+            stats_age_s=stats_age_s,
+            voice=voice,
+            ready_share=self._agent.ready_share if self._agent else None,
+            can_balloon=not alone,
+            is_migrating=self._is_moving,
+            leave_alone=alone,
+        )
+
+    def _heard(self, now: float) -> tuple[GuestStats | None, float | None, Voice]:
+        if self._agent is not None and (stats := self._agent.stats) is not None:
+            return stats, self._agent.age_s, Voice.AGENT
+        if self._stats is None:
+            return None, None, Voice.NONE
+        return self._stats, now - self._stats_at, Voice.BALLOON
+
+    def watch(self, look: Look) -> None:
+        """A closer look begins at once."""
+        if self._agent is not None:
+            self._agent.set_line(look.wake_below_bytes)
+        if look.every_s < self._look.every_s:
+            self._look_now.set()
+        self._look = look
+
+    async def make_ready(self, free_bytes: int, deadline_s: float) -> None:
+        """As the contract says."""
+        if self._agent is not None:
+            await self._agent.make_ready(free_bytes, deadline_s)
+
+    async def set_keep(self, keep_bytes: int, deadline_s: float) -> None:
+        """As the contract says."""
+        if not 0 < keep_bytes <= self._ceiling_bytes:
+            raise RefusedError(f"{self.name}: {keep_bytes} bytes is not within 1 and its ceiling of {self._ceiling_bytes}")
+        kib, live = max(1, keep_bytes // KIB), libvirt.VIR_DOMAIN_AFFECT_LIVE
+        await self._call(lambda: self._domain.setMemoryFlags(kib, live), deadline_s)
+        self._look_now.set()
+
+    async def _call(self, work: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
+        """One call of libvirt's. Raises HypervisorError."""
+        if self._worker.is_busy and deadline_s <= DEADLINE_S:
+            raise NoAnswerError(f"{self.name}: its last call has not come back")
+        try:
+            return await self._worker.call(work, deadline_s)
+        except libvirt.libvirtError as error:
+            code, text = error.get_error_code(), f"{self.name}: {error}"
+            if code in _GONE:
+                raise GuestGoneError(text) from error
+            raise (NoAnswerError if code in _SILENT else RefusedError)(text) from error
+
+    # What is heard of it
+
+    def take_bulk(self, domain: Any, record: Mapping[str, Any]) -> None:
+        """Its part of all domains' statistics; `domain` belongs to the connection of now."""
+        self._domain = domain
+        self._run_state = "running" if record.get("state.state") == libvirt.VIR_DOMAIN_RUNNING else "stopped"
+        if "balloon.maximum" in record:
+            self._ceiling_bytes = record["balloon.maximum"] * KIB
+        if self._look.every_s >= 1.0 and "balloon.current" in record:
+            balloon = {name.removeprefix("balloon.").replace("-", "_"): value for name, value in record.items()}
+            self._take(balloon, balloon["current"], time.monotonic())
+        elif "balloon.current" not in record:
+            self._trouble = "its QEMU does not answer libvirt"
+
+    def _take(self, found: Mapping[str, int], keep_kib: int, asked_at: float) -> None:
+        now = time.monotonic()
+        self._heard_at, self._keep_bytes, self._trouble = now, min(keep_kib * KIB, self._ceiling_bytes), ""
+        updated = found.get("last_update", 0)
+        if updated <= 0 or "available" not in found:
+            return
+        sizes = {ours: found[theirs] * KIB for ours, theirs in SIZES.items() if theirs in found}
+        stats = GuestStats(**sizes, major_faults=found.get("major_fault"))
+        if self._updated != (updated, stats):
+            is_first, self._updated = self._stats is None, (updated, stats)
+            # `last_update` counts whole seconds: a changed number says more precisely that the guest answered since.
+            age_s = max(0.0, time.time() - updated - 1.0)
+            self._stats_at = now - age_s if is_first else max(asked_at, now - age_s)
+        elif time.time() - updated < 1.0 + (now - asked_at):
+            self._stats_at = max(self._stats_at, now - 1.0)
+        self._stats = stats
+        if (stats.available_bytes or 0) < self._look.wake_below_bytes:
+            self._news()
+
+    def has_changed(self) -> None:
+        """An event says that something of it did."""
+        self._facts_at = 0.0
+        self._look_now.set()
+
+    def _on_message(self, message: Message) -> None:
+        if message.why != "report" or message.available_bytes < self._look.wake_below_bytes:
+            self._look_now.set()
+            self._news()
+
+    # Its own life
+
+    async def run(self) -> None:
+        """Looks at it until cancelled, or until it is gone."""
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            while True:
+                try:
+                    await self._look_once()
+                except GuestGoneError:
+                    return
+                except HypervisorError as error:
+                    self._tell(str(error))
+                if self._agent is not None and not tasks:
+                    tasks.append(asyncio.create_task(self._agent.run()))
+                # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(self._look.every_s):
+                        await self._look_now.wait()
+                self._look_now.clear()
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+            self._worker.close()
+
+    def _tell(self, trouble: str) -> None:
+        """Says a trouble once, and again when it changes."""
+        if trouble != self._trouble:
+            log.warning("guest in trouble", extra={"guest": self.name, "trouble": trouble})
+        self._trouble = trouble
+
+    async def _look_once(self) -> None:
+        if time.monotonic() - self._facts_at > FACTS_EVERY_S:
+            await self._check()
+        if self._look.every_s >= 1.0 or not self._has_balloon:
+            return  # the bulk does
+        asked_at = time.monotonic()
+        if self._heard(asked_at)[2] in {Voice.BALLOON, Voice.NONE}:
+            await self._call(self._ask_at_once)
+            await asyncio.sleep(min(ANSWER_S, self._look.every_s / 3))
+        found = await self._call(self._domain.memoryStats)
+        self._take(found, found.get("actual", 0), asked_at)
+
+    def _ask_at_once(self) -> None:
+        for period_s in (0, 1):
+            self._domain.setMemoryStatsPeriod(period_s, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+
+    async def _check(self) -> None:
+        """What rarely changes: its devices, its settings, whether it moves to another host (R13)."""
+        self._facts_at = time.monotonic()
+        described, words, job = await self._call(self._facts)
+        self._describe(ET.fromstring(described))  # noqa: S314 libvirt's own
+        self._take_settings(words)
+        self._is_moving = job in {libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN}
+        if self._process is None and (pid := await asyncio.to_thread(find_qemu, self.uuid, self._root)) is not None:
+            self._process = Process(pid, self._root)
+        self._leave_alone = why_alone(
+            has_balloon=self._has_balloon,
+            has_driver=self._updated is not None,
+            has_vfio=self._has_vfio,
+            is_moving=self._is_moving,
+            run_state=self._run_state,
+            ceiling_bytes=self._ceiling_bytes,
+            facts=self._process.facts() if self._process else None,
+        )
+
+    def _facts(self) -> tuple[str, str, int]:
+        """In the worker's thread."""
+        domain, live = self._domain, libvirt.VIR_DOMAIN_AFFECT_LIVE
+        domain.setMemoryStatsPeriod(1, live)
+        try:
+            words = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, settings.NAMESPACE, live)
+        except libvirt.libvirtError as error:
+            if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN_METADATA:
+                raise
+            words = ""
+        job = domain.jobStats().get("operation", 0) if domain.jobInfo()[0] else 0
+        return domain.XMLDesc(), words, job
+
+    def _describe(self, xml: ET.Element) -> None:
+        devices = xml.find("devices")
+        if devices is None:
+            return
+        balloon = devices.find("memballoon")
+        self._has_balloon = balloon is not None and balloon.get("model") != "none"
+        self._has_vfio = devices.find("hostdev") is not None
+        self._ceiling_bytes = self._ceiling_bytes or int(xml.findtext("memory", "0")) * KIB
+        path = next(
+            (
+                source.get("path", "")
+                for channel in devices.iterfind("channel[@type='unix']")
+                if (target := channel.find("target")) is not None and target.get("name") == agent.PORT
+                if (source := channel.find("source")) is not None
+            ),
+            "",
+        )
+        if path and self._listens and self._agent is None:
+            self._agent = AgentChannel(path, self.name, self._on_message)
+
+    def _take_settings(self, words: str) -> None:
+        try:
+            self.settings = settings.kept(settings.read(words, self.name)) if words else KeptSettings()
+        except SettingsError as error:  # the last good ones stay
+            self._tell(str(error))

@@ -1,0 +1,71 @@
+"""A thread of its own for calls that block: libvirt's do, for 30 s and more when one QEMU hangs."""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from ballonet.hypervisors.contract import NoAnswerError
+
+T = TypeVar("T")
+Job = tuple[asyncio.Future[Any], Callable[[], Any]]
+
+
+class Worker:
+    """Does one call after the other. A daemon thread: a call that hangs does not keep the process alive."""
+
+    def __init__(self, name: str) -> None:
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._thread: threading.Thread | None = None
+        self._name = name
+        self._waiting = 0
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a call has not returned."""
+        return self._waiting > 0
+
+    async def call(self, work: Callable[[], T], deadline_s: float) -> T:
+        """What `work` gives.
+
+        Raises:
+            NoAnswerError: nothing in time; the call goes on, and what it gives is lost.
+        """
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name=f"ballonet {self._name}", daemon=True)
+            self._thread.start()
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._waiting += 1
+        self._jobs.put((future, work))
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await future
+        except TimeoutError as error:
+            raise NoAnswerError(f"{self._name}: no answer within {deadline_s:g} s") from error
+
+    def close(self) -> None:
+        """Ends the thread when its last call returns."""
+        self._jobs.put(None)
+
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, work = job
+            result, error = None, None
+            try:
+                result = work()
+            except Exception as raised:  # noqa: BLE001 it is the caller's
+                error = raised
+            try:
+                future.get_loop().call_soon_threadsafe(self._hand_over, future, result, error)
+            except RuntimeError:  # the loop is closed: nobody waits
+                return
+
+    def _hand_over(self, future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
+        self._waiting -= 1
+        if future.done():
+            return  # given up
+        if error is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(result)

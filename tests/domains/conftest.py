@@ -1,0 +1,52 @@
+import contextlib
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from ballonet.lab.errors import LabUnavailableError
+from ballonet.lab.image import build_image
+from libvirtd import NOBODY, Guests, Libvirtd, libvirt
+
+
+@pytest.fixture
+def libvirtd() -> Iterator[Libvirtd]:
+    """Running."""
+    if shutil.which("libvirtd", path="/usr/sbin:/usr/bin") is None or shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("no libvirtd; as root: tools/setup libvirt")
+    try:
+        image = build_image()
+    except LabUnavailableError as reason:
+        pytest.skip(str(reason))
+    with tempfile.TemporaryDirectory(prefix="ballonet-libvirt-") as name:
+        folder = Path(name)
+        for part in ("run", "config/libvirt", "cache"):
+            (folder / part).mkdir(parents=True)
+        # No log daemon, and nothing that needs a system.
+        (folder / "config/libvirt/qemu.conf").write_text('stdio_handler = "file"\nsecurity_driver = "none"\n')
+        shutil.copy(image.kernel, folder / "kernel")
+        shutil.copy(image.initramfs, folder / "initrd")
+        if os.geteuid() == 0:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        daemon = Libvirtd(folder)
+        daemon.start()
+        try:
+            yield daemon
+        finally:
+            daemon.close()
+
+
+@pytest.fixture
+async def guests(libvirtd: Libvirtd) -> AsyncIterator[Guests]:
+    """None yet."""
+    from ballonet.hypervisors.libvirt import events  # noqa: PLC0415 needs libvirt
+
+    events.start()
+    connection = libvirt.open(libvirtd.uri)
+    yield Guests(libvirtd, connection)
+    with contextlib.suppress(libvirt.libvirtError):
+        connection.close()

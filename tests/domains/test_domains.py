@@ -1,0 +1,122 @@
+"""The libvirt adapter against a real libvirtd and real guests."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+
+from ballonet.hypervisors.contract import GuestGoneError, KeptSettings
+from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor
+from ballonet.hypervisors.libvirt.settings import NAMESPACE
+from ballonet.model.plan import Look
+from ballonet.model.snapshot import Guest, Mode, Voice
+from ballonet.model.units import GIB, MIB
+from ballonet.testing import check_hypervisor
+from libvirtd import Guests, libvirt
+
+
+@contextlib.asynccontextmanager
+async def watched(guests: Guests) -> AsyncIterator[LibvirtHypervisor]:
+    hypervisor = LibvirtHypervisor(guests.daemon.uri)
+    await hypervisor.open()
+    try:
+        yield hypervisor
+    finally:
+        await hypervisor.close()
+
+
+async def until(holds: Callable[[], object], deadline_s: float = 30.0) -> None:
+    async with asyncio.timeout(deadline_s):
+        while not holds():
+            await asyncio.sleep(0.05)
+
+
+def only(hypervisor: LibvirtHypervisor) -> Guest:
+    (guest,) = hypervisor.guests()
+    return guest
+
+
+async def test_a_domain_keeps_the_contract(guests: Guests) -> None:
+    """The same suite as for plain QEMU, and what the host measures of its process."""
+    guests.start("a")
+    async with watched(guests) as hypervisor:
+        await check_hypervisor(hypervisor, "a", 60.0)
+        guest = only(hypervisor)
+        assert guest.resident_bytes is not None
+        assert 64 * MIB < guest.resident_bytes < GIB
+        assert len(hypervisor.pids()) == 1
+
+
+async def test_domains_come_change_and_go(guests: Guests) -> None:
+    """Defined, started, its settings changed live, paused, destroyed, undefined: each is seen, by its event."""
+    async with watched(guests) as hypervisor:
+        await asyncio.sleep(1)
+        assert hypervisor.guests() == ()
+        xml = guests.start("a")
+        await until(hypervisor.guests)
+        word = '<guest min="128MiB" guaranteed="256MiB" priority="high" mode="observe"/>'
+        xml.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, word, "ballonet", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+        wanted = KeptSettings(floor_bytes=128 * MIB, guaranteed_bytes=256 * MIB, shares=2000, mode=Mode.OBSERVE)
+        await until(lambda: hypervisor.settings("a") == wanted)
+        xml.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, '<guest min="lots"/>', "ballonet", NAMESPACE, 0)
+        await asyncio.sleep(3)
+        assert hypervisor.settings("a") == wanted  # what cannot be read changes nothing
+        xml.suspend()
+        await until(lambda: "not running" in only(hypervisor).leave_alone)
+        xml.resume()
+        await until(lambda: "not running" not in only(hypervisor).leave_alone)
+        xml.destroy()
+        await until(lambda: not hypervisor.guests())
+        with pytest.raises(GuestGoneError):
+            await hypervisor.set_keep("a", GIB // 4, 1.0)
+
+
+async def test_libvirtd_is_killed_and_comes_again(guests: Guests) -> None:
+    """Guests live on, are left alone meanwhile, and are moved again after it."""
+    guests.start("a")
+    async with watched(guests) as hypervisor:
+        await until(lambda: hypervisor.guests() and only(hypervisor).can_balloon, 60.0)
+        guests.daemon.kill()
+        await until(lambda: "libvirt has said nothing" in only(hypervisor).leave_alone)
+        guests.daemon.start()
+        await until(lambda: only(hypervisor).can_balloon)
+        await hypervisor.set_keep("a", 400 * MIB, 5.0)
+        await until(lambda: abs((only(hypervisor).keep_bytes or 0) - 400 * MIB) <= MIB)
+
+
+async def test_the_agent_is_heard_over_libvirts_channel(guests: Guests) -> None:
+    """Where a domain has a channel for it."""
+    guests.start("a")
+    async with watched(guests) as hypervisor:
+        await until(lambda: hypervisor.guests() and only(hypervisor).stats, 60.0)
+        assert only(hypervisor).voice is Voice.BALLOON
+        await guests.tell("a", "agent")
+        await until(lambda: only(hypervisor).voice is Voice.AGENT)
+
+
+async def test_close_looks_are_young_and_a_hung_guest_delays_nobody(guests: Guests) -> None:
+    """Watched closely, statistics are half a second old at the most; a stopped QEMU takes none of its neighbour's time."""
+    guests.start("a")
+    guests.start("b")
+    async with watched(guests) as hypervisor:
+        await until(lambda: len(hypervisor.guests()) == 2 and all(one.can_balloon for one in hypervisor.guests()), 60.0)
+        hypervisor.watch("a", Look(0.2, 0))
+        pids = dict(zip((one.name for one in hypervisor.guests()), hypervisor.pids(), strict=True))
+        guests.daemon.stop(pids["b"])
+        await asyncio.sleep(1.0)
+        for _ in range(20):
+            await asyncio.sleep(0.1)
+            one = next(guest for guest in hypervisor.guests() if guest.name == "a")
+            assert one.stats_age_s is not None
+            assert one.stats_age_s < 0.8
+        await until(lambda: any(one.leave_alone for one in hypervisor.guests() if one.name == "b"))
+        guests.daemon.go_on(pids["b"])
+        await until(lambda: all(one.can_balloon for one in hypervisor.guests()))
+
+
+async def test_a_domain_without_a_balloon_is_left_alone(guests: Guests) -> None:
+    """And it says why."""
+    guests.start("a", balloon="none")
+    async with watched(guests) as hypervisor:
+        await until(lambda: hypervisor.guests() and "no balloon device" in only(hypervisor).leave_alone)

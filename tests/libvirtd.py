@@ -1,0 +1,113 @@
+"""A real libvirtd of the test's own: unprivileged, with its own folders, and gone with the test."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+libvirt = pytest.importorskip("libvirt", reason="no libvirt-python; as root: tools/setup libvirt")
+
+NOBODY = 65534
+FOLDERS = {"RUNTIME_DIR": "run", "CONFIG_HOME": "config", "CACHE_HOME": "cache"}
+DOMAIN = """
+<domain type='qemu'>
+  <name>{name}</name><memory unit='MiB'>512</memory><vcpu>1</vcpu>
+  <os><type machine='pc'>hvm</type><kernel>{folder}/kernel</kernel><initrd>{folder}/initrd</initrd>
+    <cmdline>console=ttyS0 quiet panic=-1 psi=1 mitigations=off init_on_alloc=0</cmdline></os>
+  <cpu mode='custom' match='exact'><model>qemu64</model></cpu>
+  <devices>
+    <serial type='file'><source path='{folder}/{name}.console'/></serial>
+    <channel type='unix'>
+      <source mode='bind' path='{folder}/{name}.lab'/><target type='virtio' name='org.ballonet.lab.0'/></channel>
+    <channel type='unix'>
+      <source mode='bind' path='{folder}/{name}.agent'/><target type='virtio' name='org.ballonet.agent.0'/></channel>
+    <memballoon model='{balloon}'/>
+  </devices>
+</domain>
+"""
+
+
+@dataclass
+class Libvirtd:
+    """One daemon, which can be killed and started again."""
+
+    folder: Path
+    process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def uri(self) -> str:
+        """For `virsh -c`."""
+        return f"qemu:///session?socket={self.folder}/run/libvirt/libvirt-sock"
+
+    def start(self) -> None:
+        """Starts it, and waits for its socket."""
+        home = str(self.folder)
+        names = {
+            "HOME": home,
+            "XDG_RUNTIME_DIR": f"{home}/run",
+            "XDG_CONFIG_HOME": f"{home}/config",
+            "XDG_CACHE_HOME": f"{home}/cache",
+        }
+        words = ["libvirtd"]
+        if os.geteuid() == 0:
+            words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words]
+        env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, **names}
+        with (self.folder / "libvirtd.log").open("ab") as log:
+            self.process = subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True)
+        until = time.monotonic() + 20
+        while time.monotonic() < until:
+            with contextlib.suppress(libvirt.libvirtError):
+                libvirt.open(self.uri).close()
+                return
+            time.sleep(0.1)
+        pytest.fail(f"libvirtd does not answer: {(self.folder / 'libvirtd.log').read_text()[-500:]}")
+
+    def kill(self) -> None:
+        """As a crash would; its QEMUs live on."""
+        assert self.process is not None
+        self.process.kill()
+        self.process.wait()
+
+    def stop(self, pid: int) -> None:
+        """Makes one QEMU hang."""
+        os.kill(pid, signal.SIGSTOP)
+
+    def go_on(self, pid: int) -> None:
+        """Lets it go on."""
+        os.kill(pid, signal.SIGCONT)
+
+    def close(self) -> None:
+        """Ends the guests, then the daemon."""
+        with contextlib.suppress(libvirt.libvirtError), contextlib.closing(libvirt.open(self.uri)) as connection:
+            for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+                domain.destroy()
+        if self.process is not None:
+            self.process.send_signal(signal.SIGTERM)
+            self.process.wait(20)
+
+
+@dataclass
+class Guests:
+    """Domains on that daemon, through a connection of the test's own."""
+
+    daemon: Libvirtd
+    connection: Any
+
+    def start(self, name: str, balloon: str = "virtio") -> Any:
+        """A new transient domain of 512 MiB."""
+        return self.connection.createXML(DOMAIN.format(name=name, folder=self.daemon.folder, balloon=balloon))
+
+    async def tell(self, name: str, *words: object) -> None:
+        """One command to the workload in a guest (lab/image/workload.py)."""
+        _, writer = await asyncio.open_unix_connection(self.daemon.folder / f"{name}.lab")
+        writer.write((" ".join(map(str, words)) + "\n").encode())
+        await writer.drain()
+        await asyncio.sleep(0.3)
+        writer.close()
