@@ -70,7 +70,7 @@ class Care:
         return {
             "heap_committed_bytes": sum(jvm.heap.committed for jvm in known),
             "heap_used_bytes": sum(jvm.heap.used for jvm in known),
-            "heap_missing_bytes": sum(max(0, jvm.heap.committed - jvm.anonymous_bytes()) for jvm in known),
+            "heap_missing_bytes": sum(max(0, jvm.heap.committed - jvm.resident_bytes()) for jvm in known),
         }
 
     def make_ready(self) -> None:
@@ -157,12 +157,12 @@ class Care:
                 old.append((flag, was))
         for flag, value in RATIOS:
             yield ("setflag", flag, value)
-        before = jvm.anonymous_bytes()
+        before = jvm.resident_bytes()
         is_serial = b"tenured generation" in (yield ("jcmd", "GC.heap_info"))
         for run in range(MOST_RUNS):
             yield ("jcmd", "GC.run")
             yield ("wait", str(SETTLE_S))
-            now = jvm.anonymous_bytes()
+            now = jvm.resident_bytes()
             if run and before - now < (1 << 20) and not is_serial:
                 break
             before = now

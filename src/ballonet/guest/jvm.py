@@ -83,12 +83,10 @@ class Jvm:
         """What it did for us does not count as busy."""
         self._cpu = (self._ticks(), time.monotonic())
 
-    def anonymous_bytes(self) -> int:
-        """What of it is resident and its own; 0 when it is gone."""
-        for line in self._text("status").splitlines():
-            if line.startswith(b"RssAnon:"):
-                return int(line.split()[1]) * 1024
-        return 0
+    def resident_bytes(self) -> int:
+        """What of it is resident and its own; 0 when it is gone. ZGC's heap is shared memory, and mapped up to three times."""
+        lines = self._text("status").splitlines()
+        return sum(int(line.split()[1]) * 1024 for line in lines if line.startswith((b"RssAnon:", b"RssShmem:")))
 
     def socket_path(self) -> Optional[str]:
         """Where it listens, seen from here, also when it lives in a container; None while it does not. Raises OSError."""

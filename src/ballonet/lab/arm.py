@@ -12,7 +12,7 @@ from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.lab.budget import BudgetHost
 from ballonet.lab.cgroup import BudgetGroup
 from ballonet.lab.errors import LabError
-from ballonet.lab.machine import Charge, Machine, qmp_folder
+from ballonet.lab.machine import Charge, Hardware, Machine, qmp_folder
 from ballonet.lab.mortal import mortal_folder
 from ballonet.lab.template import Template, booted, template
 from ballonet.model.limits import Limits
@@ -97,7 +97,7 @@ async def run_arm(order: Order, progress: Progress) -> Record:
 
 async def _guest(script: GuestScript, templates: dict[tuple[int, bool], Template], folder: Path, charge: Charge) -> Machine:
     if script.plugged_bytes:
-        return await booted(script.name, folder, script.memory_bytes, script.plugged_bytes, charge)
+        return await booted(script.name, folder, charge, Hardware(script.memory_bytes, plugged_bytes=script.plugged_bytes))
     return await templates[_kind(script)].restore(script.name, folder, charge)
 
 

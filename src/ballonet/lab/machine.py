@@ -41,6 +41,8 @@ class Hardware:
     plugged_bytes: int = 0
     """Part of the memory that is virtio-mem."""
     has_balloon: bool = True
+    has_movable_blocks: bool = True
+    """What is plugged holds nothing that could not be moved out of it again."""
     fixed_total: bool = False
     """MemTotal stays while the balloon moves: Linux does that with deflate-on-oom."""
 
@@ -230,7 +232,8 @@ async def boot(name: str, folder: Path, hardware: Hardware, image: Image, charge
     words = ["-kernel", str(image.kernel), "-initrd", str(image.initramfs)]
     # Page table isolation flushes QEMU's own translation cache at each system call: ten times slower under TCG.
     # init_on_alloc would zero, and so occupy on the host, each page that the balloon is about to hand over.
-    words += ["-append", "console=ttyS0 quiet panic=-1 psi=1 mitigations=off init_on_alloc=0 memhp_default_state=online_movable"]
+    online = "online_movable" if hardware.has_movable_blocks else "online_kernel"
+    words += ["-append", f"console=ttyS0 quiet panic=-1 psi=1 mitigations=off init_on_alloc=0 memhp_default_state={online}"]
     return await _start(name, folder, hardware, words, charge or Charge())
 
 

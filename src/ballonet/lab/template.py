@@ -8,7 +8,7 @@ import hashlib
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ballonet.lab.errors import LabError
@@ -37,9 +37,7 @@ class Template:
         return machine
 
 
-async def booted(
-    name: str, folder: Path, memory_bytes: int, plugged_bytes: int, charge: Charge, *, has_balloon: bool = True
-) -> Machine:
+async def booted(name: str, folder: Path, charge: Charge, hardware: Hardware) -> Machine:
     """A guest with virtio-mem, booted for itself: what is plugged is no part of a template.
 
     Raises:
@@ -47,7 +45,8 @@ async def booted(
         LabError: the guest did not boot.
     """
     image = await asyncio.to_thread(build_image)
-    hardware = Hardware(memory_bytes, await _accelerator(image), plugged_bytes=plugged_bytes, has_balloon=has_balloon)
+    hardware = replace(hardware, accelerator=await _accelerator(image))
+    memory_bytes = hardware.memory_bytes
     machine = await boot(name, folder, hardware, image, charge)
     try:
         words = await _up(machine)

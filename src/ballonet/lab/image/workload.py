@@ -7,6 +7,7 @@ Driven by the host over a virtio-serial port, in lines of words:
     pace OPS             touch OPS random pages a second, in slots of SLOT_S
     hoard BYTES          protect page cache from reclaim (memory.min), then read BYTES of it: memory that
                          the kernel calls available and that no balloon can get
+    pin COUNT            make COUNT directories: memory of the kernel's own that does not move
     cold SHARE           touch that part of what is held a hundred times less
     seed N               seed of the random touches
     noswap               swap off
@@ -138,6 +139,10 @@ class Workload:
             self.do_cache(size)
             while True:
                 time.sleep(3600)
+
+    def do_pin(self, count):
+        for number in range(int(count)):
+            os.makedirs("/tmp/pin/%d" % number)
 
     def do_cold(self, share):
         self.hot_share = 1.0 - float(share)
