@@ -23,6 +23,10 @@ LEAST_S = 0.02
 """Between two ticks, however much news there is; at the least as long as one looked and thought: half a core is enough."""
 
 
+SHORT_S = 0.1
+"""The same while not everything fits: what one lacks must be taken from another first, and whoever lacks says so all the time."""
+
+
 class Tick(Struct, frozen=True, kw_only=True):
     """What one turn of the loop saw, decided and did."""
 
@@ -66,6 +70,8 @@ class Loop:
         self._state = START
         self._busy_s = 0.0
         """How long the last tick looked and thought; waiting for a guest is no work."""
+        self._is_short = False
+        """Whether not everything fitted then."""
 
     def change(self, limits: Limits, policy: str) -> None:
         """From the next tick on. What is known of the guests stays known."""
@@ -77,7 +83,7 @@ class Loop:
         try:
             while True:
                 next_s = await self.tick()
-                rest_s = max(LEAST_S, self._busy_s)
+                rest_s = max(SHORT_S if self._is_short else LEAST_S, self._busy_s)
                 await asyncio.sleep(rest_s)
                 # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
                 with contextlib.suppress(TimeoutError):
@@ -96,7 +102,7 @@ class Loop:
             log.error("host cannot be read", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
             return self._limits.interval_s
         self._state, plan = step(self._state, snapshot, self._limits, at, self._policy)
-        self._busy_s = self._clock() - at
+        self._busy_s, self._is_short = self._clock() - at, bool(plan.short)
         missed = self._actor.missed(snapshot)
         outcome = await self._actor.apply(plan, snapshot)
         self._on_tick(Tick(at=at, snapshot=snapshot, plan=plan, outcome=outcome, missed=missed, took_s=self._clock() - at))
