@@ -121,6 +121,8 @@ class Agent:
             self._was_below = is_below and self.say("low")
         if not self._line_bytes:
             return REPORT_S
+        if is_below and self._was_below:
+            return QUIET_S  # the host knows; a new line of its own wakes us
         speed = max(1.0, FASTEST_SHARE_PER_S * self._memory.total_bytes())
         return min(REPORT_S, max(CLOSEST_S, (available - self._line_bytes) / speed / LOOKS_BEFORE_LINE))
 
