@@ -136,6 +136,29 @@ async def test_a_guest_that_thrashes_is_still_heard(machines: list[Machine]) -> 
         assert oldest < 2.5
 
 
+async def test_a_guest_that_stands_still_is_heard(machines: list[Machine]) -> None:
+    """Its kernel counts that all of its tasks wait for memory 95 % of the time (PSI full), and a report comes each second."""
+    machines[0].tell("agent")
+    async with watched(machines[0]) as hypervisor:
+        await seen(hypervisor, lambda one: one.voice is Voice.AGENT)
+        machines[0].tell("choke")
+        await asyncio.sleep(4)
+        oldest, before, start = 0.0, stalled_us(hypervisor), asyncio.get_running_loop().time()
+        for _ in range(80):
+            await asyncio.sleep(0.1)
+            oldest = max(oldest, hypervisor.guests()[0].stats_age_s or 0.0)
+        share = (stalled_us(hypervisor) - before) / 1e6 / (asyncio.get_running_loop().time() - start)
+        assert hypervisor.guests()[0].voice is Voice.AGENT
+        assert share > 0.8  # its edges are reports, up to a second apart
+        assert oldest < 2.5
+
+
+def stalled_us(hypervisor: QemuHypervisor) -> int:
+    stats = hypervisor.guests()[0].stats
+    assert stats is not None
+    return stats.psi_full_us or 0
+
+
 async def test_qemus_own_agent_is_a_voice_too() -> None:
     """Where ballonet's does not run: PSI and swap through files that it may open."""
     with tempfile.TemporaryDirectory(prefix="ballonet-test-") as folder:

@@ -8,6 +8,7 @@ Driven by the host over a virtio-serial port, in lines of words:
     hoard BYTES          protect page cache from reclaim (memory.min), then read BYTES of it: memory that
                          the kernel calls available and that no balloon can get
     pin COUNT            make COUNT directories: memory of the kernel's own that does not move
+    choke                a task that the kernel lets stand waiting for memory for as good as all of the time
     cold SHARE           touch that part of what is held a hundred times less
     seed N               seed of the random touches
     noswap               swap off
@@ -143,6 +144,20 @@ class Workload:
     def do_pin(self, count):
         for number in range(int(count)):
             os.makedirs("/tmp/pin/%d" % number)
+
+    def do_choke(self):
+        # Over its cgroup's memory.high, without swap: the kernel makes it wait for up to 2 s at each step, and counts that
+        # as a stall for memory (mm/memcontrol.c, mem_cgroup_handle_over_high).
+        os.mkdir("/sys/fs/cgroup/choke")
+        for name, value in (("high", "4M"), ("swap.max", "0")):
+            with open("/sys/fs/cgroup/choke/memory." + name, "w") as file:
+                file.write(value)
+        if os.fork() == 0:
+            with open("/sys/fs/cgroup/choke/cgroup.procs", "w") as file:
+                file.write(str(os.getpid()))
+            held = []
+            while True:
+                held.append(bytearray(CHUNK_BYTES))
 
     def do_cold(self, share):
         self.hot_share = 1.0 - float(share)
