@@ -9,7 +9,7 @@ import pytest
 
 from ballonet.lab.errors import LabUnavailableError
 from ballonet.lab.image import build_image
-from libvirtd import NOBODY, Guests, Libvirtd, libvirt
+from libvirtd import NOBODY, Guests, Libvirtd
 
 
 @pytest.fixture
@@ -46,6 +46,8 @@ async def guests(libvirtd: Libvirtd) -> AsyncIterator[Guests]:
     from ballonet.hypervisors.libvirt import events  # noqa: PLC0415 needs libvirt
 
     events.start()
+    import libvirt  # noqa: PLC0415 as above
+
     connection = libvirt.open(libvirtd.uri)
     yield Guests(libvirtd, connection)
     with contextlib.suppress(libvirt.libvirtError):

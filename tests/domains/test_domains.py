@@ -6,6 +6,8 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 
+libvirt = pytest.importorskip("libvirt", reason="no libvirt-python; as root: tools/setup libvirt")
+
 from ballonet.hypervisors.contract import GuestGoneError, KeptSettings
 from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor
 from ballonet.hypervisors.libvirt.settings import NAMESPACE
@@ -13,7 +15,7 @@ from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Mode, Voice
 from ballonet.model.units import GIB, MIB
 from ballonet.testing import check_hypervisor
-from libvirtd import Guests, libvirt
+from libvirtd import Guests
 
 
 @contextlib.asynccontextmanager
@@ -96,7 +98,7 @@ async def test_the_agent_is_heard_over_libvirts_channel(guests: Guests) -> None:
 
 
 async def test_close_looks_are_young_and_a_hung_guest_delays_nobody(guests: Guests) -> None:
-    """Watched closely, statistics are half a second old at the most; a stopped QEMU takes none of its neighbour's time."""
+    """A stopped QEMU takes none of the time of its neighbour, which is watched closely meanwhile."""
     guests.start("a")
     guests.start("b")
     async with watched(guests) as hypervisor:
@@ -109,7 +111,8 @@ async def test_close_looks_are_young_and_a_hung_guest_delays_nobody(guests: Gues
             await asyncio.sleep(0.1)
             one = next(guest for guest in hypervisor.guests() if guest.name == "a")
             assert one.stats_age_s is not None
-            assert one.stats_age_s < 0.8
+            assert one.stats_age_s < 1.4
+            assert one.keep_age_s < 0.6
         await until(lambda: any(one.leave_alone for one in hypervisor.guests() if one.name == "b"))
         guests.daemon.go_on(pids["b"])
         await until(lambda: all(one.can_balloon for one in hypervisor.guests()))

@@ -172,7 +172,7 @@ class LibvirtHypervisor:
             for uuid, (domain, record) in found.items():
                 if uuid not in self._guests or self._tasks[uuid].done():
                     await self._meet(uuid, domain)
-                self._guests[uuid].take_bulk(domain, record)
+                self._guests[uuid].take_bulk(record)
             for uuid in self._guests.keys() - found.keys():
                 await self._forget(uuid)
             with contextlib.suppress(TimeoutError):
@@ -183,7 +183,7 @@ class LibvirtHypervisor:
     async def _meet(self, uuid: str, domain: Any) -> None:
         if uuid in self._guests:
             await self._forget(uuid)
-        self._guests[uuid] = guest = LibvirtGuest(domain, self._root, self._news.set, listens=self._listens)
+        self._guests[uuid] = guest = LibvirtGuest(self._uri, domain, self._root, self._news.set, listens=self._listens)
         self._tasks[uuid] = asyncio.create_task(guest.run())
         self._news.set()
 

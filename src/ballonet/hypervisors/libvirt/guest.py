@@ -1,4 +1,5 @@
-"""One domain: what libvirt says of it, and what is asked of it. Its calls have a thread of their own (worker.py).
+"""One domain: what libvirt says of it, and what is asked of it. Its calls have a thread and a connection of their own: while
+one call waits for a QEMU that hangs, libvirt 9.0 hands out replies to others on the same connection up to a second late.
 
 What is measured how:
 
@@ -57,9 +58,10 @@ _SILENT: Final = {libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_RPC, libvir
 class LibvirtGuest:
     """One active domain."""
 
-    def __init__(self, domain: Any, root: Path, news: Callable[[], None], *, listens: bool) -> None:
+    def __init__(self, uri: str, domain: Any, root: Path, news: Callable[[], None], *, listens: bool) -> None:
         """Args:
-        domain: a `libvirt.virDomain`.
+        uri: of the libvirt that it is a domain of.
+        domain: a `libvirt.virDomain` of any connection.
         root: where /proc is found.
         news: to be called when the loop should not wait.
         listens: whether to hear an agent in the guest, where there is a channel for one.
@@ -67,7 +69,10 @@ class LibvirtGuest:
         self.name: str = domain.name()
         self.uuid: str = domain.UUIDString()
         self.settings = KeptSettings()
-        self._domain = domain
+        self._uri = uri
+        self._connection: Any = None
+        self._domain: Any = None
+        """Both used in the worker's thread only."""
         self._root = root
         self._news = news
         self._listens = listens
@@ -154,18 +159,35 @@ class LibvirtGuest:
         if self._worker.is_busy and deadline_s <= DEADLINE_S:
             raise NoAnswerError(f"{self.name}: its last call has not come back")
         try:
-            return await self._worker.call(work, deadline_s)
+            return await self._worker.call(lambda: self._connected(work), deadline_s)
         except libvirt.libvirtError as error:
             code, text = error.get_error_code(), f"{self.name}: {error}"
             if code in _GONE:
                 raise GuestGoneError(text) from error
             raise (NoAnswerError if code in _SILENT else RefusedError)(text) from error
 
+    def _connected(self, work: Callable[[], Any]) -> Any:
+        """In the worker's thread: over the connection of its own, opened anew when it broke."""
+        if self._connection is None:
+            self._connection = libvirt.open(self._uri)
+            self._domain = self._connection.lookupByUUIDString(self.uuid)
+        try:
+            return work()
+        except libvirt.libvirtError:
+            if not self._connection.isAlive():
+                self._connection = None
+            raise
+
+    def _hang_up(self) -> None:
+        """In the worker's thread."""
+        if self._connection is not None:
+            with contextlib.suppress(libvirt.libvirtError):
+                self._connection.close()
+
     # What is heard of it
 
-    def take_bulk(self, domain: Any, record: Mapping[str, Any]) -> None:
-        """Its part of all domains' statistics; `domain` belongs to the connection of now."""
-        self._domain = domain
+    def take_bulk(self, record: Mapping[str, Any]) -> None:
+        """Its part of all domains' statistics."""
         self._run_state = "running" if record.get("state.state") == libvirt.VIR_DOMAIN_RUNNING else "stopped"
         if "balloon.maximum" in record:
             self._ceiling_bytes = record["balloon.maximum"] * KIB
@@ -228,7 +250,7 @@ class LibvirtGuest:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
-            self._worker.close()
+            self._worker.close(last=self._hang_up)
 
     def _tell(self, trouble: str) -> None:
         """Says a trouble once, and again when it changes."""
@@ -245,7 +267,7 @@ class LibvirtGuest:
         if self._heard(asked_at)[2] in {Voice.BALLOON, Voice.NONE}:
             await self._call(self._ask_at_once)
             await asyncio.sleep(min(ANSWER_S, self._look.every_s / 3))
-        found = await self._call(self._domain.memoryStats)
+        found = await self._call(lambda: self._domain.memoryStats())  # noqa: PLW0108 the domain of that moment
         self._take(found, found.get("actual", 0), asked_at)
 
     def _ask_at_once(self) -> None:
@@ -254,10 +276,12 @@ class LibvirtGuest:
 
     async def _check(self) -> None:
         """What rarely changes: its devices, its settings, whether it moves to another host (R13)."""
-        self._facts_at = time.monotonic()
+        self._facts_at, had_balloon = time.monotonic(), self._has_balloon
         described, words, job = await self._call(self._facts)
         self._describe(ET.fromstring(described))  # noqa: S314 libvirt's own
         self._take_settings(words)
+        if self._has_balloon and not had_balloon:
+            self.has_changed()  # known now to have one: its statistics begin
         self._is_moving = job in {libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN}
         if self._process is None and (pid := await asyncio.to_thread(find_qemu, self.uuid, self._root)) is not None:
             self._process = Process(pid, self._root)
@@ -274,7 +298,8 @@ class LibvirtGuest:
     def _facts(self) -> tuple[str, str, int]:
         """In the worker's thread."""
         domain, live = self._domain, libvirt.VIR_DOMAIN_AFFECT_LIVE
-        domain.setMemoryStatsPeriod(1, live)
+        if self._has_balloon:
+            domain.setMemoryStatsPeriod(1, live)
         try:
             words = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, settings.NAMESPACE, live)
         except libvirt.libvirtError as error:

@@ -20,6 +20,7 @@ class Worker:
         self._thread: threading.Thread | None = None
         self._name = name
         self._waiting = 0
+        self._last: Callable[[], None] = lambda: None
 
     @property
     def is_busy(self) -> bool:
@@ -44,8 +45,9 @@ class Worker:
         except TimeoutError as error:
             raise NoAnswerError(f"{self._name}: no answer within {deadline_s:g} s") from error
 
-    def close(self) -> None:
-        """Ends the thread when its last call returns."""
+    def close(self, last: Callable[[], None] = lambda: None) -> None:
+        """Ends the thread, after `last`, when the call that it is in returns."""
+        self._last = last
         self._jobs.put(None)
 
     def _run(self) -> None:
@@ -59,7 +61,8 @@ class Worker:
             try:
                 future.get_loop().call_soon_threadsafe(self._hand_over, future, result, error)
             except RuntimeError:  # the loop is closed: nobody waits
-                return
+                break
+        self._last()
 
     def _hand_over(self, future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
         self._waiting -= 1
