@@ -27,7 +27,8 @@ GOOD = '[qemu]\nsockets = ["/x/*.sock"]\n'
         (GOOD + '[guest.a]\nfloor = "5G"\nceiling = "4G"\n', "above the ceiling"),
         (GOOD + '[loop]\npolicy = "best"\n', "there are adaptive"),
         ("[qemu]\n", "add [libvirt]"),
-        (GOOD + "[libvirt]\n", "not beside [libvirt]"),
+        (GOOD + "[libvirt]\n", "[qemu] and [libvirt]: keep one"),
+        ("[proxmox]\n[libvirt]\n", "keep one"),
     ],
 )
 def test_bad_configuration_names_place_and_remedy(tmp_path: Path, text: str, says: str) -> None:

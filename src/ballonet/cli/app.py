@@ -57,7 +57,7 @@ def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
     if json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
         return
-    guests = found.libvirt.uri if found.libvirt else ", ".join(found.qemu.sockets)
+    guests = found.libvirt.uri if found.libvirt else ", ".join(found.qemu.sockets) or "this Proxmox VE node"
     out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {guests}", highlight=False)
     named = ", ".join(sorted(found.guest))
     out.print(f"settings for: {named}" if named else "no guest has settings of its own", highlight=False)

@@ -52,6 +52,13 @@ class LibvirtConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whether to hear ballonet's agent in guests, where a domain has a channel for it."""
 
 
+class ProxmoxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[proxmox]`: the VMs of this node."""
+
+    agents: bool = True
+    """Whether to hear agents in guests, where a guest has a port for one."""
+
+
 class GuestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[guest.NAME]`; `[guest.default]` for all that are not named."""
 
@@ -70,6 +77,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     qemu: QemuConfig = QemuConfig()
     libvirt: LibvirtConfig | None = None
+    proxmox: ProxmoxConfig | None = None
     host: HostConfig = HostConfig()
     loop: LoopConfig = LoopConfig()
     guest: dict[str, GuestConfig] = {}
@@ -127,10 +135,16 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Config, path: Path) -> None:
     """What no single key shows."""
-    if not config.qemu.sockets and config.libvirt is None:
-        raise SettingsError(f'{path}: names no guests: add [libvirt], or [qemu] with sockets = ["/run/qemu/*.qmp"]')
-    if config.qemu.sockets and config.libvirt is not None:
-        raise SettingsError(f"{path}: at `qemu.sockets`: not beside [libvirt]; one daemon steers all guests of a host in one way")
+    named = [
+        name
+        for name, one in (("[qemu]", config.qemu.sockets), ("[libvirt]", config.libvirt), ("[proxmox]", config.proxmox))
+        if one
+    ]
+    if not named:
+        text = 'names no guests: add [libvirt], [proxmox], or [qemu] with sockets = ["/run/qemu/*.qmp"]'
+        raise SettingsError(f"{path}: {text}")
+    if len(named) > 1:
+        raise SettingsError(f"{path}: {' and '.join(named)}: keep one; a daemon steers all guests of a host in one way")
     if config.loop.policy not in POLICIES:
         raise SettingsError(f"{path}: at `loop.policy`: no policy {config.loop.policy!r}; there are {', '.join(POLICIES)}")
     for name, one in config.guest.items():

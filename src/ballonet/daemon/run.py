@@ -6,10 +6,13 @@ import logging
 import signal
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from ballonet.daemon.config import Config, read_config
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.contract import Hypervisor
+from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
@@ -22,6 +25,8 @@ log = logging.getLogger(__name__)
 def adapter(config: Config) -> Hypervisor:
     """The hypervisor that a configuration names; not opened yet. Raises SettingsError when what it needs is not installed."""
     root = Path(config.host.root)
+    if config.proxmox is not None:
+        return ProxmoxHypervisor(root, listens=config.proxmox.agents)
     if config.libvirt is None:
         return QemuHypervisor(config.qemu.sockets, root, listens=config.qemu.agents)
     try:
@@ -59,8 +64,8 @@ class Daemon:
             log.error("configuration not reloaded; the last good one stays", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
             return
         old = self._config
-        if (config.qemu, config.libvirt, config.host.root) != (old.qemu, old.libvirt, old.host.root):
-            log.warning("[qemu], [libvirt] and host.root change with a restart only; the rest is reloaded")
+        if replace(config, host=old.host, loop=old.loop, guest=old.guest) != old or config.host.root != old.host.root:
+            log.warning("whose guests they are, and host.root, change with a restart only; the rest is reloaded")
         self._config = config
         self._loop.change(_limits(config), config.loop.policy)
         log.info("reloaded", extra={"mode": config.loop.mode.value, "policy": config.loop.policy})

@@ -5,7 +5,7 @@ import glob
 import logging
 from pathlib import Path
 
-from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Steering
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, KeptSettings, Steering
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Mechanism
@@ -17,14 +17,22 @@ class QemuHypervisor:
     """Every guest whose QMP socket matches a pattern. Guests come and go by themselves."""
 
     def __init__(
-        self, sockets: tuple[str, ...], root: Path = Path("/"), discover_s: float = 1.0, *, listens: bool = True
+        self,
+        sockets: tuple[str, ...],
+        root: Path = Path("/"),
+        discover_s: float = 1.0,
+        *,
+        listens: bool = True,
+        kind: type[QemuGuest] = QemuGuest,
     ) -> None:
         """Args:
         sockets: paths of QMP sockets, wildcards allowed.
         root: where /proc is found.
         discover_s: how often to look for new sockets.
         listens: whether to hear agents in the guests.
+        kind: how to talk with each.
         """
+        self._kind = kind
         self._sockets = sockets
         self._root = root
         self._discover_s = discover_s
@@ -67,8 +75,9 @@ class QemuHypervisor:
                 found[reading.name] = reading
         return tuple(found.values())
 
-    def settings(self, _name: str) -> None:
+    def settings(self, _name: str) -> KeptSettings | None:
         """As the contract says: there is no place for them."""
+        return None
 
     def pids(self) -> tuple[int, ...]:
         """As the contract says."""
@@ -98,7 +107,7 @@ class QemuHypervisor:
         while True:
             paths = {path for pattern in self._sockets for path in glob.glob(pattern)}  # noqa: PTH207 patterns are absolute
             for path in sorted(paths - self._guests.keys()):
-                self._guests[path] = guest = QemuGuest(path, self._root, self._news.set, listens=self._listens)
+                self._guests[path] = guest = self._kind(path, self._root, self._news.set, listens=self._listens)
                 self._tasks[path] = asyncio.create_task(guest.run())
             for path in list(self._guests):
                 if path not in paths or self._has_died(path):

@@ -13,7 +13,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 from pathlib import Path
 from typing import Final
 
@@ -142,9 +142,17 @@ class QemuGuest:
         ceiling = self._mover.ceiling_bytes if self._mover else 0
         if not 0 < keep_bytes <= ceiling:
             raise RefusedError(f"{self.name}: {keep_bytes} bytes is not within 1 and its ceiling of {ceiling}")
-        if self._mover is None or self._session is None or not self._session.is_open:
+        if self._mover is None:
             raise NoAnswerError(f"{self.name}: no connection ({self._trouble})")
-        await self._mover.set_keep(self._session, keep_bytes, deadline_s)
+        async with self._talk() as session:
+            await self._mover.set_keep(session, keep_bytes, deadline_s)
+
+    @contextlib.asynccontextmanager
+    async def _talk(self) -> AsyncIterator[QmpSession]:
+        """The open session. Raises NoAnswerError."""
+        if self._session is None or not self._session.is_open:
+            raise NoAnswerError(f"{self.name}: no connection ({self._trouble})")
+        yield self._session
 
     # Its own life
 
@@ -177,24 +185,32 @@ class QemuGuest:
         self._session = session
         self._process = Process(session.pid, self._root) if session.pid else None
         await self._identify(session)
-        tasks = [asyncio.create_task(self._listen(session))]
-        if self._agent is not None:
-            tasks.append(asyncio.create_task(self._agent.run()))
-        if self._guest_agent is not None:
-            tasks.append(asyncio.create_task(self._guest_agent.run()))
+        tasks = [asyncio.create_task(self._listen(session)), *self._begin_voices()]
         try:
             while session.is_open:
                 await self._take_a_look(session)
-                # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._look.every_s):
-                        await self._look_now.wait()
-                self._look_now.clear()
+                await self._rest()
             raise NoAnswerError("the connection broke")
         finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
+            await self._end(tasks)
+
+    async def _rest(self) -> None:
+        """Until the next look is due, or wanted now."""
+        # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._look.every_s):
+                await self._look_now.wait()
+        self._look_now.clear()
+
+    def _begin_voices(self) -> list[asyncio.Task[None]]:
+        voices = (voice for voice in (self._agent, self._guest_agent) if voice is not None)
+        return [asyncio.create_task(voice.run()) for voice in voices]
+
+    @staticmethod
+    async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _identify(self, session: QmpSession) -> None:
         self.name = (await session.call("query-name", Name, DEADLINE_S)).name or self.name

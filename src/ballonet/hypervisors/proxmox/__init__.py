@@ -1,0 +1,1 @@
+"""The VMs of a Proxmox VE node."""

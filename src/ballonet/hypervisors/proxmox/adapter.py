@@ -1,0 +1,75 @@
+"""The VMs of this Proxmox VE node: their QMP sockets, and what their configuration files say of them.
+
+A VM that pvestatd balloons is left alone, with the command that hands it over: two controllers at one balloon undo each
+other's work for ever.
+"""
+
+import logging
+from pathlib import Path
+from typing import Final
+
+from msgspec.structs import replace
+
+from ballonet.hypervisors.contract import Capabilities, KeptSettings
+from ballonet.hypervisors.proxmox.vm import VmConfig, read_vm
+from ballonet.hypervisors.qemu.adapter import QemuHypervisor
+from ballonet.hypervisors.qemu.brief import BriefGuest
+from ballonet.hypervisors.qemu.guest import QemuGuest
+from ballonet.model.snapshot import Guest
+
+log = logging.getLogger(__name__)
+
+SOCKETS: Final = "var/run/qemu-server/*.qmp"
+CONFIGS: Final = "etc/pve/qemu-server"
+"""Of this node: a link that pmxcfs keeps."""
+
+
+class ProxmoxHypervisor(QemuHypervisor):
+    """All running VMs of this node."""
+
+    def __init__(self, root: Path = Path("/"), *, listens: bool = True) -> None:
+        """Args:
+        root: where /proc, /etc/pve and /var/run are found.
+        listens: whether to hear agents in the guests.
+        """
+        super().__init__((str(root / SOCKETS),), root, listens=listens, kind=BriefGuest)
+        self._configs = root / CONFIGS
+        self._read: dict[str, tuple[float, VmConfig]] = {}
+        """By VMID: when the file was written, and what it says."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """Those of QEMU."""
+        return replace(super().capabilities, name="proxmox")
+
+    def settings(self, name: str) -> KeptSettings | None:
+        """Its minimum and its priority."""
+        guest = self._named(name)
+        return self._config(guest).settings if guest else None
+
+    def guests(self) -> tuple[Guest, ...]:
+        """As the contract says; whoever is pvestatd's or says no is to be left alone."""
+        found = super().guests()
+        alone = {guest.name: self._config(guest).why_alone for guest in self._guests.values()}
+        return tuple(
+            replace(one, can_balloon=False, leave_alone=why) if (why := alone.get(one.name)) and one.can_balloon else one
+            for one in found
+        )
+
+    def _config(self, guest: QemuGuest) -> VmConfig:
+        """What is known of it; a file that cannot be read says what it said last, and at first that it is not ours."""
+        vmid = Path(guest.path).stem
+        path, (written_at, config) = self._configs / f"{vmid}.conf", self._read.get(vmid, (-1.0, _unknown(vmid)))
+        try:
+            at = path.stat().st_mtime
+            if at != written_at:
+                self._read[vmid] = at, (config := read_vm(vmid, path.read_text(errors="replace")))
+        except OSError as error:
+            if written_at != 0.0:
+                log.warning("VM's configuration cannot be read", extra={"guest": guest.name, "trouble": str(error)})
+                self._read[vmid] = 0.0, config
+        return config
+
+
+def _unknown(vmid: str) -> VmConfig:
+    return VmConfig(vmid=vmid, tags=frozenset({"ballonet_off"}))

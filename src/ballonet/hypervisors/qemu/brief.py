@@ -1,0 +1,54 @@
+"""A guest whose QMP socket others use too: opened for each look and each command, and closed again.
+
+Proxmox's own tools need the socket, and QEMU serves one client at a time. No events are heard in between.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Final
+
+from ballonet.hypervisors.contract import HypervisorError
+from ballonet.hypervisors.process import Process
+from ballonet.hypervisors.qemu.guest import DEADLINE_S, QemuGuest
+from ballonet.hypervisors.qemu.qmp import QmpSession
+
+PATIENCE_S: Final = 2 * DEADLINE_S
+"""How long to wait for others to let go of the socket; they hold it for some milliseconds."""
+
+
+class BriefGuest(QemuGuest):
+    """One QEMU process behind a QMP socket that is not ours alone."""
+
+    def __init__(self, path: str, root: Path, news: Callable[[], None], *, listens: bool = True) -> None:
+        """As any."""
+        super().__init__(path, root, news, listens=listens)
+        self._turn = asyncio.Lock()
+
+    @contextlib.asynccontextmanager
+    async def _talk(self) -> AsyncIterator[QmpSession]:
+        """A session for a moment. Raises NoAnswerError."""
+        async with self._turn:
+            session = await QmpSession.open(self.path, PATIENCE_S)
+            try:
+                yield session
+            finally:
+                await session.close()
+
+    async def _live(self) -> None:
+        tasks: list[asyncio.Task[None]] = []
+        try:
+            while True:
+                try:
+                    async with self._talk() as session:
+                        if self._mover is None:
+                            self._process = Process(session.pid, self._root) if session.pid else None
+                            await self._identify(session)
+                        await self._take_a_look(session)
+                except HypervisorError as error:
+                    self._tell(str(error))
+                tasks = tasks or self._begin_voices()
+                await self._rest()
+        finally:
+            await self._end(tasks)

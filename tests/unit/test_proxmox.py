@@ -1,0 +1,48 @@
+"""What Proxmox VE's files say of a VM."""
+
+import pytest
+
+from ballonet.hypervisors.contract import KeptSettings
+from ballonet.hypervisors.proxmox.vm import VmConfig, read_vm
+
+GIB = 1 << 30
+CONF = """#web server, balloon: 1
+balloon: 2048
+boot: order=scsi0
+memory: 8192
+name: web
+shares: 0
+tags: prod;ballonet_prio_high
+
+[before-upgrade]
+memory: 4096
+shares: 5000
+"""
+
+
+def test_a_vm_is_read() -> None:
+    """The part before the snapshots; minimum and priority are settings."""
+    vm = read_vm("101", CONF)
+    assert vm == VmConfig(vmid="101", memory_mib=8192, balloon_mib=2048, shares=0, tags=frozenset({"prod", "ballonet_prio_high"}))
+    assert vm.settings == KeptSettings(floor_bytes=2 * GIB, shares=2000)
+    assert vm.why_alone == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("memory: 4096\nballoon: 1024\n", "qm set 7 --shares 0"),  # shares default to 1000
+        ("memory: current=4096\nballoon: 1024\nshares: 50\n", "pvestatd balloons it"),
+        ("memory: 4096\nballoon: 1024\nshares: 0\n", ""),
+        ("memory: 4096\nballoon: 4096\n", ""),  # a minimum of all: pvestatd has nothing to do
+        ("memory: 4096\n", ""),
+        ("memory: 4096\nballoon: 0\n", ""),  # no balloon device: QEMU says so itself
+        ("memory: 4096\nshares: 0\ntags: a,ballonet_off b\n", "ballonet_off"),
+        ("nonsense\nmemory: lots\nballoon: -5\n", ""),
+    ],
+)
+def test_whose_balloon_it_is(text: str, says: str) -> None:
+    """Pvestatd's VMs are left alone, with the command that hands them over."""
+    why = read_vm("7", text).why_alone
+    assert says in why
+    assert bool(why) == bool(says)
