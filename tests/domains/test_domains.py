@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -123,3 +125,28 @@ async def test_a_domain_without_a_balloon_is_left_alone(guests: Guests) -> None:
     guests.start("a", balloon="none")
     async with watched(guests) as hypervisor:
         await until(lambda: hypervisor.guests() and "no balloon device" in only(hypervisor).leave_alone)
+
+
+async def test_the_daemon_steers_domains(guests: Guests, tmp_path: Path) -> None:
+    """`ballonet run` takes from a domain down to the floor of its metadata; `status` and `doctor` speak of it; SIGTERM ends it."""
+    domain = guests.start("a")
+    word = '<guest min="300MiB"/>'
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, word, "ballonet", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    config = tmp_path / "ballonet.toml"
+    # A reserve that no host has: whatever guests can spare is asked for.
+    config.write_text(f'[libvirt]\nuri = "{guests.daemon.uri}"\n[host]\nreserve = "64TiB"\n[loop]\nmode = "act"\n')
+    program = Path(sys.executable).with_name("ballonet")
+    process = await asyncio.create_subprocess_exec(program, "run", "-c", config, stderr=asyncio.subprocess.DEVNULL)
+    try:
+        await until(lambda: domain.memoryStats()["actual"] <= 301 << 10, 60.0)
+        await asyncio.sleep(3)
+        assert domain.memoryStats()["actual"] >= 299 << 10
+        for command in ("status", "doctor"):
+            words = (program, command, "-c", config)
+            beside = await asyncio.create_subprocess_exec(*words, stdout=asyncio.subprocess.PIPE)
+            said, _ = await beside.communicate()
+            assert beside.returncode == 0
+            assert b" a " in said
+    finally:
+        process.terminate()
+        assert await process.wait() == 0

@@ -13,6 +13,7 @@ import ballonet
 from ballonet.cli import bench, lab
 from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, err, out
 from ballonet.cli.decide import decide
+from ballonet.cli.doctor import doctor
 from ballonet.cli.simulate import simulate
 from ballonet.cli.status import status
 from ballonet.daemon.config import PATH, read_config
@@ -32,6 +33,7 @@ app.command()(lab.demo)
 app.command()(simulate)
 app.command()(decide)
 app.command()(status)
+app.command()(doctor)
 
 
 @app.command()

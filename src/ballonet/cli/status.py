@@ -25,7 +25,7 @@ def status(config: ConfigPath = PATH, json: Json = False) -> None:
 
     A QMP socket serves one client at a time: while `ballonet run` holds it, this finds nobody there. Exits 1 when it finds none.
     """
-    guests = asyncio.run(_look(read_config(config)))
+    guests = asyncio.run(seen(read_config(config)))
     if json:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(guests), indent=1).decode() + "\n")
     elif guests:
@@ -35,8 +35,8 @@ def status(config: ConfigPath = PATH, json: Json = False) -> None:
         raise typer.Exit(UNMET)
 
 
-async def _look(config: Config) -> tuple[Guest, ...]:
-    """Waits until all have spoken, LOOK_S at the most."""
+async def seen(config: Config) -> tuple[Guest, ...]:
+    """The guests of a configuration, once all have spoken, after LOOK_S at the latest."""
     hypervisor = adapter(config)
     await hypervisor.open()
     start = time.monotonic()

@@ -1,0 +1,44 @@
+"""`ballonet doctor`: what stands in the way, and what to do about it."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Final
+
+import msgspec
+import typer
+from rich import box
+from rich.table import Table
+
+from ballonet.cli.console import UNMET, ConfigPath, Json, out
+from ballonet.cli.status import seen
+from ballonet.daemon.config import PATH, read_config
+from ballonet.sense.doctor import Finding, HostDoctor, Level, guest_findings
+
+COLOURS: Final = {Level.NOTE: "", Level.WARNING: "yellow", Level.FAULT: "red"}
+
+
+def doctor(config: ConfigPath = PATH, json: Json = False) -> None:
+    """Look for what stands in the way of ballooning on this host and in its guests, and say what to do about it.
+
+    Touches nothing. Exits 1 when there is a fault.
+    """
+    found_config = read_config(config)
+    found = HostDoctor(Path(found_config.host.root)).findings()
+    for guest in asyncio.run(seen(found_config)):
+        found += guest_findings(guest)
+    if json:
+        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+    else:
+        out.print(_table(found) if found else "nothing stands in the way")
+    if any(one.level is Level.FAULT for one in found):
+        raise typer.Exit(UNMET)
+
+
+def _table(found: list[Finding]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("", "where", "what", "remedy"):
+        table.add_column(name)
+    for one in found:
+        table.add_row(one.level.value, one.where, one.what, one.remedy, style=COLOURS[one.level])
+    return table

@@ -1,0 +1,145 @@
+"""What stands in the way of ballooning on this host and in its guests, each finding with its remedy. Looks and touches nothing.
+
+Sources: Documentation/admin-guide/mm (ksm, transhuge, zswap, hugetlbpage), Documentation/accounting/psi.rst and
+Documentation/mm/overcommit-accounting.rst of Linux.
+"""
+
+import enum
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
+
+from msgspec import Struct
+
+from ballonet.model.snapshot import Guest, Mechanism, Voice
+from ballonet.model.units import MIB, format_size
+
+CONTROLLERS: Final = {
+    "pvestatd": "it balloons VMs with a minimum below their memory: qm set VMID --shares 0 hands one over",
+    "momd": "end it (systemctl disable --now momd), or leave ballooning to it",
+    "vdsmd": "switch ballooning off in the cluster's optimization settings of oVirt",
+}
+"""Processes that move balloons of their own accord, and what to do about each."""
+OVER_BYTES: Final = 256 * MIB
+"""More than this beyond what a guest keeps is not QEMU's own: what its balloon takes does not come back."""
+
+
+class Level(enum.Enum):
+    """How bad it is."""
+
+    NOTE = "note"
+    """Good to know."""
+    WARNING = "warning"
+    """It works less well than it could."""
+    FAULT = "fault"
+    """It does not work, or is not safe."""
+
+
+class Finding(Struct, frozen=True, kw_only=True):
+    """One thing, and what to do about it."""
+
+    level: Level
+    where: str
+    """`host`, or a guest's name."""
+    what: str
+    remedy: str
+
+
+class HostDoctor:
+    """Reads what the host has switched on."""
+
+    def __init__(self, root: Path = Path("/")) -> None:
+        """Args:
+        root: where /proc and /sys are found.
+        """
+        self._root = root
+
+    def findings(self) -> list[Finding]:
+        """All of the host's, the worst first."""
+        found = [*self._memory(), *self._kernel(), *self._others()]
+        return sorted(found, key=lambda one: list(Level).index(one.level), reverse=True)
+
+    def _memory(self) -> Iterator[Finding]:
+        meminfo = dict(line.split(":", 1) for line in self._text("proc/meminfo").splitlines() if ":" in line)
+        sizes = {name: int(value.split()[0]) for name, value in meminfo.items() if value.split()}
+        if sizes.get("SwapTotal") == 0:
+            yield _host(Level.NOTE, "has no swap", "nothing, or add some: if all else fails it is slow instead of out of memory")
+        if count := sizes.get("HugePages_Total", 0):
+            held = format_size(count * sizes.get("Hugepagesize", 0) * 1024)
+            what = f"{held} are set aside as huge pages, which no balloon can lend"
+            yield _host(Level.WARNING, what, "give back what guests do not use of them: sysctl vm.nr_hugepages")
+        if self._text("proc/sys/vm/overcommit_memory").strip() == "2":
+            what = "the kernel refuses memory beyond a fixed limit (vm.overcommit_memory = 2), so QEMUs may not start"
+            yield _host(Level.FAULT, what, "sysctl vm.overcommit_memory=0")
+
+    def _kernel(self) -> Iterator[Finding]:
+        if not self._text("proc/pressure/memory"):
+            what = "no PSI: pressure on the host is not known, and balloons are not slowed down by it (R11)"
+            yield _host(Level.WARNING, what, "boot with psi=1; Linux 4.20 or later")
+        if "[always]" in self._text("sys/kernel/mm/transparent_hugepage/enabled"):
+            what = "transparent huge pages are always on: a balloon breaks them up, which costs guests some speed"
+            yield _host(Level.NOTE, what, "nothing, or echo madvise > /sys/kernel/mm/transparent_hugepage/enabled")
+        if self._text("sys/kernel/mm/ksm/run").strip() == "1":
+            what = "KSM merges equal pages: what it saves is lost again when guests write, all at once at the worst"
+            yield _host(Level.NOTE, what, "nothing, or leave it off and let balloons do: echo 2 > /sys/kernel/mm/ksm/run")
+        if self._text("sys/module/zswap/parameters/enabled").strip() == "Y":
+            yield _host(Level.NOTE, "zswap compresses what the host pages out", "nothing: it makes an emergency milder")
+
+    def _others(self) -> Iterator[Finding]:
+        names = {self._text(f"proc/{path.name}/comm").strip() for path in (self._root / "proc").glob("[0-9]*")}
+        for name in sorted(names & CONTROLLERS.keys()):
+            yield _host(Level.WARNING, f"{name} runs, which moves balloons too", CONTROLLERS[name])
+
+    def _text(self, path: str) -> str:
+        """Empty where there is no such file."""
+        try:
+            return (self._root / path).read_text(errors="replace")
+        except OSError:
+            return ""
+
+
+def _host(level: Level, what: str, remedy: str) -> Finding:
+    return Finding(level=level, where="host", what=what, remedy=remedy)
+
+
+def guest_findings(guest: Guest) -> list[Finding]:
+    """What stands in the way in one guest."""
+    if guest.leave_alone:
+        remedy = "" if ";" in guest.leave_alone else "nothing, if that is meant; its memory counts as taken"
+        what, _, told = guest.leave_alone.partition("; ")
+        return [Finding(level=Level.WARNING, where=guest.name, what=f"left alone: {what}", remedy=told or remedy)]
+    return [Finding(level=level, where=guest.name, what=what, remedy=remedy) for level, what, remedy in _of_guest(guest)]
+
+
+def _of_guest(guest: Guest) -> Iterator[tuple[Level, str, str]]:
+    stats, keep = guest.stats, guest.keep_bytes
+    if stats is None:
+        yield Level.FAULT, "says nothing of its memory", "load its balloon driver (virtio_balloon; on Windows the BLNSVR service)"
+        return
+    if stats.available_bytes is None:
+        yield (
+            Level.WARNING,
+            "its driver does not say what is available; free and half of its cache count",
+            "a newer balloon driver",
+        )
+    if stats.total_bytes is not None and keep is not None and stats.total_bytes > keep:
+        what = "its MemTotal stays while its balloon moves, so its use is known less well while it does"
+        yield Level.NOTE, what, "nothing on Windows; on Linux switch deflate-on-oom off (libvirt: autodeflate='off')"
+    if stats.swap_total_bytes == 0:
+        yield (
+            Level.NOTE,
+            "has no swap: it keeps more of a margin, and is killed where others would page",
+            "add some swap in the guest",
+        )
+    if guest.voice is Voice.BALLOON:
+        yield Level.NOTE, "is heard by its balloon driver alone, once a second", "ballonet's agent: docs/reference/agent.md"
+    if keep is not None and guest.resident_bytes is not None and guest.resident_bytes > keep + OVER_BYTES:
+        over = format_size(guest.resident_bytes - keep)
+        what = f"occupies {over} more than it keeps: what its balloon takes does not come back to the host"
+        yield Level.WARNING, what, "no preallocated, locked or huge pages for it"
+    if guest.mechanisms == (Mechanism.VIRTIO_MEM,):
+        yield (
+            Level.NOTE,
+            "has virtio-mem and no balloon: it moves in blocks, and is not ballooned",
+            "add a balloon for fine steps",
+        )

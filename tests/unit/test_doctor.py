@@ -1,0 +1,78 @@
+"""What the doctor finds, and its remedies."""
+
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
+from ballonet.model.units import GIB
+from ballonet.sense.doctor import HostDoctor, Level, guest_findings
+
+BAD = {
+    "proc/meminfo": "MemTotal: 16777216 kB\nSwapTotal: 0 kB\nHugePages_Total: 512\nHugepagesize: 2048 kB\n",
+    "proc/sys/vm/overcommit_memory": "2\n",
+    "sys/kernel/mm/transparent_hugepage/enabled": "[always] madvise never\n",
+    "sys/kernel/mm/ksm/run": "1\n",
+    "sys/module/zswap/parameters/enabled": "Y\n",
+    "proc/77/comm": "pvestatd\n",
+}
+GOOD = {
+    "proc/meminfo": "MemTotal: 16777216 kB\nSwapTotal: 1024 kB\nHugePages_Total: 0\nHugepagesize: 2048 kB\n",
+    "proc/sys/vm/overcommit_memory": "0\n",
+    "proc/pressure/memory": "some avg10=0 avg60=0 avg300=0 total=1\nfull avg10=0 avg60=0 avg300=0 total=1\n",
+    "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
+    "sys/kernel/mm/ksm/run": "0\n",
+}
+
+
+def host(root: Path, files: dict[str, str]) -> HostDoctor:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return HostDoctor(root)
+
+
+def test_a_host_with_everything_in_the_way(tmp_path: Path) -> None:
+    """Each of it is found, with a remedy, the fault first."""
+    found = host(tmp_path, BAD).findings()
+    words = "\n".join(one.what for one in found)
+    for what in ("no swap", "1 GiB are set aside", "overcommit_memory = 2", "no PSI", "always on", "KSM", "zswap", "pvestatd"):
+        assert what in words
+    assert [one.level for one in found] == sorted((one.level for one in found), key=list(Level).index, reverse=True)
+    assert found[0].level is Level.FAULT
+    assert all(one.remedy for one in found)
+
+
+def test_a_good_host_is_left_in_peace(tmp_path: Path) -> None:
+    """And so is one of which nothing can be read but that there is no PSI."""
+    assert host(tmp_path, GOOD).findings() == []
+    assert [one.what[:6] for one in HostDoctor(tmp_path / "nowhere").findings()] == ["no PSI"]
+
+
+STATS = GuestStats(total_bytes=GIB, available_bytes=GIB // 2, swap_total_bytes=GIB)
+FINE = Guest(name="g", ceiling_bytes=2 * GIB, keep_bytes=GIB, resident_bytes=GIB, stats=STATS, voice=Voice.AGENT)
+
+
+@pytest.mark.parametrize(
+    ("guest", "says"),
+    [
+        (FINE, []),
+        (replace(FINE, stats=None), ["says nothing"]),
+        (replace(FINE, stats=replace(STATS, available_bytes=None)), ["what is available"]),
+        (replace(FINE, stats=replace(STATS, total_bytes=2 * GIB)), ["MemTotal stays"]),
+        (replace(FINE, stats=replace(STATS, swap_total_bytes=0)), ["no swap"]),
+        (replace(FINE, voice=Voice.BALLOON), ["balloon driver alone"]),
+        (replace(FINE, resident_bytes=2 * GIB), ["occupies 1 GiB more"]),
+        (replace(FINE, mechanisms=(Mechanism.VIRTIO_MEM,)), ["no balloon"]),
+        (replace(FINE, leave_alone="pvestatd balloons it; to hand it over: qm set 1 --shares 0"), ["left alone: pvestatd"]),
+    ],
+)
+def test_guests(guest: Guest, says: list[str]) -> None:
+    """One thing wrong, one finding, and a remedy."""
+    found = guest_findings(guest)
+    assert len(found) == len(says)
+    for one, what in zip(found, says, strict=True):
+        assert what in one.what
+        assert one.remedy
