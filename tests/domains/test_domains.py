@@ -128,7 +128,7 @@ async def test_a_domain_without_a_balloon_is_left_alone(guests: Guests) -> None:
 
 
 async def test_the_daemon_steers_domains(guests: Guests, tmp_path: Path) -> None:
-    """`ballonet run` takes from a domain down to the floor of its metadata; `status` and `doctor` speak of it; SIGTERM ends it."""
+    """`ballonet run` takes from a domain down to the floor in its metadata; `status` and `doctor` tell of it; SIGTERM ends it."""
     domain = guests.start("a")
     word = '<guest min="300MiB"/>'
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, word, "ballonet", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)

@@ -41,6 +41,8 @@ ANSWER_S: Final = 0.15
 FACTS_EVERY_S: Final = 2.0
 SILENT_S: Final = 3.0
 """After so long without a word it is left alone."""
+PINNING: Final = {"pci", "mdev", "hostdev"}
+"""Of devices passed through: those by VFIO, for which all of a guest's memory is pinned."""
 KIB: Final = 1024
 SIZES: Final = {
     "total_bytes": "available",
@@ -315,7 +317,9 @@ class LibvirtGuest:
             return
         balloon = devices.find("memballoon")
         self._has_balloon = balloon is not None and balloon.get("model") != "none"
-        self._has_vfio = devices.find("hostdev") is not None
+        passed = [*devices.iterfind("hostdev"), *devices.iterfind("interface[@type='hostdev']")]
+        # A USB device goes through QEMU, which pins nothing for it.
+        self._has_vfio = any(device.get("type") in PINNING for device in passed)
         self._ceiling_bytes = self._ceiling_bytes or int(xml.findtext("memory", "0")) * KIB
         path = next(
             (
