@@ -13,12 +13,12 @@ from typing import Any, Final
 
 import libvirt
 
-from ballonet.hypervisors.contract import Capabilities, GuestGoneError, HypervisorError, KeptSettings, Steering
+from ballonet.hypervisors.contract import Capabilities, HypervisorError, KeptSettings, Steering
+from ballonet.hypervisors.herd import Herd
 from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.guest import LibvirtGuest
 from ballonet.hypervisors.libvirt.worker import Worker
-from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest, Mechanism
+from ballonet.model.snapshot import Mechanism
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ EVENTS: Final = (
 )
 
 
-class LibvirtHypervisor:
+class LibvirtHypervisor(Herd[LibvirtGuest]):
     """Every running domain of one libvirt. Guests come and go by themselves."""
 
     def __init__(self, uri: str = "qemu:///system", root: Path = Path("/"), *, listens: bool = True) -> None:
@@ -45,13 +45,10 @@ class LibvirtHypervisor:
         root: where /proc is found.
         listens: whether to hear agents in the guests.
         """
+        super().__init__()
         self._uri = uri
         self._root = root
         self._listens = listens
-        self._news = asyncio.Event()
-        self._guests: dict[str, LibvirtGuest] = {}
-        """By UUID: names change."""
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._worker = Worker(uri)
         self._look_now = asyncio.Event()
         self._connection: Any = None
@@ -62,11 +59,6 @@ class LibvirtHypervisor:
     def capabilities(self) -> Capabilities:
         """It steers a target, by balloons."""
         return Capabilities(name="libvirt", steering=Steering.TARGET, mechanisms=frozenset({Mechanism.BALLOON}))
-
-    @property
-    def news(self) -> asyncio.Event:
-        """As the contract says."""
-        return self._news
 
     async def open(self) -> None:
         """Starts to connect and watch."""
@@ -83,39 +75,10 @@ class LibvirtHypervisor:
         await self._disconnect()
         self._worker.close()
 
-    def guests(self) -> tuple[Guest, ...]:
-        """As the contract says."""
-        readings = (guest.reading() for guest in self._guests.values())
-        return tuple(reading for reading in readings if reading is not None)
-
     def settings(self, name: str) -> KeptSettings | None:
         """What the domain's metadata say."""
         guest = self._named(name)
         return guest.settings if guest else None
-
-    def pids(self) -> tuple[int, ...]:
-        """As the contract says."""
-        return tuple(pid for guest in self._guests.values() if (pid := guest.pid) is not None)
-
-    def watch(self, name: str, look: Look) -> None:
-        """As the contract says."""
-        if (guest := self._named(name)) is not None:
-            guest.watch(look)
-
-    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
-        """As the contract says."""
-        if (guest := self._named(name)) is not None:
-            await guest.make_ready(free_bytes, deadline_s)
-
-    async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
-        """As the contract says."""
-        guest = self._named(name)
-        if guest is None:
-            raise GuestGoneError(f"{name}: no such guest")
-        await guest.set_keep(keep_bytes, deadline_s)
-
-    def _named(self, name: str) -> LibvirtGuest | None:
-        return next((guest for guest in self._guests.values() if guest.name == name), None)
 
     # Its own life
 

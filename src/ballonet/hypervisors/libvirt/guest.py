@@ -23,13 +23,13 @@ from typing import Any, Final
 import libvirt
 
 from ballonet.hypervisors import agent
-from ballonet.hypervisors.agent import AgentChannel, Message
+from ballonet.hypervisors.agent import AgentChannel
 from ballonet.hypervisors.alone import why_alone
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, KeptSettings, NoAnswerError, RefusedError
 from ballonet.hypervisors.libvirt import settings
 from ballonet.hypervisors.libvirt.worker import Worker
 from ballonet.hypervisors.process import Process, find_qemu
-from ballonet.model.plan import Look
+from ballonet.hypervisors.watched import WatchedGuest
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
 
@@ -57,7 +57,7 @@ _GONE: Final = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
 _SILENT: Final = {libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR}
 
 
-class LibvirtGuest:
+class LibvirtGuest(WatchedGuest):
     """One active domain."""
 
     def __init__(self, uri: str, domain: Any, root: Path, news: Callable[[], None], *, listens: bool) -> None:
@@ -68,7 +68,7 @@ class LibvirtGuest:
         news: to be called when the loop should not wait.
         listens: whether to hear an agent in the guest, where there is a channel for one.
         """
-        self.name: str = domain.name()
+        super().__init__(domain.name(), news)
         self.uuid: str = domain.UUIDString()
         self.settings = KeptSettings()
         self._uri = uri
@@ -76,31 +76,17 @@ class LibvirtGuest:
         self._domain: Any = None
         """Both used in the worker's thread only."""
         self._root = root
-        self._news = news
         self._listens = listens
         self._worker = Worker(self.name)
-        self._agent: AgentChannel | None = None
-        self._process: Process | None = None
-        self._look = Look(1.0, 0)
-        self._look_now = asyncio.Event()
         self._ceiling_bytes = 0
         self._keep_bytes: int | None = None
         self._heard_at = time.monotonic()
-        self._stats: GuestStats | None = None
-        self._stats_at = 0.0
-        self._updated: tuple[int, GuestStats] | None = None
         self._has_balloon = self._has_vfio = self._is_moving = False
         self._facts_at = 0.0
         self._run_state = "running"
         self._leave_alone = ""
-        self._trouble = ""
 
     # What others ask
-
-    @property
-    def pid(self) -> int | None:
-        """Its process; None while it is not known."""
-        return self._process.pid if self._process else None
 
     def reading(self) -> Guest | None:
         """What is known now; None until libvirt has described it."""
@@ -122,31 +108,11 @@ class LibvirtGuest:
             stats=stats,
             stats_age_s=stats_age_s,
             voice=voice,
-            ready_share=self._agent.ready_share if self._agent else None,
+            ready_share=self._ready_share,
             can_balloon=not alone,
             is_migrating=self._is_moving,
             leave_alone=alone,
         )
-
-    def _heard(self, now: float) -> tuple[GuestStats | None, float | None, Voice]:
-        if self._agent is not None and (stats := self._agent.stats) is not None:
-            return stats, self._agent.age_s, Voice.AGENT
-        if self._stats is None:
-            return None, None, Voice.NONE
-        return self._stats, now - self._stats_at, Voice.BALLOON
-
-    def watch(self, look: Look) -> None:
-        """A closer look begins at once."""
-        if self._agent is not None:
-            self._agent.set_line(look.wake_below_bytes)
-        if look.every_s < self._look.every_s:
-            self._look_now.set()
-        self._look = look
-
-    async def make_ready(self, free_bytes: int, deadline_s: float) -> None:
-        """As the contract says."""
-        if self._agent is not None:
-            await self._agent.make_ready(free_bytes, deadline_s)
 
     async def set_keep(self, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says."""
@@ -207,26 +173,14 @@ class LibvirtGuest:
             return
         sizes = {ours: found[theirs] * KIB for ours, theirs in SIZES.items() if theirs in found}
         stats = GuestStats(**sizes, major_faults=found.get("major_fault"))
-        if self._updated != (updated, stats):
-            is_first, self._updated = self._stats is None, (updated, stats)
-            # `last_update` counts whole seconds: a changed number says more precisely that the guest answered since.
-            age_s = max(0.0, time.time() - updated - 1.0)
-            self._stats_at = now - age_s if is_first else max(asked_at, now - age_s)
-        elif time.time() - updated < 1.0 + (now - asked_at):
-            self._stats_at = max(self._stats_at, now - 1.0)
-        self._stats = stats
-        if (stats.available_bytes or 0) < self._look.wake_below_bytes:
+        self._note(stats, updated, asked_at)
+        if self._is_urgent():
             self._news()
 
     def has_changed(self) -> None:
         """An event says that something of it did."""
         self._facts_at = 0.0
         self._look_now.set()
-
-    def _on_message(self, message: Message) -> None:
-        if message.why != "report" or message.available_bytes < self._look.wake_below_bytes:
-            self._look_now.set()
-            self._news()
 
     # Its own life
 
@@ -243,22 +197,12 @@ class LibvirtGuest:
                     self._tell(str(error))
                 if self._agent is not None and not tasks:
                     tasks.append(asyncio.create_task(self._agent.run()))
-                # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(self._look.every_s):
-                        await self._look_now.wait()
-                self._look_now.clear()
+                await self._rest()
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             self._worker.close(last=self._hang_up)
-
-    def _tell(self, trouble: str) -> None:
-        """Says a trouble once, and again when it changes."""
-        if trouble != self._trouble:
-            log.warning("guest in trouble", extra={"guest": self.name, "trouble": trouble})
-        self._trouble = trouble
 
     async def _look_once(self) -> None:
         if time.monotonic() - self._facts_at > FACTS_EVERY_S:

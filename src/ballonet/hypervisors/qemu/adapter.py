@@ -5,15 +5,15 @@ import glob
 import logging
 from pathlib import Path
 
-from ballonet.hypervisors.contract import Capabilities, GuestGoneError, KeptSettings, Steering
+from ballonet.hypervisors.contract import Capabilities, KeptSettings, Steering
+from ballonet.hypervisors.herd import Herd
 from ballonet.hypervisors.qemu.guest import QemuGuest
-from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Mechanism
 
 log = logging.getLogger(__name__)
 
 
-class QemuHypervisor:
+class QemuHypervisor(Herd[QemuGuest]):
     """Every guest whose QMP socket matches a pattern. Guests come and go by themselves."""
 
     def __init__(
@@ -32,25 +32,18 @@ class QemuHypervisor:
         listens: whether to hear agents in the guests.
         kind: how to talk with each.
         """
+        super().__init__()
         self._kind = kind
         self._sockets = sockets
         self._root = root
         self._discover_s = discover_s
         self._listens = listens
-        self._news = asyncio.Event()
-        self._guests: dict[str, QemuGuest] = {}
-        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._discovery: asyncio.Task[None] | None = None
 
     @property
     def capabilities(self) -> Capabilities:
         """It steers a target, by balloons and virtio-mem."""
         return Capabilities(name="qemu", steering=Steering.TARGET, mechanisms=frozenset(Mechanism))
-
-    @property
-    def news(self) -> asyncio.Event:
-        """As the contract says."""
-        return self._news
 
     async def open(self) -> None:
         """Starts to discover and watch."""
@@ -78,30 +71,6 @@ class QemuHypervisor:
     def settings(self, _name: str) -> KeptSettings | None:
         """As the contract says: there is no place for them."""
         return None
-
-    def pids(self) -> tuple[int, ...]:
-        """As the contract says."""
-        return tuple(pid for guest in self._guests.values() if (pid := guest.pid) is not None)
-
-    def watch(self, name: str, look: Look) -> None:
-        """As the contract says."""
-        if (guest := self._named(name)) is not None:
-            guest.watch(look)
-
-    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
-        """As the contract says."""
-        if (guest := self._named(name)) is not None:
-            await guest.make_ready(free_bytes, deadline_s)
-
-    async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
-        """As the contract says."""
-        guest = self._named(name)
-        if guest is None:
-            raise GuestGoneError(f"{name}: no such guest")
-        await guest.set_keep(keep_bytes, deadline_s)
-
-    def _named(self, name: str) -> QemuGuest | None:
-        return next((guest for guest in self._guests.values() if guest.name == name), None)
 
     async def _discover(self) -> None:
         while True:

@@ -18,15 +18,16 @@ from pathlib import Path
 from typing import Final
 
 from ballonet.hypervisors import agent, guest_agent
-from ballonet.hypervisors.agent import AgentChannel, Message
+from ballonet.hypervisors.agent import AgentChannel
 from ballonet.hypervisors.alone import is_migrating, why_alone
 from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.guest_agent import GuestAgent
 from ballonet.hypervisors.process import Process
-from ballonet.hypervisors.qemu.answers import Memory, Migration, Name, Nothing, Object, Report, Stats, Status
+from ballonet.hypervisors.qemu.answers import Memory, Migration, Name, Nothing, Object, Report, Status
 from ballonet.hypervisors.qemu.mover import Mover, virtio_mem
 from ballonet.hypervisors.qemu.ports import port_sockets
 from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
+from ballonet.hypervisors.watched import WatchedGuest
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, GuestStats, Voice
 
@@ -44,7 +45,7 @@ RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
 _EVENTS: Final = ("BALLOON_CHANGE", "STOP", "RESUME", "SHUTDOWN", "MIGRATION")
 
 
-class QemuGuest:
+class QemuGuest(WatchedGuest):
     """One QEMU process behind one QMP socket."""
 
     def __init__(self, path: str, root: Path, news: Callable[[], None], *, listens: bool = True) -> None:
@@ -54,36 +55,22 @@ class QemuGuest:
         news: to be called when the loop should not wait.
         listens: whether to hear an agent in the guest, where there is a port for one.
         """
+        super().__init__(Path(path).stem, news, socket=path)
         self.path = path
-        self.name = Path(path).stem
         self._root = root
-        self._news = news
         self._listens = listens
-        self._agent: AgentChannel | None = None
         self._guest_agent: GuestAgent | None = None
         self._session: QmpSession | None = None
-        self._process: Process | None = None
-        self._look = Look(1.0, 0)
-        self._look_now = asyncio.Event()
         self._balloon_path = ""
         self._mover: Mover | None = None
         self._keep_bytes: int | None = None
         self._answered_at = time.monotonic()
-        self._stats: GuestStats | None = None
-        self._stats_at = 0.0
-        self._updated: tuple[int, Stats] | None = None
         self._facts_at = 0.0
         self._leave_alone = ""
         self._is_migrating = False
         self._has_vfio = False
-        self._trouble = ""
 
     # What others ask
-
-    @property
-    def pid(self) -> int | None:
-        """Its process; None while it was never reached."""
-        return self._process.pid if self._process else None
 
     def reading(self) -> Guest | None:
         """What is known now; None until it has answered for the first time."""
@@ -105,37 +92,25 @@ class QemuGuest:
             stats=stats,
             stats_age_s=stats_age_s,
             voice=voice,
-            ready_share=self._agent.ready_share if self._agent else None,
+            ready_share=self._ready_share,
             can_balloon=not leave_alone,
             is_migrating=self._is_migrating,
             leave_alone=leave_alone,
         )
 
     def _heard(self, now: float) -> tuple[GuestStats | None, float | None, Voice]:
-        """What the guest said last, how old that is, and by which voice: the best that speaks."""
-        if self._agent is not None and (stats := self._agent.stats) is not None:
-            return stats, self._agent.age_s, Voice.AGENT
-        if self._guest_agent is not None and (stats := self._guest_agent.stats) is not None:
+        """The same, with QEMU's guest agent between the two."""
+        heard = super()._heard(now)
+        if heard[2] is not Voice.AGENT and self._guest_agent is not None and (stats := self._guest_agent.stats) is not None:
             return stats, self._guest_agent.age_s, Voice.GUEST_AGENT
-        if self._stats is None:
-            return None, None, Voice.NONE
-        return self._stats, now - self._stats_at, Voice.BALLOON
+        return heard
 
     def watch(self, look: Look) -> None:
-        """A closer look begins at once."""
-        if self._agent is not None:
-            self._agent.set_line(look.wake_below_bytes)
+        """The same for QEMU's guest agent."""
+        super().watch(look)
         if self._guest_agent is not None:
             is_heard = self._agent is not None and self._agent.stats is not None
             self._guest_agent.watch(guest_agent.SPARE_S if is_heard else look.every_s)
-        if look.every_s < self._look.every_s:
-            self._look_now.set()
-        self._look = look
-
-    async def make_ready(self, free_bytes: int, deadline_s: float) -> None:
-        """As the contract says."""
-        if self._agent is not None:
-            await self._agent.make_ready(free_bytes, deadline_s)
 
     async def set_keep(self, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says."""
@@ -174,12 +149,6 @@ class QemuGuest:
                     self._session = None
             await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
 
-    def _tell(self, trouble: str) -> None:
-        """Says a trouble once, and again when it changes."""
-        if trouble != self._trouble:
-            log.warning("guest in trouble", extra={"guest": self.name, "socket": self.path, "trouble": trouble})
-        self._trouble = trouble
-
     async def _live(self) -> None:
         session = await QmpSession.open(self.path, DEADLINE_S * 2)
         self._session = session
@@ -193,14 +162,6 @@ class QemuGuest:
             raise NoAnswerError("the connection broke")
         finally:
             await self._end(tasks)
-
-    async def _rest(self) -> None:
-        """Until the next look is due, or wanted now."""
-        # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._look.every_s):
-                await self._look_now.wait()
-        self._look_now.clear()
 
     def _begin_voices(self) -> list[asyncio.Task[None]]:
         voices = (voice for voice in (self._agent, self._guest_agent) if voice is not None)
@@ -243,12 +204,6 @@ class QemuGuest:
 
     def _on_stats(self, stats: GuestStats) -> None:
         if (stats.available_bytes or 0) < self._look.wake_below_bytes:
-            self._look_now.set()
-            self._news()
-
-    def _on_message(self, message: Message) -> None:
-        """What an agent says of itself counts at once, when it matters."""
-        if message.why != "report" or message.available_bytes < self._look.wake_below_bytes:
             self._look_now.set()
             self._news()
 
@@ -298,24 +253,8 @@ class QemuGuest:
             self._news()
 
     def _take_stats(self, report: Report, asked_at: float) -> None:
-        """`last-update` counts whole seconds: a changed number says more precisely that the guest answered since."""
-        if report.last_update <= 0:
-            return
-        now = time.monotonic()
-        if self._updated != (report.last_update, report.stats):
-            is_first = self._stats is None
-            if is_first:
-                self._facts_at = 0.0  # there is a driver after all
-            self._updated = (report.last_update, report.stats)
-            age_s = max(0.0, time.time() - report.last_update - 1.0)
-            self._stats_at = now - age_s if is_first else max(asked_at, now - age_s)
-        elif time.time() - report.last_update < 1.0 + (now - asked_at):
-            self._stats_at = max(self._stats_at, now - 1.0)
-        self._stats = report.stats.known()
-
-    def _is_urgent(self) -> bool:
-        available = self._stats.available_bytes if self._stats else None
-        return available is not None and available < self._look.wake_below_bytes
+        if report.last_update > 0 and self._note(report.stats.known(), report.last_update, asked_at):
+            self._facts_at = 0.0  # there is a driver after all
 
     async def _check(self, session: QmpSession) -> None:
         """Whether this guest can be ballooned at all (R13)."""

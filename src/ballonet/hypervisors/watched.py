@@ -1,0 +1,108 @@
+"""What every guest has that an adapter of this host watches: an agent where there is one, statistics and how old they are."""
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Callable
+from typing import Any
+
+from ballonet.hypervisors.agent import AgentChannel, Message
+from ballonet.hypervisors.process import Process
+from ballonet.model.plan import Look
+from ballonet.model.snapshot import GuestStats, Voice
+
+log = logging.getLogger(__name__)
+
+
+class WatchedGuest:
+    """The part that does not depend on how the hypervisor is asked."""
+
+    def __init__(self, name: str, news: Callable[[], None], **where: str) -> None:
+        """Args:
+        name: of the guest.
+        news: to be called when the loop should not wait.
+        where: what else the log says of it.
+        """
+        self.name = name
+        self._news = news
+        self._where = where
+        self._agent: AgentChannel | None = None
+        self._process: Process | None = None
+        self._look = Look(1.0, 0)
+        self._look_now = asyncio.Event()
+        self._stats: GuestStats | None = None
+        self._stats_at = 0.0
+        self._updated: tuple[int, GuestStats] | None = None
+        self._trouble = ""
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; None while it is not known."""
+        return self._process.pid if self._process else None
+
+    def watch(self, look: Look) -> None:
+        """A closer look begins at once."""
+        if self._agent is not None:
+            self._agent.set_line(look.wake_below_bytes)
+        if look.every_s < self._look.every_s:
+            self._look_now.set()
+        self._look = look
+
+    async def make_ready(self, free_bytes: int, deadline_s: float) -> None:
+        """As the contract says."""
+        if self._agent is not None:
+            await self._agent.make_ready(free_bytes, deadline_s)
+
+    def _heard(self, now: float) -> tuple[GuestStats | None, float | None, Voice]:
+        """What the guest said last, how old that is, and by which voice: the best that speaks."""
+        if self._agent is not None and (stats := self._agent.stats) is not None:
+            return stats, self._agent.age_s, Voice.AGENT
+        if self._stats is None:
+            return None, None, Voice.NONE
+        return self._stats, now - self._stats_at, Voice.BALLOON
+
+    @property
+    def _ready_share(self) -> float | None:
+        return self._agent.ready_share if self._agent else None
+
+    def _note(self, stats: GuestStats, updated: int, asked_at: float) -> bool:
+        """Takes a balloon driver's statistics. Whether they are the first.
+
+        `updated`, when they came, counts whole seconds: a changed number says more precisely that the guest answered since
+        `asked_at`.
+        """
+        now, is_first = time.monotonic(), self._stats is None
+        if self._updated != (updated, stats):
+            self._updated = (updated, stats)
+            age_s = max(0.0, time.time() - updated - 1.0)
+            self._stats_at = now - age_s if is_first else max(asked_at, now - age_s)
+        elif time.time() - updated < 1.0 + (now - asked_at):
+            self._stats_at = max(self._stats_at, now - 1.0)
+        self._stats = stats
+        return is_first
+
+    def _is_urgent(self) -> bool:
+        available = self._stats.available_bytes if self._stats else None
+        return available is not None and available < self._look.wake_below_bytes
+
+    def _on_message(self, message: Message) -> None:
+        """What an agent says of itself counts at once, when it matters."""
+        if message.why != "report" or message.available_bytes < self._look.wake_below_bytes:
+            self._look_now.set()
+            self._news()
+
+    def _tell(self, trouble: str) -> None:
+        """Says a trouble once, and again when it changes."""
+        if trouble != self._trouble:
+            extra: dict[str, Any] = {"guest": self.name, **self._where, "trouble": trouble}
+            log.warning("guest in trouble", extra=extra)
+        self._trouble = trouble
+
+    async def _rest(self) -> None:
+        """Until the next look is due, or wanted now."""
+        # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._look.every_s):
+                await self._look_now.wait()
+        self._look_now.clear()
