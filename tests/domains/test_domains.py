@@ -53,7 +53,7 @@ async def test_a_domain_keeps_the_contract(guests: Guests) -> None:
 
 
 async def test_domains_come_change_and_go(guests: Guests) -> None:
-    """Defined, started, its settings changed live, paused, destroyed, undefined: each is seen, by its event."""
+    """Started, its settings changed live, paused, destroyed: each is seen."""
     async with watched(guests) as hypervisor:
         await asyncio.sleep(1)
         assert hypervisor.guests() == ()

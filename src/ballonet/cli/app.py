@@ -6,12 +6,11 @@ Exit codes: 0 done; 1 it ran and what must hold did not; 2 wrong usage or settin
 import asyncio
 import sys
 
-import msgspec
 import typer
 
 import ballonet
 from ballonet.cli import bench, lab
-from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, err, out
+from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, err, out, write_json
 from ballonet.cli.decide import decide
 from ballonet.cli.doctor import doctor
 from ballonet.cli.simulate import simulate
@@ -57,7 +56,7 @@ def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
     """Check a configuration, with the files of the conf.d beside it, and say what it comes to. Exits 2 when it is wrong."""
     found = read_config(config)
     if json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+        write_json(found)
         return
     guests = found.libvirt.uri if found.libvirt else ", ".join(found.qemu.sockets) or "this Proxmox VE node"
     out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {guests}", highlight=False)

@@ -1,10 +1,8 @@
 """`ballonet bench`: policies compared on the same work."""
 
-import sys
 from functools import partial
 from typing import Annotated, Final
 
-import msgspec
 import typer
 from rich import box
 from rich.progress import Progress, TaskID
@@ -12,7 +10,7 @@ from rich.table import Table
 
 from ballonet.bench.density import Density, density
 from ballonet.bench.work import COMPARED, Where, fly
-from ballonet.cli.console import HostShare, Json, Plot, PolicyNames, Seed, checked_arms, checked_policies, err, out
+from ballonet.cli.console import HostShare, Json, Plot, PolicyNames, Seed, checked_arms, checked_policies, err, out, write_json
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError
 from ballonet.report.compare import draw_comparison
@@ -100,7 +98,7 @@ def _where(where: str) -> Where:
 
 
 def _print(values: list[Result] | list[Density]) -> None:
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(values), indent=1).decode() + "\n")
+    write_json(values)
 
 
 def _table(results: list[Result]) -> Table:

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from rich.console import Console
 
@@ -34,6 +35,11 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the J
 Plot = Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")]
 HostShare = Annotated[float | None, typer.Option(help="Host memory as a share of what guests are promised.", min=0.05, max=2)]
 Seed = Annotated[int, typer.Option(help="Of the scenario's variations. Simulated: same seed, same result, byte for byte.")]
+
+
+def write_json(value: object) -> None:
+    """To stdout, for programs."""
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")
 
 
 def checked_policies(names: Sequence[str]) -> list[str]:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import Unguarded, Without, checked_policies, limits, out
+from ballonet.cli.console import Unguarded, Without, checked_policies, limits, out, write_json
 from ballonet.decide.state import State
 from ballonet.decide.step import START, step
 from ballonet.model.plan import Plan
@@ -43,7 +43,7 @@ def decide(
         out.print(_table(snapshot, plan))
     else:
         wire = plan.wire() | {"state": msgspec.to_builtins(replace(after, seats={}, limits=None))}
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(wire), indent=1).decode() + "\n")
+        write_json(wire)
 
 
 def _read(file: str) -> tuple[bytes, str]:

@@ -1,16 +1,14 @@
 """`ballonet doctor`: what stands in the way, and what to do about it."""
 
 import asyncio
-import sys
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import typer
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import UNMET, ConfigPath, Json, out
+from ballonet.cli.console import UNMET, ConfigPath, Json, out, write_json
 from ballonet.cli.status import seen
 from ballonet.daemon.config import PATH, read_config
 from ballonet.sense.doctor import Finding, HostDoctor, Level, guest_findings
@@ -28,7 +26,7 @@ def doctor(config: ConfigPath = PATH, json: Json = False) -> None:
     for guest in asyncio.run(seen(found_config)):
         found += guest_findings(guest)
     if json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(found), indent=1).decode() + "\n")
+        write_json(found)
     else:
         out.print(_table(found) if found else "nothing stands in the way")
     if any(one.level is Level.FAULT for one in found):

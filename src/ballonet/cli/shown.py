@@ -1,6 +1,5 @@
 """Runs, shown: the table on stdout, results and charts in files, and what was not as expected."""
 
-import sys
 from pathlib import Path
 
 import msgspec
@@ -8,7 +7,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import UNMET, err, out
+from ballonet.cli.console import UNMET, err, out, write_json
 from ballonet.model.result import Result
 from ballonet.report.chart import draw
 from ballonet.report.expect import unmet
@@ -31,7 +30,7 @@ def write(flight: Flight, json: Path | None, plot: Path | None) -> None:
 def print_json(flight: Flight) -> None:
     """One `ballonet.result/1`, or a list of them, on stdout."""
     results = flight.results[0] if len(flight.results) == 1 else flight.results
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(results), indent=1).decode() + "\n")
+    write_json(results)
 
 
 def show(flight: Flight) -> None:

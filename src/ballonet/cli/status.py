@@ -1,16 +1,14 @@
 """`ballonet status`: the guests of this host as ballonet sees them. Looks and touches nothing."""
 
 import asyncio
-import sys
 import time
 from typing import Final
 
-import msgspec
 import typer
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import UNMET, ConfigPath, Json, err, out
+from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, write_json
 from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.run import adapter
 from ballonet.model.snapshot import Guest, Voice
@@ -27,7 +25,7 @@ def status(config: ConfigPath = PATH, json: Json = False) -> None:
     """
     guests = asyncio.run(seen(read_config(config)))
     if json:
-        sys.stdout.write(msgspec.json.format(msgspec.json.encode(guests), indent=1).decode() + "\n")
+        write_json(guests)
     elif guests:
         out.print(_table(guests))
     if not guests:

@@ -64,9 +64,10 @@ class Daemon:
             log.error("configuration not reloaded; the last good one stays", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
             return
         old = self._config
-        if replace(config, host=old.host, loop=old.loop, guest=old.guest) != old or config.host.root != old.host.root:
+        host = replace(config.host, root=old.host.root)
+        self._config = replace(config, qemu=old.qemu, libvirt=old.libvirt, proxmox=old.proxmox, host=host)
+        if self._config != config:
             log.warning("whose guests they are, and host.root, change with a restart only; the rest is reloaded")
-        self._config = config
         self._loop.change(_limits(config), config.loop.policy)
         log.info("reloaded", extra={"mode": config.loop.mode.value, "policy": config.loop.policy})
 

@@ -87,7 +87,7 @@ class Process:
 
 
 def find_qemu(uuid: str, root: Path) -> int | None:
-    """The process of the QEMU that was started with `-uuid UUID`, as libvirt and Proxmox start it; None = there is none."""
+    """The process of the QEMU that was started with `-uuid UUID`, as libvirt starts it; None = there is none."""
     word = f"\0-uuid\0{uuid}\0".encode()
     for name in os.listdir(root / "proc"):
         try:

@@ -71,6 +71,8 @@ class LibvirtGuest(WatchedGuest):
         super().__init__(domain.name(), news)
         self.uuid: str = domain.UUIDString()
         self.settings = KeptSettings()
+        self._words = ""
+        """Of its metadata, that were read last."""
         self._uri = uri
         self._connection: Any = None
         self._domain: Any = None
@@ -124,8 +126,6 @@ class LibvirtGuest(WatchedGuest):
 
     async def _call(self, work: Callable[[], Any], deadline_s: float = DEADLINE_S) -> Any:
         """One call of libvirt's. Raises HypervisorError."""
-        if self._worker.is_busy and deadline_s <= DEADLINE_S:
-            raise NoAnswerError(f"{self.name}: its last call has not come back")
         try:
             return await self._worker.call(lambda: self._connected(work), deadline_s)
         except libvirt.libvirtError as error:
@@ -278,6 +278,9 @@ class LibvirtGuest(WatchedGuest):
             self._agent = AgentChannel(path, self.name, self._on_message)
 
     def _take_settings(self, words: str) -> None:
+        if words == self._words:
+            return
+        self._words = words
         try:
             self.settings = settings.kept(settings.read(words, self.name)) if words else KeptSettings()
         except SettingsError as error:  # the last good ones stay

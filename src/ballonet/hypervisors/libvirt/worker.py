@@ -19,30 +19,28 @@ class Worker:
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._name = name
-        self._waiting = 0
+        self._is_hung = False
+        """A call was given up, and has not come back."""
         self._last: Callable[[], None] = lambda: None
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a call has not returned."""
-        return self._waiting > 0
 
     async def call(self, work: Callable[[], T], deadline_s: float) -> T:
         """What `work` gives.
 
         Raises:
-            NoAnswerError: nothing in time; the call goes on, and what it gives is lost.
+            NoAnswerError: nothing in time; the call goes on, and what it gives is lost. At once while such a call goes on.
         """
+        if self._is_hung:
+            raise NoAnswerError(f"{self._name}: its last call has not come back")
         if self._thread is None:
             self._thread = threading.Thread(target=self._run, name=f"ballonet {self._name}", daemon=True)
             self._thread.start()
         future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
-        self._waiting += 1
         self._jobs.put((future, work))
         try:
             async with asyncio.timeout(deadline_s):
                 return await future
         except TimeoutError as error:
+            self._is_hung = True
             raise NoAnswerError(f"{self._name}: no answer within {deadline_s:g} s") from error
 
     def close(self, last: Callable[[], None] = lambda: None) -> None:
@@ -65,7 +63,7 @@ class Worker:
         self._last()
 
     def _hand_over(self, future: asyncio.Future[Any], result: object, error: Exception | None) -> None:
-        self._waiting -= 1
+        self._is_hung = False
         if future.done():
             return  # given up
         if error is not None:

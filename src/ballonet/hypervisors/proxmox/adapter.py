@@ -4,6 +4,7 @@ A VM that pvestatd balloons is left alone, with the command that hands it over: 
 other's work for ever.
 """
 
+import asyncio
 import logging
 from pathlib import Path
 from typing import Final
@@ -11,7 +12,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Capabilities, KeptSettings
-from ballonet.hypervisors.proxmox.vm import VmConfig, read_vm
+from ballonet.hypervisors.proxmox.vm import TAG_OFF, VmConfig, read_vm
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.hypervisors.qemu.brief import BriefGuest
 from ballonet.hypervisors.qemu.guest import QemuGuest
@@ -57,19 +58,22 @@ class ProxmoxHypervisor(QemuHypervisor):
         )
 
     def _config(self, guest: QemuGuest) -> VmConfig:
-        """What is known of it; a file that cannot be read says what it said last, and at first that it is not ours."""
+        """What is known of it; at first that it is not ours."""
         vmid = Path(guest.path).stem
-        path, (written_at, config) = self._configs / f"{vmid}.conf", self._read.get(vmid, (-1.0, _unknown(vmid)))
-        try:
-            at = path.stat().st_mtime
-            if at != written_at:
-                self._read[vmid] = at, (config := read_vm(vmid, path.read_text(errors="replace")))
-        except OSError as error:
-            if written_at != 0.0:
-                log.warning("VM's configuration cannot be read", extra={"guest": guest.name, "trouble": str(error)})
-                self._read[vmid] = 0.0, config
-        return config
+        return self._read[vmid][1] if vmid in self._read else VmConfig(vmid=vmid, tags=frozenset({TAG_OFF}))
 
+    async def _refresh(self) -> None:
+        """In a thread: /etc/pve is a file system in user space."""
+        self._read = await asyncio.to_thread(self._read_all)
 
-def _unknown(vmid: str) -> VmConfig:
-    return VmConfig(vmid=vmid, tags=frozenset({"ballonet_off"}))
+    def _read_all(self) -> dict[str, tuple[float, VmConfig]]:
+        """Those that have changed; one that cannot be read says what it said last."""
+        found = dict(self._read)
+        for path in self._configs.glob("*.conf"):
+            try:
+                written_at = path.stat().st_mtime
+                if found.get(path.stem, (-1.0, None))[0] != written_at:
+                    found[path.stem] = written_at, read_vm(path.stem, path.read_text(errors="replace"))
+            except OSError as error:
+                log.warning("VM's configuration cannot be read", extra={"vmid": path.stem, "trouble": str(error)})
+        return found

@@ -74,6 +74,7 @@ class QemuHypervisor(Herd[QemuGuest]):
 
     async def _discover(self) -> None:
         while True:
+            await self._refresh()
             paths = {path for pattern in self._sockets for path in glob.glob(pattern)}  # noqa: PTH207 patterns are absolute
             for path in sorted(paths - self._guests.keys()):
                 self._guests[path] = guest = self._kind(path, self._root, self._news.set, listens=self._listens)
@@ -82,6 +83,9 @@ class QemuHypervisor(Herd[QemuGuest]):
                 if path not in paths or self._has_died(path):
                     await self._forget(path)
             await asyncio.sleep(self._discover_s)
+
+    async def _refresh(self) -> None:
+        """What an adapter built on this one reads before each look for guests."""
 
     def _has_died(self, path: str) -> bool:
         """A socket file outlives a QEMU that was killed; its process does not."""

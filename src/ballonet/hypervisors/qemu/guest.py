@@ -114,11 +114,11 @@ class QemuGuest(WatchedGuest):
 
     async def set_keep(self, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says."""
-        ceiling = self._mover.ceiling_bytes if self._mover else 0
-        if not 0 < keep_bytes <= ceiling:
-            raise RefusedError(f"{self.name}: {keep_bytes} bytes is not within 1 and its ceiling of {ceiling}")
         if self._mover is None:
             raise NoAnswerError(f"{self.name}: no connection ({self._trouble})")
+        ceiling = self._mover.ceiling_bytes
+        if not 0 < keep_bytes <= ceiling:
+            raise RefusedError(f"{self.name}: {keep_bytes} bytes is not within 1 and its ceiling of {ceiling}")
         async with self._talk() as session:
             await self._mover.set_keep(session, keep_bytes, deadline_s)
 
