@@ -47,6 +47,6 @@ agent: ## the guest's agent, one file, and its systemd unit, into dist
 docs: setup ## check that the reference names what the code has
 	$(bin)/python -m pytest -q tests/unit/test_docs.py
 lock: ## pin the dependencies anew (needs uv)
-	uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --extra plot --group dev -o requirements.lock pyproject.toml
+	uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --extra plot --extra tui --group dev -o requirements.lock pyproject.toml
 	echo libvirt-python | uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o requirements-libvirt.lock -
 all: check test ## what CI runs

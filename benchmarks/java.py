@@ -13,9 +13,9 @@ import platform
 import sys
 from pathlib import Path
 
-from ballonet.daemon.loop import Tick
 from ballonet.lab.arm import Progress
 from ballonet.lab.run import run_arms
+from ballonet.model.tick import Tick
 from ballonet.scenarios.scenario import load, scripts
 
 ARMS = ("ideal", "adaptive+agent-nojvm", "adaptive+agent")

@@ -16,11 +16,11 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ballonet.daemon.loop import Tick
 from ballonet.lab.arm import Progress
 from ballonet.lab.run import run_arms
 from ballonet.model.result import Result
 from ballonet.model.settings import Size
+from ballonet.model.tick import Tick
 from ballonet.model.units import GIB
 from ballonet.report.record import Record
 from ballonet.scenarios.scenario import Group, HostPart, Phase, Scenario

@@ -13,8 +13,8 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ballonet.daemon.loop import Tick
 from ballonet.model.settings import Size
+from ballonet.model.tick import Tick
 from ballonet.scenarios.scenario import Scenario, load
 from ballonet.sim.run import order, run_arm
 

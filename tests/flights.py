@@ -5,11 +5,12 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from ballonet.daemon.loop import Loop, Tick
+from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.lab.budget import BudgetHost
 from ballonet.lab.machine import Machine
 from ballonet.model.limits import Limits
+from ballonet.model.tick import Tick
 from ballonet.sense.picture import Eye, GuestSettings
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from ballonet.daemon.loop import Tick
 from ballonet.lab.machine import Machine, qmp_folder
 from ballonet.model.plan import Decision, Reason
 from ballonet.model.snapshot import Guest
+from ballonet.model.tick import Tick
 from ballonet.model.units import MIB
 from flights import Flight, flying
 

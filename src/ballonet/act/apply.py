@@ -8,12 +8,12 @@ import asyncio
 import logging
 from collections.abc import Iterable, Mapping
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Hypervisor, HypervisorError, NoAnswerError
 from ballonet.model.plan import Decision, Plan
 from ballonet.model.snapshot import Guest, Mode, Snapshot, Voice
+from ballonet.model.tick import Outcome
 
 log = logging.getLogger(__name__)
 
@@ -26,19 +26,6 @@ READY_S = 0.3
 """How long a balloon waits for that: what is free, or page cache, is there by then; a collection goes on meanwhile."""
 REACHED_BYTES = 2 << 20
 """A balloon this near to what was asked is there: drivers move 1 MiB a request."""
-
-
-class Outcome(Struct, frozen=True, kw_only=True):
-    """What became of a plan so far."""
-
-    sent: tuple[str, ...] = ()
-    """Guests whose hypervisor took the command in time."""
-    under_way: tuple[str, ...] = ()
-    """Guests that have not answered yet."""
-    failed: dict[str, str] = {}
-    """Guest to reason."""
-    waiting: tuple[str, ...] = ()
-    """Guests whose memory is not there yet."""
 
 
 class Actor:

@@ -5,9 +5,9 @@ import logging
 import sys
 from typing import Any, Final
 
-from ballonet.daemon.loop import Tick
 from ballonet.model.plan import Decision, Plan, Reason
 from ballonet.model.snapshot import Guest
+from ballonet.model.tick import Tick
 from ballonet.model.units import MIB
 
 log = logging.getLogger("ballonet.decision")

@@ -6,14 +6,11 @@ import logging
 import time
 from collections.abc import Callable
 
-from msgspec import Struct
-
-from ballonet.act.apply import Actor, Outcome
+from ballonet.act.apply import Actor
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.model.limits import Limits
-from ballonet.model.plan import Plan
-from ballonet.model.snapshot import Snapshot
+from ballonet.model.tick import Tick
 from ballonet.sense.host import SenseError
 from ballonet.sense.picture import Eye
 
@@ -25,18 +22,6 @@ LEAST_S = 0.02
 
 SHORT_S = 0.1
 """The same while not everything fits: what one lacks must be taken from another first, and whoever lacks says so all the time."""
-
-
-class Tick(Struct, frozen=True, kw_only=True):
-    """What one turn of the loop saw, decided and did."""
-
-    at: float
-    """Seconds on the loop's clock."""
-    snapshot: Snapshot
-    plan: Plan
-    outcome: Outcome
-    missed: dict[str, int]
-    took_s: float
 
 
 class Loop:

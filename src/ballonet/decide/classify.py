@@ -31,6 +31,7 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
     taken = Seat(guest, memory, keep_bytes=keep, held_bytes=_held_bytes(memory, guest, keep))
     taken.floor_bytes = floor_bytes(guest) if limits.has("R6") else 1
     _need(taken, limits, now, rise_share_per_s)
+    taken.needs_bytes = taken.tight_bytes, taken.low_bytes
     _permit(taken, limits, now)
     if not taken.may_give:
         _bound(taken, max)

@@ -33,6 +33,8 @@ class Seat(Struct, gc=False):
     """What it should have by its use now: with its full margin."""
     low_bytes: int = 0
     """What it should have by its use of late: with its full margin."""
+    needs_bytes: tuple[int, int] | None = None
+    """`tight_bytes` and `low_bytes` before they were bound by what it may give and take; to be told."""
     is_distressed: bool = False
     is_short: bool = False
     """It does not get what it needs (R10)."""

@@ -1,7 +1,7 @@
 """One tick, top to bottom: classify, estimate, reserve, policy, guard, decide, watch."""
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Any, Final
 
 from msgspec.structs import replace
 
@@ -139,11 +139,20 @@ def _decision(one: Seat, limits: Limits, now: float) -> Decision:
     if memory.parked_sign and one.is_movable and stuck.asks_in_vain(memory, one.keep_bytes):
         # The value that it cannot reach is pulled back: a driver would try for ever, and burn a CPU over it.
         numbers = {"asked_bytes": memory.asked_bytes, "still_s": now - memory.moved_at}
-        return Decision(one.guest.name, wish, Reason.STUCK, numbers, is_command=True)
+        return _told(one, wish, Reason.STUCK, numbers, is_command=True)
     keep = None if one.reason is Reason.UNKNOWN else wish
     if not limits.has("R15"):
-        return Decision(one.guest.name, keep, Reason.UNKNOWN, {}, is_command=_is_command(one, limits, now))
-    return Decision(one.guest.name, keep, one.reason, one.numbers or {}, is_command=_is_command(one, limits, now))
+        return _told(one, keep, Reason.UNKNOWN, {}, is_command=_is_command(one, limits, now))
+    return _told(one, keep, one.reason, one.numbers or {}, is_command=_is_command(one, limits, now))
+
+
+def _told(one: Seat, keep: int | None, reason: Reason, numbers: dict[str, Any], *, is_command: bool) -> Decision:
+    """With what is known of its needs, whatever the reason."""
+    used = one.used_bytes if one.guest.stats is not None else None
+    tight, need = one.needs_bytes or (None, None)
+    if used is None:
+        tight = need = None
+    return Decision(one.guest.name, keep, reason, numbers, is_command, used, need, tight, one.floor_bytes)
 
 
 def _is_command(one: Seat, limits: Limits, now: float) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ballonet.daemon.loop import Loop, Tick
+from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.lab.budget import BudgetHost
 from ballonet.lab.cgroup import BudgetGroup
@@ -17,6 +17,7 @@ from ballonet.lab.mortal import mortal_folder
 from ballonet.lab.template import Template, booted, template
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Snapshot, Voice
+from ballonet.model.tick import Tick
 from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
 from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario, warm_keeps
 from ballonet.sense.picture import Eye, GuestSettings

@@ -109,6 +109,14 @@ class Decision(Struct, frozen=True):
     """What decided: the values that the reason's sentence names, sizes in bytes, times in seconds."""
     is_command: bool = False
     """Whether something is to be sent to the hypervisor."""
+    used_bytes: int | None = None
+    """What it uses, page cache that can be freed not counted; None = it does not say."""
+    need_bytes: int | None = None
+    """What it should have by its use of late, with its full margin (R2); None = not known, or a peer decides."""
+    tight_bytes: int | None = None
+    """The least with which it does not page in the next moments."""
+    floor_bytes: int = 0
+    """Never below (R6)."""
 
     @property
     def sentence(self) -> str:

@@ -123,6 +123,12 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     leave_alone: str = ""
     """Why the balloon of this guest cannot or must not be moved, in words; empty = it can."""
     mode: Mode = Mode.ACT
+    uuid: str = ""
+    """As the hypervisor knows it; empty = it has none. Joins with what others measure of the same guest."""
+    hypervisor: str = ""
+    """What runs it, with its version: `QEMU 7.2.22`."""
+    reports_free_pages: bool | None = None
+    """Whether its driver hands free pages to the host by itself (virtio 1.2, VIRTIO_BALLOON_F_PAGE_REPORTING); None = not known."""
 
     def claims(self) -> Iterator[Claim]:
         """Every number of this guest with its age and origin, for faces and history."""

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 
-from ballonet.daemon.loop import Loop, Tick
+from ballonet.daemon.loop import Loop
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
+from ballonet.model.tick import Tick
 from ballonet.report.flight import Flight
 from ballonet.report.record import GuestRecord, Record
 from ballonet.scenarios.scenario import GuestScript, Scenario, scripts, warm_keeps

@@ -7,8 +7,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ballonet.daemon.loop import Tick
 from ballonet.model.plan import Decision
+from ballonet.model.tick import Tick
 from ballonet.model.units import format_size
 from ballonet.scenarios.scenario import Scenario
 

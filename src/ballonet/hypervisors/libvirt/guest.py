@@ -80,6 +80,8 @@ class LibvirtGuest(WatchedGuest):
         self._root = root
         self._listens = listens
         self._worker = Worker(self.name)
+        self._version = ""
+        self._reports_free_pages: bool | None = None
         self._ceiling_bytes = 0
         self._keep_bytes: int | None = None
         self._heard_at = time.monotonic()
@@ -114,6 +116,9 @@ class LibvirtGuest(WatchedGuest):
             can_balloon=not alone,
             is_migrating=self._is_moving,
             leave_alone=alone,
+            uuid=self.uuid,
+            hypervisor=self._version,
+            reports_free_pages=self._reports_free_pages,
         )
 
     async def set_keep(self, keep_bytes: int, deadline_s: float) -> None:
@@ -139,6 +144,7 @@ class LibvirtGuest(WatchedGuest):
         if self._connection is None:
             self._connection = libvirt.open(self._uri)
             self._domain = self._connection.lookupByUUIDString(self.uuid)
+            self._version = _version(self._connection.getType(), self._connection.getVersion())
         try:
             return work()
         except libvirt.libvirtError:
@@ -261,6 +267,7 @@ class LibvirtGuest(WatchedGuest):
             return
         balloon = devices.find("memballoon")
         self._has_balloon = balloon is not None and balloon.get("model") != "none"
+        self._reports_free_pages = balloon.get("freePageReporting") == "on" if balloon is not None else None
         passed = [*devices.iterfind("hostdev"), *devices.iterfind("interface[@type='hostdev']")]
         # A USB device goes through QEMU, which pins nothing for it.
         self._has_vfio = any(device.get("type") in PINNING for device in passed)
@@ -285,3 +292,8 @@ class LibvirtGuest(WatchedGuest):
             self.settings = settings.kept(settings.read(words, self.name)) if words else KeptSettings()
         except SettingsError as error:  # the last good ones stay
             self._tell(str(error))
+
+
+def _version(kind: str, number: int) -> str:
+    """`QEMU 7.2.22`, from libvirt's one number (virConnectGetVersion)."""
+    return f"{kind} {number // 1_000_000}.{number // 1000 % 1000}.{number % 1000}"

@@ -19,6 +19,26 @@ class Name(Struct):
     name: str | None = None
 
 
+class Uuid(Struct):
+    """query-uuid."""
+
+    uuid: str = field(name="UUID", default="")
+
+
+class Triple(Struct):
+    """A version's three numbers."""
+
+    major: int
+    minor: int
+    micro: int
+
+
+class Version(Struct):
+    """query-version."""
+
+    qemu: Triple
+
+
 class Memory(Struct):
     """query-memory-size-summary, in bytes."""
 

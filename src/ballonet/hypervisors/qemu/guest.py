@@ -23,7 +23,7 @@ from ballonet.hypervisors.alone import is_migrating, why_alone
 from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.guest_agent import GuestAgent
 from ballonet.hypervisors.process import Process
-from ballonet.hypervisors.qemu.answers import Memory, Migration, Name, Nothing, Object, Report, Status
+from ballonet.hypervisors.qemu.answers import Memory, Migration, Name, Nothing, Object, Report, Status, Uuid, Version
 from ballonet.hypervisors.qemu.mover import Mover, virtio_mem
 from ballonet.hypervisors.qemu.ports import port_sockets
 from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
@@ -69,6 +69,9 @@ class QemuGuest(WatchedGuest):
         self._leave_alone = ""
         self._is_migrating = False
         self._has_vfio = False
+        self._uuid = ""
+        self._version = ""
+        self._reports_free_pages: bool | None = None
 
     # What others ask
 
@@ -96,6 +99,9 @@ class QemuGuest(WatchedGuest):
             can_balloon=not leave_alone,
             is_migrating=self._is_migrating,
             leave_alone=leave_alone,
+            uuid=self._uuid,
+            hypervisor=self._version,
+            reports_free_pages=self._reports_free_pages,
         )
 
     def _heard(self, now: float) -> tuple[GuestStats | None, float | None, Voice]:
@@ -186,11 +192,26 @@ class QemuGuest(WatchedGuest):
             await self._set_interval(session, 1)
         if self._listens:
             await self._find_agents(session, devices)
+        await self._ask_of_itself(session)
         if memory.base + memory.plugged <= 0:
             raise NonsenseError(f"query-memory-size-summary: a guest of {memory.base + memory.plugged} bytes")
         self._mover = Mover(self._balloon_path, memory, await virtio_mem(session))
         self._facts_at = 0.0
         self._news()
+
+    async def _ask_of_itself(self, session: QmpSession) -> None:
+        """What only people want to know; a QEMU that does not say is as good."""
+        with contextlib.suppress(RefusedError):
+            uuid = (await session.call("query-uuid", Uuid, DEADLINE_S)).uuid
+            self._uuid = uuid if uuid.strip("0-") else ""
+        with contextlib.suppress(RefusedError):
+            qemu = (await session.call("query-version", Version, DEADLINE_S)).qemu
+            self._version = f"QEMU {qemu.major}.{qemu.minor}.{qemu.micro}"
+        if self._balloon_path:
+            with contextlib.suppress(RefusedError):
+                self._reports_free_pages = await session.call(
+                    "qom-get", bool, DEADLINE_S, path=self._balloon_path, property="free-page-reporting"
+                )
 
     async def _find_agents(self, session: QmpSession, devices: list[tuple[str, str]]) -> None:
         try:
