@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from ballonet.model.finding import Level
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
 from ballonet.model.units import GIB
-from ballonet.sense.doctor import HostDoctor, Level, guest_findings
+from ballonet.sense.doctor import HostDoctor, guest_findings
 
 BAD = {
     "proc/meminfo": "MemTotal: 16777216 kB\nSwapTotal: 0 kB\nHugePages_Total: 512\nHugepagesize: 2048 kB\n",

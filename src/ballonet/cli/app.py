@@ -9,17 +9,19 @@ import sys
 import typer
 
 import ballonet
-from ballonet.cli import bench, lab
+from ballonet.cli import bench, daemon, lab
 from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, err, out, write_json
 from ballonet.cli.decide import decide
 from ballonet.cli.doctor import doctor
 from ballonet.cli.simulate import simulate
 from ballonet.cli.status import status
+from ballonet.control.messages import ControlError
 from ballonet.daemon.config import PATH, read_config
 from ballonet.daemon.run import run as run_daemon
 from ballonet.lab.errors import LabError, LabUnavailableError
 from ballonet.model.settings import SettingsError
 from ballonet.report.errors import ReportError
+from ballonet.sense.host import SenseError
 
 app = typer.Typer(
     help="Manages the memory of virtual machines by ballooning, so that a host runs more of them than it has memory for.",
@@ -33,6 +35,12 @@ app.command()(simulate)
 app.command()(decide)
 app.command()(status)
 app.command()(doctor)
+app.command()(daemon.explain)
+app.command("set")(daemon.set_guest)
+app.command()(daemon.hold)
+app.command()(daemon.release)
+app.command()(daemon.mode)
+app.command()(daemon.history)
 
 
 @app.command()
@@ -71,6 +79,9 @@ def main() -> None:
     except SettingsError as error:
         err.print(f"ballonet: {error}", markup=False)
         sys.exit(USAGE)
+    except (ControlError, SenseError) as error:
+        err.print(f"ballonet: {error}", markup=False)
+        sys.exit(UNMET)
     except LabUnavailableError as error:
         err.print(f"ballonet: {error}", markup=False)
         sys.exit(UNAVAILABLE)

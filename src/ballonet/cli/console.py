@@ -39,7 +39,8 @@ Seed = Annotated[int, typer.Option(help="Of the scenario's variations. Simulated
 
 def write_json(value: object) -> None:
     """To stdout, for programs."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=1).decode() + "\n")
+    # Sizes of a configuration are integers of a kind of their own.
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=int), indent=1).decode() + "\n")
 
 
 def checked_policies(names: Sequence[str]) -> list[str]:

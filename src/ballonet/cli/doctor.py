@@ -1,6 +1,7 @@
 """`ballonet doctor`: what stands in the way, and what to do about it."""
 
 import asyncio
+import contextlib
 from pathlib import Path
 from typing import Final
 
@@ -9,9 +10,12 @@ from rich import box
 from rich.table import Table
 
 from ballonet.cli.console import UNMET, ConfigPath, Json, out, write_json
-from ballonet.cli.status import seen
+from ballonet.cli.daemon import client, socket_of
+from ballonet.cli.status import look
+from ballonet.control.client import NoDaemonError
 from ballonet.daemon.config import PATH, read_config
-from ballonet.sense.doctor import Finding, HostDoctor, Level, guest_findings
+from ballonet.model.finding import Finding, Level
+from ballonet.sense.doctor import HostDoctor, guest_findings
 
 COLOURS: Final = {Level.NOTE: "", Level.WARNING: "yellow", Level.FAULT: "red"}
 
@@ -21,16 +25,26 @@ def doctor(config: ConfigPath = PATH, json: Json = False) -> None:
 
     Touches nothing. Exits 1 when there is a fault.
     """
-    found_config = read_config(config)
-    found = HostDoctor(Path(found_config.host.root)).findings()
-    for guest in asyncio.run(seen(found_config)):
-        found += guest_findings(guest)
+    found = findings_from(config)
     if json:
         write_json(found)
     else:
         out.print(_table(found) if found else "nothing stands in the way")
     if any(one.level is Level.FAULT for one in found):
         raise typer.Exit(UNMET)
+
+
+def findings_from(config: Path) -> list[Finding]:
+    """From the daemon, or from a look of our own. Raises ControlError, SettingsError."""
+    with contextlib.suppress(NoDaemonError):
+        if socket_of(config).exists():
+            with client(config) as daemon:
+                return daemon.ask("GET", "/v1/doctor", list[Finding])
+    read = read_config(config)
+    found = HostDoctor(Path(read.host.root)).findings()
+    for guest in asyncio.run(look(read)).snapshot.guests:
+        found += guest_findings(guest)
+    return found
 
 
 def _table(found: list[Finding]) -> Table:

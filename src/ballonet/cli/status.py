@@ -1,7 +1,10 @@
-"""`ballonet status`: the guests of this host as ballonet sees them. Looks and touches nothing."""
+"""`ballonet status`: the host and its guests, as the daemon sees them, or as one look shows them where none runs."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Final
 
 import typer
@@ -9,54 +12,103 @@ from rich import box
 from rich.table import Table
 
 from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, write_json
+from ballonet.cli.daemon import client, socket_of
+from ballonet.control.client import NoDaemonError
+from ballonet.control.messages import GuestStatus, Status
+from ballonet.control.tell import status_of
 from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.run import adapter
-from ballonet.model.snapshot import Guest, Voice
+from ballonet.decide.step import START, step
+from ballonet.hypervisors.contract import Hypervisor
+from ballonet.model.limits import Limits
+from ballonet.model.snapshot import Mode, Voice
+from ballonet.model.tick import Tick
 from ballonet.model.units import format_size
+from ballonet.sense.host import ProcHost
+from ballonet.sense.picture import Eye
 
 LOOK_S: Final = 2.5
 """How long to listen: agents and balloon drivers speak once a second."""
 
 
 def status(config: ConfigPath = PATH, json: Json = False) -> None:
-    """Show each guest: what it keeps, holds and has available, how it is heard, how its memory moves, or why it cannot.
+    """Show the host and each guest: what it has, keeps, uses and needs, how it is heard, and why it is left alone.
 
-    A QMP socket serves one client at a time: while `ballonet run` holds it, this finds nobody there. Exits 1 when it finds none.
+    Asks the daemon; where none runs, takes one look by itself, and touches nothing. Exits 1 when there is no guest.
     """
-    guests = asyncio.run(seen(read_config(config)))
+    found = status_from(config)
     if json:
-        write_json(guests)
-    elif guests:
-        out.print(_table(guests))
-    if not guests:
-        err.print("no guest answers on the QMP sockets of the configuration; does `ballonet run` hold them?")
+        write_json(found)
+    else:
+        if found.guests:
+            out.print(table(found))
+        out.print(summary(found), markup=False)
+    if not found.guests:
+        err.print("no guest answers; `ballonet doctor` says more")
         raise typer.Exit(UNMET)
 
 
-async def seen(config: Config) -> tuple[Guest, ...]:
-    """The guests of a configuration, once all have spoken, after LOOK_S at the latest."""
-    hypervisor = adapter(config)
-    await hypervisor.open()
-    start = time.monotonic()
+def status_from(config: Path) -> Status:
+    """From the daemon, or from a look of our own. Raises ControlError, SettingsError."""
     try:
+        if socket_of(config).exists():
+            with client(config) as daemon:
+                return daemon.ask("GET", "/v1/status", Status)
+    except NoDaemonError as error:
+        err.print(f"{error}; looking without one", markup=False)
+    else:
+        err.print("no daemon runs; looking without one")
+    return status_of(asyncio.run(look(read_config(config))), at=time.time(), mode=Mode.OBSERVE)
+
+
+async def look(config: Config) -> Tick:
+    """One picture of a configuration's guests, once all have spoken, after LOOK_S at the latest. Raises SenseError."""
+    async with _opened(config) as hypervisor:
+        start = time.monotonic()
         while time.monotonic() - start < LOOK_S:
             await asyncio.sleep(0.1)
             guests = hypervisor.guests()
             if guests and all(guest.voice is Voice.AGENT for guest in guests):
                 break
-        return hypervisor.guests()
+        eye = Eye(ProcHost(Path(config.host.root)), hypervisor, lambda name: config.settings(name, hypervisor.settings(name)))
+        snapshot = eye.look()
+    _, plan = step(START, snapshot, Limits(reserve_bytes=config.host.reserve), time.monotonic(), config.loop.policy)
+    return Tick(at=time.time(), snapshot=snapshot, plan=plan)
+
+
+@contextlib.asynccontextmanager
+async def _opened(config: Config) -> AsyncIterator[Hypervisor]:
+    hypervisor = adapter(config)
+    await hypervisor.open()
+    try:
+        yield hypervisor
     finally:
         await hypervisor.close()
 
 
-def _table(guests: tuple[Guest, ...]) -> Table:
-    table = Table(box=box.SIMPLE_HEAD)
-    for name in ("guest", "has", "keeps", "holds", "available", "heard by", "moves by", "left alone"):
-        table.add_column(name, justify="right" if name in {"has", "keeps", "holds", "available"} else "left")
-    for guest in guests:
-        available = guest.stats.available_bytes if guest.stats else None
-        sizes = (guest.ceiling_bytes, guest.keep_bytes, guest.resident_bytes, available)
-        cells = ["-" if size is None else format_size(size) for size in sizes]
-        how = ", ".join(mechanism.value for mechanism in guest.mechanisms)
-        table.add_row(guest.name, *cells, guest.voice.value, how, guest.leave_alone)
-    return table
+def summary(found: Status) -> str:
+    """The host in two sentences."""
+    host = found.host
+    sizes = [format_size(size) for size in (host.promised_bytes, host.memory_bytes, host.available_bytes)]
+    hold = f" All guests are {host.hold}." if host.hold else ""
+    return (
+        f"Mode {host.mode.value}, policy {host.policy}, host {host.state}: guests may take {sizes[0]} of {sizes[1]}"
+        f" that are for them, {sizes[2]} are available. Of the host {host.sentence}.{hold}"
+    )
+
+
+def table(found: Status) -> Table:
+    """The guests."""
+    shown = Table(box=box.SIMPLE_HEAD)
+    for name in ("guest", "has", "keeps", "holds", "uses", "needs", "mode", "heard by", "why"):
+        shown.add_column(name, justify="right" if name in {"has", "keeps", "holds", "uses", "needs"} else "left")
+    for guest in found.guests:
+        shown.add_row(*cells(guest))
+    return shown
+
+
+def cells(guest: GuestStatus) -> list[str]:
+    """A guest's row."""
+    sizes = (guest.has_bytes, guest.keeps_bytes, guest.holds_bytes, guest.used_bytes, guest.need_bytes)
+    told = ["-" if size is None else format_size(size) for size in sizes]
+    return [guest.name, *told, guest.mode.value, guest.heard_by, guest.trouble or guest.sentence]

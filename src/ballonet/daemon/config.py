@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from ballonet.decide.policies import POLICIES
 from ballonet.hypervisors.contract import KeptSettings
 from ballonet.model.settings import SettingsError, Size, convert, parse_toml
-from ballonet.model.snapshot import Mode
+from ballonet.model.snapshot import Mode, least
 from ballonet.sense.picture import GuestSettings
 
 PATH: Final = Path("/etc/ballonet/ballonet.toml")
@@ -59,6 +59,29 @@ class ProxmoxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whether to hear agents in guests, where a guest has a port for one."""
 
 
+class ControlConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[control]`: how `ballonet status`, `hold` and the others reach the daemon."""
+
+    socket: str = "/run/ballonet/control.sock"
+    group: str = "ballonet"
+    """Who may use the socket beside root."""
+    listen: str = ""
+    """A loopback address and port for the same over TCP, as "127.0.0.1:9717": for Prometheus, which speaks no Unix sockets."""
+    token_file: str = "/etc/ballonet/token"  # noqa: S105 a path
+    """Whoever comes over TCP names what is in it."""
+    state: str = "/var/lib/ballonet"
+    """Where orders and history are kept."""
+
+
+class HistoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[history]`."""
+
+    keep: bool = True
+    size: Size = Size(512 << 20)
+    """The file is never larger for long: the oldest go first."""
+    days: Annotated[float, Meta(gt=0, le=3660)] = 30.0
+
+
 class GuestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[guest.NAME]`; `[guest.default]` for all that are not named."""
 
@@ -80,24 +103,32 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     proxmox: ProxmoxConfig | None = None
     host: HostConfig = HostConfig()
     loop: LoopConfig = LoopConfig()
+    control: ControlConfig = ControlConfig()
+    history: HistoryConfig = HistoryConfig()
     guest: dict[str, GuestConfig] = {}
 
-    def settings(self, name: str, kept: KeptSettings | None = None) -> GuestSettings:
+    def settings(self, name: str, kept: KeptSettings | None = None, most: Mode | None = None) -> GuestSettings:
         """The operator's word on a guest: the file's on this very guest; else what the hypervisor keeps of it, and what that
-        does not say from `[guest.default]`. Modes never add up to more than the loop's.
+        does not say from `[guest.default]`. Modes never add up to more than the loop's, or than `most` in its place.
         """
+        most = most or self.loop.mode
         one = self.guest.get(name)
         if one is not None or kept is None:
             kept = KeptSettings()
         one = one or self.guest.get("default") or GuestConfig()
-        mode = kept.mode or one.mode or self.loop.mode
+        mode = kept.mode or one.mode or most
         return GuestSettings(
-            floor_bytes=one.floor if kept.floor_bytes is None else kept.floor_bytes,
-            ceiling_bytes=one.ceiling if kept.ceiling_bytes is None else kept.ceiling_bytes,
-            guaranteed_bytes=one.guaranteed if kept.guaranteed_bytes is None else kept.guaranteed_bytes,
+            floor_bytes=_plain(one.floor if kept.floor_bytes is None else kept.floor_bytes),
+            ceiling_bytes=_plain(one.ceiling if kept.ceiling_bytes is None else kept.ceiling_bytes),
+            guaranteed_bytes=int(one.guaranteed if kept.guaranteed_bytes is None else kept.guaranteed_bytes),
             shares=one.shares if kept.shares is None else kept.shares,
-            mode=min(self.loop.mode, mode, key=list(Mode).index),
+            mode=least(most, mode),
         )
+
+
+def _plain(size: int | None) -> int | None:
+    """A size that came from a file as any other: what goes to disk or over the wire knows no `Size`."""
+    return None if size is None else int(size)
 
 
 def read_config(path: Path) -> Config:

@@ -2,24 +2,28 @@
 
 import json
 import logging
+import os
 import sys
+from collections.abc import Sequence
 from typing import Any, Final
 
-from ballonet.model.plan import Decision, Plan, Reason
-from ballonet.model.snapshot import Guest
-from ballonet.model.tick import Tick
-from ballonet.model.units import MIB
+from ballonet.daemon.changes import Changed
+from ballonet.model.plan import Plan
 
 log = logging.getLogger("ballonet.decision")
 
-SAME_BYTES: Final = MIB
-"""Two amounts this near are one decision: in mode `advise` a plan that nobody carries out is made again each second."""
+_PRIORITIES: Final = {logging.DEBUG: 7, logging.INFO: 6, logging.WARNING: 4, logging.ERROR: 3, logging.CRITICAL: 2}
+"""Python's levels as syslog's."""
 
 _OWN: Final = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime"}
 
 
 class JsonFormatter(logging.Formatter):
     """A record as one line of JSON: time, level, event, and what else was given."""
+
+    def __init__(self, *, says_priority: bool = False) -> None:
+        super().__init__()
+        self._says_priority = says_priority
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
@@ -32,34 +36,46 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        text = json.dumps(line, default=str)
+        return f"<{_PRIORITIES.get(record.levelno, 6)}>{text}" if self._says_priority else text
 
 
 def open_journal() -> None:
-    """Sends all logging to stderr."""
+    """Sends all logging to stderr. Where that is journald, each line begins with its priority (sd-daemon(3))."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter())
+    handler.setFormatter(JsonFormatter(says_priority=_is_journal()))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
+
+
+def _is_journal() -> bool:
+    """Whether stderr is the stream that systemd named, and not a file that it was sent to since (systemd.exec(5))."""
+    about = os.fstat(sys.stderr.fileno())
+    return os.environ.get("JOURNAL_STREAM") == f"{about.st_dev}:{about.st_ino}"
 
 
 class Journal:
     """Tells decisions as they change."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[Reason, int]] = {}
         self._state = ""
 
-    def tell(self, tick: Tick) -> None:
-        """Logs what is new in a tick: another state of the host, another reason, or another amount to be asked for."""
-        self._tell_host(tick.plan)
-        for decision, guest in zip(tick.plan.guests, tick.snapshot.guests, strict=True):
-            reason, told_bytes = self._last.get(decision.name, (None, 0))
-            asks_bytes = decision.keep_bytes or 0 if decision.is_command else told_bytes
-            if decision.reason is not reason or abs(asks_bytes - told_bytes) > SAME_BYTES:
-                self._line(decision, guest)
-                self._last[decision.name] = (decision.reason, asks_bytes)
-        for name in tick.outcome.failed:
-            self._last.pop(name, None)
+    def tell(self, plan: Plan, changes: Sequence[Changed]) -> None:
+        """Logs what is new in a tick."""
+        self._tell_host(plan)
+        for decision, guest in changes:
+            log.info(
+                "decision",
+                extra={
+                    "guest": decision.name,
+                    "reason": decision.reason.value,
+                    "keep_bytes": decision.keep_bytes,
+                    "kept_bytes": guest.keep_bytes,
+                    "is_command": decision.is_command,
+                    "mode": guest.mode.value,
+                    "heard_by": guest.voice.value,
+                    "sentence": decision.sentence,
+                },
+            )
 
     def _tell_host(self, plan: Plan) -> None:
         """The state of the host (R14): a warning while it is about to run out of memory."""
@@ -76,20 +92,5 @@ class Journal:
                 "reserve_bytes": plan.reserve.bytes,
                 "sentence": plan.reserve.sentence,
                 "short": {one.name: one.bytes for one in plan.short},
-            },
-        )
-
-    def _line(self, decision: Decision, guest: Guest) -> None:
-        log.info(
-            "decision",
-            extra={
-                "guest": decision.name,
-                "reason": decision.reason.value,
-                "keep_bytes": decision.keep_bytes,
-                "kept_bytes": guest.keep_bytes,
-                "is_command": decision.is_command,
-                "mode": guest.mode.value,
-                "heard_by": guest.voice.value,
-                "sentence": decision.sentence,
             },
         )

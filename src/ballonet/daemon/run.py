@@ -5,17 +5,26 @@ import contextlib
 import logging
 import signal
 from pathlib import Path
+from typing import Any
 
 from msgspec.structs import replace
 
+from ballonet.control.messages import given
+from ballonet.control.server import ControlServer, Door
+from ballonet.daemon.changes import Changes
 from ballonet.daemon.config import Config, read_config
+from ballonet.daemon.desk import DaemonDesk
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.loop import Loop
+from ballonet.daemon.service import Service
+from ballonet.history.store import Bounds
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
+from ballonet.model.snapshot import Mode, least
+from ballonet.model.tick import Tick
 from ballonet.sense.host import ProcHost
 from ballonet.sense.picture import Eye, GuestSettings
 
@@ -42,19 +51,39 @@ class Daemon:
     """One configuration at a time over one hypervisor."""
 
     def __init__(self, path: Path) -> None:
-        """Raises SettingsError.
+        """Raises SettingsError. Inside a running event loop.
 
         Args:
         path: of the configuration.
         """
         self._path = path
         self._config = config = read_config(path)
+        root = Path(config.host.root)
         self._hypervisor = hypervisor = adapter(config)
-        eye = Eye(ProcHost(Path(config.host.root)), hypervisor, self._settings)
-        self._loop = Loop(eye, hypervisor, _limits(config), policy=config.loop.policy, on_tick=Journal().tell)
+        self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
+        self._server = ControlServer(self._desk, _door(config))
+        self._changes, self._journal, self._service = Changes(), Journal(), Service()
+        eye = Eye(ProcHost(root), hypervisor, self._settings)
+        self._loop = Loop(eye, hypervisor, _limits(config), policy=config.loop.policy, on_tick=self._on_tick)
+
+    def _mode(self) -> Mode:
+        return self._config.loop.mode
 
     def _settings(self, name: str) -> GuestSettings:
-        return self._config.settings(name, self._hypervisor.settings(name))
+        """As ordered, else as kept at the hypervisor or configured; on hold, nothing of it is moved."""
+        order, hold = self._desk.order_of(name), self._desk.hold_of(name)
+        settings = self._config.settings(name, self._hypervisor.settings(name), self._desk.mode)
+        if order is not None:
+            ordered: dict[str, Any] = given(order)
+            mode = least(self._desk.mode, ordered.pop("mode", settings.mode))
+            settings = replace(settings, **ordered, mode=mode)
+        return replace(settings, hold=hold) if hold else settings
+
+    def _on_tick(self, tick: Tick) -> None:
+        changes = self._changes.of(tick)
+        self._journal.tell(tick.plan, changes)
+        self._desk.note(tick, changes)
+        self._service.beat(f"{len(tick.plan.guests)} guests, host {tick.plan.host_state}, mode {self._desk.mode.value}")
 
     def reload(self) -> None:
         """Reads the configuration anew. One that is wrong changes nothing; who the guests are changes with a restart only."""
@@ -65,35 +94,52 @@ class Daemon:
             return
         old = self._config
         host = replace(config.host, root=old.host.root)
-        self._config = replace(config, qemu=old.qemu, libvirt=old.libvirt, proxmox=old.proxmox, host=host)
+        fixed = {"qemu": old.qemu, "libvirt": old.libvirt, "proxmox": old.proxmox, "host": host, "control": old.control}
+        self._config = replace(config, **fixed)
         if self._config != config:
-            log.warning("whose guests they are, and host.root, change with a restart only; the rest is reloaded")
+            log.warning("whose guests they are, host.root and [control] change with a restart only; the rest is reloaded")
+        self._desk.set_bounds(_bounds(config))
         self._loop.change(_limits(config), config.loop.policy)
         log.info("reloaded", extra={"mode": config.loop.mode.value, "policy": config.loop.policy})
 
     async def run(self) -> None:
         """Runs until SIGTERM or SIGINT; SIGHUP reloads."""
-        loop = self._config.loop
-        log.info("started", extra={"mode": loop.mode.value, "policy": loop.policy})
+        log.info("started", extra={"mode": self._desk.mode.value, "policy": self._config.loop.policy})
         task = asyncio.create_task(self._loop.run())
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
+        server = asyncio.create_task(self._server.run())
         await self._hypervisor.open()
+        self._service.ready("watching")
         try:
             with contextlib.suppress(asyncio.CancelledError):
                 await task
         finally:
+            self._service.stopping()
             await self._hypervisor.close()
+            server.cancel()
+            await asyncio.gather(server, return_exceptions=True)
+            self._desk.close()
             log.info("stopped; guests stay as they are")
 
 
+def _bounds(config: Config) -> Bounds | None:
+    return Bounds(size_bytes=int(config.history.size), age_s=config.history.days * 86400) if config.history.keep else None
+
+
+def _door(config: Config) -> Door:
+    control = config.control
+    return Door(socket=Path(control.socket), group=control.group, listen=control.listen, token_file=control.token_file)
+
+
 def _limits(config: Config) -> Limits:
-    return Limits(reserve_bytes=config.host.reserve, interval_s=config.loop.interval_s)
+    return Limits(
+        reserve_bytes=None if config.host.reserve is None else int(config.host.reserve), interval_s=config.loop.interval_s
+    )
 
 
 async def run(path: Path) -> None:
     """Runs with the configuration in a file until a signal ends it. Raises SettingsError when it is wrong at the start."""
-    daemon = Daemon(path)
     open_journal()
-    await daemon.run()
+    await Daemon(path).run()

@@ -148,10 +148,10 @@ def _decision(one: Seat, limits: Limits, now: float) -> Decision:
 
 def _told(one: Seat, keep: int | None, reason: Reason, numbers: dict[str, Any], *, is_command: bool) -> Decision:
     """With what is known of its needs, whatever the reason."""
-    used = one.used_bytes if one.guest.stats is not None else None
-    tight, need = one.needs_bytes or (None, None)
-    if used is None:
-        tight = need = None
+    used = tight = need = None
+    if one.guest.stats is not None:
+        used = one.memory.used_bytes if one.needs_bytes else one.used_bytes
+        tight, need = one.needs_bytes or (None, None)
     return Decision(one.guest.name, keep, reason, numbers, is_command, used, need, tight, one.floor_bytes)
 
 

@@ -55,6 +55,11 @@ class Mode(enum.Enum):
     """Plan and do."""
 
 
+def least(one: Mode, other: Mode) -> Mode:
+    """The mode that does less."""
+    return min(one, other, key=list(Mode).index)
+
+
 class Claim(NamedTuple):
     """One number with its origin."""
 
@@ -128,7 +133,7 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     hypervisor: str = ""
     """What runs it, with its version: `QEMU 7.2.22`."""
     reports_free_pages: bool | None = None
-    """Whether its driver hands free pages to the host by itself (virtio 1.2, VIRTIO_BALLOON_F_PAGE_REPORTING); None = not known."""
+    """Whether its driver hands free pages to the host by itself (virtio 1.2, 5.5.6.5: page reporting); None = not known."""
 
     def claims(self) -> Iterator[Claim]:
         """Every number of this guest with its age and origin, for faces and history."""

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from ballonet.model.settings import SettingsError, Size
 from ballonet.model.units import GIB
 from ballonet.scenarios.scenario import Group, HostPart, Phase, Scenario
 
+Rows = list[tuple[float, int, int]]
+"""Of one guest: seconds, bytes used, bytes of page cache."""
 COLUMNS = ("time_s", "guest", "used_bytes", "cache_bytes")
 HOST_SHARE = 0.75
 """Of what guests are promised, where nobody says what the host has."""
@@ -28,20 +31,31 @@ def load_trace(path: Path, scenario: Scenario | None = None) -> Scenario:
         SettingsError: not readable, a column missing, or a value that cannot be; the text names the line.
     """
     rows = _rows(path)
-    start = min((row[0][0] for row in rows.values()), default=0.0)
-    end = max((row[-1][0] for row in rows.values()), default=0.0)
     known = {} if scenario is None else {f"{group.name}-{n}": group for group in scenario.guests for n in range(group.count)}
     if missing := sorted(set(known) - set(rows)) if known else []:
         raise SettingsError(f"{path}: no rows for guest {missing[0]!r} of scenario {scenario.name if scenario else ''!r}")
-    groups = tuple(_group(name, found, known.get(name), start) for name, found in rows.items())
-    promised = sum(group.memory for group in groups)
-    host = scenario.host if scenario is not None else HostPart(memory=Size(int(promised * HOST_SHARE)))
-    about = f"The demand recorded in {path.name}: {len(groups)} guests"
-    return Scenario(name=path.stem, about=about, duration_s=end - start, warmup_s=10.0, host=host, guests=groups)
+    return traced(path.stem, rows, known, scenario.host if scenario is not None else None)
 
 
-def _rows(path: Path) -> dict[str, list[tuple[float, int, int]]]:
-    found: dict[str, list[tuple[float, int, int]]] = {}
+def traced(name: str, rows: Mapping[str, Rows], known: Mapping[str, Group], host: HostPart | None = None) -> Scenario:
+    """Recorded demand as a scenario.
+
+    Args:
+        name: of the scenario.
+        rows: of each guest, in rising time: seconds, bytes used, bytes of page cache.
+        known: guests that are known, by name.
+        host: None = three quarters of what the guests have.
+    """
+    start = min((row[0][0] for row in rows.values()), default=0.0)
+    end = max((row[-1][0] for row in rows.values()), default=0.0)
+    groups = tuple(_group(one, found, known.get(one), start) for one, found in rows.items())
+    host = host or HostPart(memory=Size(int(sum(group.memory for group in groups) * HOST_SHARE)))
+    about = f"Recorded demand of {len(groups)} guests"
+    return Scenario(name=name, about=about, duration_s=end - start, warmup_s=10.0, host=host, guests=groups)
+
+
+def _rows(path: Path) -> dict[str, Rows]:
+    found: dict[str, Rows] = {}
     try:
         with path.open(newline="") as file:
             reader = csv.DictReader(file)
@@ -58,7 +72,7 @@ def _rows(path: Path) -> dict[str, list[tuple[float, int, int]]]:
     return found
 
 
-def _add(found: dict[str, list[tuple[float, int, int]]], row: dict[str, str], place: str) -> None:
+def _add(found: dict[str, Rows], row: dict[str, str], place: str) -> None:
     try:
         name, at, used = row["guest"], float(row["time_s"]), int(float(row["used_bytes"]))
         cache = int(float(row.get("cache_bytes") or 0))
@@ -70,7 +84,7 @@ def _add(found: dict[str, list[tuple[float, int, int]]], row: dict[str, str], pl
     rows.append((at, used, cache))
 
 
-def _group(name: str, rows: list[tuple[float, int, int]], known: Group | None, start: float) -> Group:
+def _group(name: str, rows: Rows, known: Group | None, start: float) -> Group:
     peak = max(used for _, used, _ in rows)
     memory = Size(1 << max(30, (peak - 1).bit_length())) if known is None else known.memory
     if peak > memory:
@@ -82,7 +96,7 @@ def _group(name: str, rows: list[tuple[float, int, int]], known: Group | None, s
     return replace(group, name=name, count=1, is_exact=True, cache=cache, phases=phases, **still)
 
 
-def _phases(rows: list[tuple[float, int, int]], start: float) -> list[Phase]:
+def _phases(rows: Rows, start: float) -> list[Phase]:
     """Straight from sample to sample."""
     found = [Phase(at_s=0.0, used=Size(rows[0][1]))]
     for (at, used, _), (after, then, _) in pairwise(rows):

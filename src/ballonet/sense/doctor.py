@@ -4,13 +4,11 @@ Sources: Documentation/admin-guide/mm (ksm, transhuge, zswap, hugetlbpage), Docu
 Documentation/mm/overcommit-accounting.rst of Linux.
 """
 
-import enum
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from msgspec import Struct
-
+from ballonet.model.finding import Finding, Level
 from ballonet.model.snapshot import Guest, Mechanism, Voice
 from ballonet.model.units import MIB, format_size
 
@@ -22,27 +20,6 @@ CONTROLLERS: Final = {
 """Processes that move balloons of their own accord, and what to do about each."""
 OVER_BYTES: Final = 256 * MIB
 """More than this beyond what a guest keeps is not QEMU's own: what its balloon takes does not come back."""
-
-
-class Level(enum.Enum):
-    """How bad it is."""
-
-    NOTE = "note"
-    """Good to know."""
-    WARNING = "warning"
-    """It works less well than it could."""
-    FAULT = "fault"
-    """It does not work, or is not safe."""
-
-
-class Finding(Struct, frozen=True, kw_only=True):
-    """One thing, and what to do about it."""
-
-    level: Level
-    where: str
-    """`host`, or a guest's name."""
-    what: str
-    remedy: str
 
 
 class HostDoctor:

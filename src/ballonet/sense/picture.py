@@ -19,6 +19,8 @@ class GuestSettings(Struct, frozen=True, kw_only=True):
     guaranteed_bytes: int = 0
     shares: int = 1000
     mode: Mode = Mode.ACT
+    hold: str = ""
+    """Why nothing of it is to be moved, in words; empty = it may be."""
 
 
 class Eye:
@@ -58,5 +60,6 @@ class Eye:
             guaranteed_bytes=settings.guaranteed_bytes,
             shares=settings.shares,
             mode=settings.mode,
+            leave_alone=guest.leave_alone or settings.hold,
         )
         return guest, settings, made

@@ -1,0 +1,224 @@
+"""Commands that the running daemon answers: `explain`, `set`, `hold`, `release`, `mode`, `history`."""
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+from urllib.parse import quote
+
+import typer
+from msgspec import UNSET, UnsetType
+from rich import box
+from rich.table import Table
+
+from ballonet.cli.console import ConfigPath, Json, err, out, write_json
+from ballonet.cli.times import format_time, parse_span, parse_time
+from ballonet.control.client import Client
+from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, ModeOrder, Orders, Sample, Status
+from ballonet.daemon.config import PATH, ControlConfig, read_config
+from ballonet.model.settings import SettingsError
+from ballonet.model.snapshot import Mode
+from ballonet.model.units import SizeError, format_size, parse_size
+
+Vm = Annotated[str, typer.Argument(help="A guest's name, as `ballonet status` shows it.")]
+VmOrAll = Annotated[str, typer.Argument(help="A guest's name; without one, all guests.")]
+Since = Annotated[str, typer.Option(help="From when on: 14:03, 2026-11-24 14:03, or 2h for two hours ago.")]
+Until = Annotated[str | None, typer.Option(help="Until when; now without it.")]
+DEFAULT = "default"
+"""What takes an order back."""
+
+
+def socket_of(config: Path) -> Path:
+    """Where the daemon of a configuration listens."""
+    return Path((read_config(config).control if config.exists() else ControlConfig()).socket)
+
+
+@contextlib.contextmanager
+def client(config: Path) -> Iterator[Client]:
+    """A connection to the daemon. What is asked over it raises ControlError."""
+    one = Client(socket_of(config))
+    try:
+        yield one
+    finally:
+        one.close()
+
+
+def _guest(name: str, what: str = "") -> str:
+    return f"/v1/guests/{quote(name, safe='')}{what}"
+
+
+def explain(
+    vm: Vm,
+    at: Annotated[
+        str | None, typer.Option(help="A time of the past: 14:03, 2026-11-24 14:03:05, or 10m for ten minutes ago.")
+    ] = None,
+    config: ConfigPath = PATH,
+    json: Json = False,
+) -> None:
+    """Say why a guest keeps what it keeps: the numbers, how the host stands, and what would change it."""
+    with client(config) as daemon:
+        told = daemon.ask("GET", _guest(vm, "/explanation"), Explanation, at=None if at is None else parse_time(at))
+    if json:
+        write_json(told)
+        return
+    when = f" (at {format_time(told.at)})" if told.is_past else ""
+    out.print(f"{told.sentence}{when}\n", markup=False)
+    table = Table(box=None, show_header=False, pad_edge=False)
+    for fact in told.facts:
+        table.add_row(fact.what, fact.value)
+    out.print(table)
+    out.print(f"\n{told.host}\n", markup=False)
+    out.print("What would change it:")
+    for change in told.changes:
+        out.print(f"- {change}", markup=False)
+
+
+def set_guest(
+    vm: Vm,
+    floor: Annotated[str | None, typer.Option(help='Never below: "2GiB".')] = None,
+    ceiling: Annotated[str | None, typer.Option(help="Never above.")] = None,
+    guaranteed: Annotated[str | None, typer.Option(help="Comes first when not everything fits.")] = None,
+    shares: Annotated[str | None, typer.Option(help="Weight when memory is divided, 1 to 50000; 1000 is normal.")] = None,
+    mode: Annotated[str | None, typer.Option(help="observe, advise or act; never more than the host's.")] = None,
+    config: ConfigPath = PATH,
+    json: Json = False,
+) -> None:
+    """Set something of one guest, from now on and after restarts; `default` takes it back to the configuration."""
+    order = GuestOrder(
+        floor_bytes=_size(floor),
+        ceiling_bytes=_size(ceiling),
+        guaranteed_bytes=_size(guaranteed),
+        shares=_shares(shares),
+        mode=_mode(mode) if mode is not None else UNSET,
+    )
+    if order == GuestOrder():
+        raise SettingsError("nothing to set: give --floor, --ceiling, --guaranteed, --shares or --mode")
+    with client(config) as daemon:
+        _told(daemon.ask("PATCH", _guest(vm), Orders, body=order), f"{vm}: set", json=json)
+
+
+def _size(text: str | None) -> int | UnsetType | None:
+    if text is None:
+        return UNSET
+    if text == DEFAULT:
+        return None
+    try:
+        return parse_size(text)
+    except SizeError as error:
+        raise SettingsError(str(error)) from error
+
+
+def _shares(text: str | None) -> int | UnsetType | None:
+    if text is None:
+        return UNSET
+    if text == DEFAULT:
+        return None
+    if not text.isdecimal():
+        raise SettingsError(f"--shares: {text!r} is no number of 1 to 50000")
+    return int(text)
+
+
+def _mode(text: str) -> Mode | None:
+    if text == DEFAULT:
+        return None
+    try:
+        return Mode(text)
+    except ValueError as error:
+        raise SettingsError(f"no mode {text!r}; there are observe, advise, act, and default for the configuration's") from error
+
+
+def hold(
+    vm: VmOrAll = "",
+    span: Annotated[str | None, typer.Option("--for", help="For how long: 30m, 2h; until `ballonet release` without it.")] = None,
+    why: Annotated[str, typer.Option(help="To be shown to whoever asks.")] = "",
+    config: ConfigPath = PATH,
+    json: Json = False,
+) -> None:
+    """Move nothing of a guest, or of any: everything stays as it is, and is watched. Holds outlive restarts."""
+    order = HoldOrder(for_s=None if span is None else parse_span(span), why=why)
+    with client(config) as daemon:
+        told = daemon.ask("PUT", _guest(vm, "/hold") if vm else "/v1/hold", Orders, body=order)
+    _told(told, f"{vm or 'every guest'} is on hold{f' for {span}' if span else ''}; ballonet release {vm} lets go", json=json)
+
+
+def release(vm: VmOrAll = "", config: ConfigPath = PATH, json: Json = False) -> None:
+    """Let a guest that is on hold go again; without a name, all of them."""
+    with client(config) as daemon:
+        told = daemon.ask("DELETE", _guest(vm, "/hold") if vm else "/v1/hold", Orders)
+    _told(told, f"{vm or 'every guest'} is let go" + ("; all are on hold still" if vm and told.hold else ""), json=json)
+
+
+def mode(
+    wanted: Annotated[str, typer.Argument(metavar="[MODE]", help="observe, advise, act, or default; shown without one.")] = "",
+    config: ConfigPath = PATH,
+    json: Json = False,
+) -> None:
+    """Show or set what ballonet does on this host: `observe` watches, `advise` plans and does nothing, `act` does.
+
+    It outlives restarts; `default` goes back to the configuration's. Guests have modes too: `ballonet set VM --mode observe`.
+    """
+    with client(config) as daemon:
+        if wanted:
+            daemon.ask("PUT", "/v1/mode", Orders, body=ModeOrder(mode=_mode(wanted)))
+        status = daemon.ask("GET", "/v1/status", Status)
+        orders = daemon.ask("GET", "/v1/orders", Orders)
+    if json:
+        write_json({"mode": status.host.mode, "ordered": orders.mode, "hold": status.host.hold})
+    else:
+        whose = "as ordered" if orders.mode else "as configured"
+        out.print(f"{status.host.mode.value}, {whose}" + (f"; {status.host.hold}" if status.host.hold else ""), markup=False)
+
+
+def history(
+    vm: VmOrAll = "",
+    since: Since = "1h",
+    until: Until = None,
+    samples: Annotated[
+        bool, typer.Option("--samples", help="What the guest kept, used and needed, instead of decisions.")
+    ] = False,
+    limit: Annotated[int, typer.Option(help="Rows at the most, the newest.", min=1, max=100_000)] = 1000,
+    config: ConfigPath = PATH,
+    json: Json = False,
+) -> None:
+    """Show what was decided, when, and why; or, with --samples, what a guest kept, used and needed."""
+    span = {"since": parse_time(since), "until": None if until is None else parse_time(until), "limit": limit}
+    if samples and not vm:
+        raise SettingsError("--samples needs a guest: ballonet history VM --samples")
+    with client(config) as daemon:
+        rows = (
+            daemon.ask("GET", _guest(vm, "/samples"), list[Sample], **span)
+            if samples
+            else daemon.ask("GET", "/v1/history", list[Change], guest=vm or None, **span)
+        )
+    if json:
+        write_json(rows)
+    elif rows:
+        out.print(_samples(rows) if samples else _changes(rows))  # type: ignore[arg-type]
+    else:
+        err.print("nothing in that time")
+
+
+def _changes(rows: list[Change]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("when", "guest", "sent", "what and why"):
+        table.add_column(name)
+    for row in rows:
+        table.add_row(format_time(row.at), row.guest, "yes" if row.is_command else "", row.sentence)
+    return table
+
+
+def _samples(rows: list[Sample]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("when", "keeps", "holds", "uses", "needs", "reason"):
+        table.add_column(name, justify="left" if name in {"when", "reason"} else "right")
+    for row in rows:
+        sizes = (row.keeps_bytes, row.holds_bytes, row.used_bytes, row.need_bytes)
+        table.add_row(format_time(row.at), *("-" if size is None else format_size(size) for size in sizes), row.reason)
+    return table
+
+
+def _told(orders: Orders, sentence: str, *, json: bool) -> None:
+    if json:
+        write_json(orders)
+    else:
+        out.print(sentence, markup=False)

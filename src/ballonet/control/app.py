@@ -1,0 +1,143 @@
+"""The control API as an ASGI application, whatever it is served on."""
+
+import hmac
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
+from starlette.routing import Route as Served
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ballonet.control.desk import Desk
+from ballonet.control.messages import ControlError, Trouble
+from ballonet.control.openapi import openapi
+from ballonet.control.routes import LIVE, METRICS, ROUTES, Asked, Param, Route
+from ballonet.model.settings import explain
+
+log = logging.getLogger(__name__)
+
+LARGEST_BYTES: Final = 64 << 10
+"""Of a request's body: orders are some hundred bytes."""
+PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def api(desk: Desk) -> Starlette:
+    """The application."""
+    routes = [Served(route.path, _served(route, desk), methods=[route.method]) for route in ROUTES]
+
+    async def live(_request: Request) -> Response:
+        return StreamingResponse(_events(desk), media_type="text/event-stream")
+
+    async def metrics(_request: Request) -> Response:
+        return Response(desk.metrics(), media_type=PROMETHEUS)
+
+    async def described(_request: Request) -> Response:
+        return _json(openapi())
+
+    routes += [Served(LIVE, live), Served(METRICS, metrics), Served("/v1/openapi.json", described)]
+    return Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})
+
+
+def _served(route: Route, desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+    async def serve(request: Request) -> Response:
+        try:
+            asked = Asked(desk, _values(route, request), await _body(route, request))
+            return _json(await route.do(asked))
+        except ControlError as error:
+            return _trouble(error.status, str(error))
+
+    return serve
+
+
+def _values(route: Route, request: Request) -> dict[str, Any]:
+    values: dict[str, Any] = dict(request.path_params)
+    known = {param.name: param for param in route.query}
+    for name, text in request.query_params.multi_items():
+        if name not in known:
+            raise ControlError(f"no parameter {name!r}; there are: {', '.join(known) or 'none'}")
+        if name in values:
+            raise ControlError(f"{name}: given twice")
+        values[name] = _value(known[name], text)
+    return values
+
+
+def _value(param: Param, text: str) -> Any:
+    schema = param.schema
+    if schema["type"] == "string":
+        if not schema["minLength"] <= len(text) <= schema["maxLength"]:
+            raise ControlError(f"{param.name}: give {schema['minLength']} to {schema['maxLength']} characters")
+        return text
+    kind = int if schema["type"] == "integer" else float
+    try:
+        value = kind(text)
+    except ValueError as error:
+        raise ControlError(f"{param.name}: {text!r} is no number") from error
+    if not schema["minimum"] <= value <= schema["maximum"]:
+        raise ControlError(f"{param.name}: {text} is not within {schema['minimum']} and {schema['maximum']:.0f}")
+    return value
+
+
+async def _body(route: Route, request: Request) -> Any:
+    if route.body is None:
+        return None
+    data = b""
+    async for part in request.stream():
+        data += part
+        if len(data) > LARGEST_BYTES:
+            raise ControlError(f"the body is larger than {LARGEST_BYTES} bytes")
+    try:
+        return msgspec.json.decode(data, type=route.body)
+    except msgspec.ValidationError as error:
+        raise ControlError(explain(str(error), route.body)) from error
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ControlError(f"the body is not JSON: {error}") from error
+
+
+async def _events(desk: Desk) -> AsyncIterator[bytes]:
+    async for status in desk.statuses():
+        yield b"data: " + msgspec.json.encode(status) + b"\n\n"
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(msgspec.json.encode(value), status, media_type="application/json")
+
+
+def _trouble(status: int, text: str) -> Response:
+    return _json(Trouble(error=text), status)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    """No such path, or a method that it does not have."""
+    assert isinstance(error, HTTPException)
+    answer = _trouble(error.status_code, f"{request.method} {request.url.path}: {error.detail}; see /v1/openapi.json")
+    answer.headers.update(error.headers or {})
+    return answer
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    log.error("control request failed", exc_info=error, extra={"path": request.url.path})
+    return _trouble(500, "a fault of ballonet; its log has more")
+
+
+class TokenGate:
+    """Lets in who names the token (RFC 6750)."""
+
+    def __init__(self, app: ASGIApp, token: str) -> None:
+        self._app = app
+        self._wanted = f"Bearer {token}".encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """As ASGI says."""
+        if scope["type"] == "http":
+            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
+            if not hmac.compare_digest(given, self._wanted):
+                answer = _trouble(401, "no token, or a wrong one; give it as `Authorization: Bearer TOKEN`")
+                answer.headers["WWW-Authenticate"] = "Bearer"
+                await answer(scope, receive, send)
+                return
+        await self._app(scope, receive, send)

@@ -1,0 +1,75 @@
+"""The command line's end of the control API."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import httpx
+import msgspec
+
+from ballonet.control.messages import ControlError, Status, Trouble
+from ballonet.control.routes import LIVE
+
+T = TypeVar("T")
+
+ANSWER_S: Final = 30.0
+
+
+class NoDaemonError(ControlError):
+    """Nobody answers at the socket."""
+
+
+class Client:
+    """One connection to the daemon of this host."""
+
+    def __init__(self, path: Path) -> None:
+        """Args:
+        path: of the control socket.
+        """
+        self._path = path
+        self._http = httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://ballonet", timeout=ANSWER_S)
+
+    def ask(self, method: str, path: str, kind: type[T], *, body: Any = None, **query: Any) -> T:
+        """One request and its checked answer.
+
+        Raises:
+            NoDaemonError: nobody there, or not allowed in.
+            ControlError: the daemon says no.
+        """
+        given = {name: value for name, value in query.items() if value is not None}
+        content = None if body is None else msgspec.json.encode(body)
+        try:
+            answer = self._http.request(method, path, params=given, content=content)
+        except httpx.HTTPError as error:
+            raise self._nobody(error) from error
+        if answer.is_success:
+            return msgspec.json.decode(answer.content, type=kind)
+        raise ControlError(_text(answer))
+
+    def live(self) -> Iterator[Status]:
+        """The status at each tick. Raises NoDaemonError when the daemon ends."""
+        try:
+            with self._http.stream("GET", LIVE) as answer:
+                for line in answer.iter_lines():
+                    if line.startswith("data: "):
+                        yield msgspec.json.decode(line[6:], type=Status)
+        except httpx.HTTPError as error:
+            raise self._nobody(error) from error
+
+    def close(self) -> None:
+        """Hangs up."""
+        self._http.close()
+
+    def _nobody(self, error: httpx.HTTPError) -> NoDaemonError:
+        if "Permission denied" in str(error):
+            return NoDaemonError(f"{self._path}: not allowed; be root, or in the group of that socket")
+        return NoDaemonError(
+            f"no daemon answers at {self._path} ({error}); start one: `ballonet run`, or systemctl start ballonet"
+        )
+
+
+def _text(answer: httpx.Response) -> str:
+    try:
+        return msgspec.json.decode(answer.content, type=Trouble).error
+    except msgspec.DecodeError:
+        return f"HTTP {answer.status_code}"

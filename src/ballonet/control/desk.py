@@ -1,0 +1,60 @@
+"""What the daemon does for whoever asks over the API."""
+
+from collections.abc import AsyncIterator
+from typing import Protocol
+
+from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, Orders, Sample, Status
+from ballonet.model.finding import Finding
+from ballonet.model.snapshot import Mode
+
+
+class Desk(Protocol):
+    """Each raises ControlError when it cannot be done."""
+
+    def status(self) -> Status:
+        """The host and its guests at the last tick."""
+        ...
+
+    def statuses(self) -> AsyncIterator[Status]:
+        """The same at each tick from now on, at most one a second; whoever is slow misses some."""
+        ...
+
+    async def explain(self, name: str, at: float | None) -> Explanation:
+        """One guest now, or at a time of the past."""
+        ...
+
+    def orders(self) -> Orders:
+        """What stands."""
+        ...
+
+    async def set_guest(self, name: str, order: GuestOrder) -> Orders:
+        """Sets what `order` names, of a guest that may come later."""
+        ...
+
+    async def hold(self, name: str, order: HoldOrder) -> Orders:
+        """Moves nothing of a guest, or of any when `name` is empty."""
+        ...
+
+    async def release(self, name: str) -> Orders:
+        """Lets it go again."""
+        ...
+
+    async def set_mode(self, mode: Mode | None) -> Orders:
+        """Of the host."""
+        ...
+
+    async def changes(self, name: str, since: float, until: float, limit: int) -> list[Change]:
+        """Decisions of the past, the newest last; of all guests when `name` is empty."""
+        ...
+
+    async def samples(self, name: str, since: float, until: float, limit: int) -> list[Sample]:
+        """What a guest kept, used and needed, evenly thinned out to `limit`."""
+        ...
+
+    async def findings(self) -> list[Finding]:
+        """What stands in the way."""
+        ...
+
+    def metrics(self) -> bytes:
+        """For Prometheus."""
+        ...

@@ -1,0 +1,246 @@
+"""Why a guest keeps what it keeps, for people: the numbers, how the host stands, and what would change it."""
+
+from collections.abc import Callable, Iterator
+from typing import Final, NamedTuple
+
+from ballonet.control.messages import Explanation, Fact, NoSuchGuestError
+from ballonet.model.plan import Decision, Plan, Reason
+from ballonet.model.snapshot import Guest, GuestStats, Host, Mode
+from ballonet.model.tick import Tick
+from ballonet.model.units import format_size
+
+
+class Case(NamedTuple):
+    """One guest in one tick."""
+
+    guest: Guest
+    decision: Decision
+    plan: Plan
+    mode: Mode
+    """Of the host."""
+
+    @property
+    def keep_bytes(self) -> int:
+        """What it keeps; its ceiling while nobody knows."""
+        return self.guest.ceiling_bytes if self.guest.keep_bytes is None else self.guest.keep_bytes
+
+    @property
+    def spare_bytes(self) -> int:
+        """What it keeps beyond its need."""
+        return 0 if self.decision.need_bytes is None else max(0, self.keep_bytes - self.decision.need_bytes)
+
+    @property
+    def slack_bytes(self) -> int:
+        """What is promised to nobody."""
+        return self.plan.memory_bytes - self.plan.promised_bytes
+
+
+def explain(tick: Tick, name: str, *, at: float, mode: Mode, is_past: bool = False) -> Explanation:
+    """One guest, in words. Raises NoSuchGuestError.
+
+    Args:
+        tick: of that moment.
+        name: of the guest.
+        at: when that was, seconds since 1970.
+        mode: of the host then.
+        is_past: whether it is history.
+    """
+    for guest, decision in zip(tick.snapshot.guests, tick.plan.guests, strict=True):
+        if guest.name == name:
+            case = Case(guest, decision, tick.plan, mode)
+            return Explanation(
+                guest=name,
+                at=at,
+                is_past=is_past,
+                sentence=f"{name} {decision.sentence}.",
+                reason=decision.reason.value,
+                facts=tuple(_facts(case)),
+                host=_host(tick.snapshot.host, tick.plan),
+                changes=tuple(_changes(case)),
+            )
+    known = ", ".join(guest.name for guest in tick.snapshot.guests) or "none at all"
+    raise NoSuchGuestError(f"no guest {name!r} here{' at that time' if is_past else ''}; there are: {known}")
+
+
+def _facts(case: Case) -> Iterator[Fact]:
+    guest, decision = case.guest, case.decision
+    yield Fact("has, with its balloon empty", _size(guest.ceiling_bytes))
+    yield Fact("keeps", _size(guest.keep_bytes))
+    if decision.is_command and guest.mode is not Mode.ACT:
+        yield Fact("would be asked to keep", _size(decision.keep_bytes))
+    yield Fact("holds on the host", _size(guest.resident_bytes))
+    yield Fact("uses", _size(decision.used_bytes))
+    yield Fact("needs, with the margin that it shows to want", _size(decision.need_bytes))
+    yield Fact("would page in the next moments below", _size(decision.tight_bytes))
+    floor = "set by the operator" if guest.floor_bytes is not None else "by its size"
+    yield Fact("floor", f"{_size(decision.floor_bytes)} ({floor}; more while it has no swap to page to)")
+    if guest.guaranteed_bytes:
+        yield Fact("guaranteed", _size(guest.guaranteed_bytes))
+    yield Fact("shares", str(guest.shares))
+    yield Fact("swap", _swap(guest.stats))
+    age = "" if guest.stats_age_s is None else f", {guest.stats_age_s:.1f} s ago"
+    yield Fact("heard by", f"{guest.voice.value}{age}")
+    yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
+    yield Fact("mode", guest.mode.value)
+
+
+def _swap(stats: GuestStats | None) -> str:
+    if stats is None or stats.swap_total_bytes is None:
+        return "not known: only an agent says"
+    free = "" if stats.swap_free_bytes is None else f", {_size(stats.swap_free_bytes)} of it free"
+    return f"{_size(stats.swap_total_bytes)}{free}" if stats.swap_total_bytes else "none"
+
+
+def _size(size: int | None) -> str:
+    return "not known" if size is None else format_size(size)
+
+
+def _host(host: Host, plan: Plan) -> str:
+    lacking = sum(one.bytes for one in plan.short)
+    short = f" {len(plan.short)} guests lack {format_size(lacking)} of what they need." if plan.short else ""
+    return (
+        f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; guests may take"
+        f" {format_size(plan.promised_bytes)} of the {format_size(plan.memory_bytes)} that are for them. Of it"
+        f" {plan.reserve.sentence}. State: {plan.host_state}.{short}"
+    )
+
+
+# What would change it
+
+
+def _changes(case: Case) -> Iterator[str]:
+    yield from CHANGES[case.decision.reason](case)
+    if case.guest.mode is Mode.ADVISE and case.decision.reason is not Reason.ALONE:
+        yield f"Nothing of this is sent in mode advise: {_act(case)}."
+
+
+def _act(case: Case) -> str:
+    return "`ballonet mode act`" if case.mode is not Mode.ACT else _set(case, "--mode act")
+
+
+def _more(case: Case) -> str:
+    decision = case.decision
+    if decision.used_bytes is None or decision.need_bytes is None:
+        return "It gets more when it says that it needs more."
+    line = max(0, case.keep_bytes - (decision.need_bytes - decision.used_bytes))
+    return f"It gets more when it uses more than {format_size(line)}, and at once when it pages."
+
+
+def _less(case: Case) -> str:
+    reserve = case.plan.reserve.bytes
+    if not case.spare_bytes:
+        return "It has nothing to spare, so it is not asked to give."
+    return (
+        f"It can spare {format_size(case.spare_bytes)}, and is asked for it when less than {format_size(reserve)} of the host is"
+        f" unpromised; {format_size(max(0, case.slack_bytes))} is now."
+    )
+
+
+def _floor(case: Case) -> str:
+    hold = f"`ballonet hold {case.guest.name}`"
+    return f"To let it keep more whatever happens: {_set(case, '--floor SIZE')}; to move nothing of it: {hold}."
+
+
+def _set(case: Case, what: str) -> str:
+    return f"`ballonet set {case.guest.name} {what}`"
+
+
+def _calm(case: Case) -> Iterator[str]:
+    yield _more(case)
+    yield _less(case)
+    yield _floor(case)
+
+
+def _growing(case: Case) -> Iterator[str]:
+    yield "It has what it asked for when it stops growing; the margin shrinks again within minutes."
+    yield f"To have it before it grows: {_set(case, '--guaranteed SIZE')}, which others may not use."
+
+
+def _paging(case: Case) -> Iterator[str]:
+    yield "What it paged is added to its margin, and forgotten slowly while it does not page."
+    if case.keep_bytes >= case.guest.ceiling_bytes:
+        yield f"It has all of its {format_size(case.guest.ceiling_bytes)}: give the VM more memory, or find what grows in it."
+    else:
+        yield f"If it comes again: {_set(case, '--floor SIZE')}, above the {_size(case.decision.used_bytes)} that it uses."
+
+
+def _donor(case: Case) -> Iterator[str]:
+    reserve, need = format_size(case.plan.reserve.bytes), _size(case.decision.need_bytes)
+    yield f"It gives until the host has its reserve of {reserve}, and never below its need of {need}."
+    yield "It stops at once, and gets back what it gave, when it begins to page."
+    yield _floor(case)
+
+
+def _short(case: Case) -> Iterator[str]:
+    lacking = {one.name: one.bytes for one in case.plan.short}
+    own, of_all = lacking.get(case.guest.name, 0), sum(lacking.values())
+    yield f"It lacks {format_size(own)}, all guests together {format_size(of_all)}: this host is too small for them now."
+    yield "Move a guest to another host, or end one; memory comes back within seconds and is shared out at once."
+    yield f"To put this guest before others: {_set(case, '--guaranteed SIZE')}, or `--shares` above {case.guest.shares}."
+
+
+def _bounded(case: Case) -> Iterator[str]:
+    yield f"{format_size(max(0, case.slack_bytes))} of the host is unpromised now; the rest follows when other guests have given."
+    yield "If that is often too late: a larger `host.reserve` in the configuration keeps more free for such moments."
+
+
+def _at_floor(case: Case) -> Iterator[str]:
+    yield f"To let it give more: {_set(case, '--floor SIZE')}, less than {format_size(case.decision.floor_bytes)}."
+    if case.guest.stats is not None and case.guest.stats.swap_total_bytes == 0:
+        yield "It has no swap, so its floor is what it uses; some swap in the guest lets it give more."
+
+
+def _stale(_: Case) -> Iterator[str]:
+    yield "It may give again when it has spoken: within a second where its balloon driver is well."
+    yield "Look in the guest: is it hung, or its driver unloaded (Linux: lsmod | grep virtio_balloon; Windows: service BLNSVR)?"
+
+
+def _stuck(_: Case) -> Iterator[str]:
+    yield "It is asked again by itself, each time after a longer wait; nobody else's memory depends on it meanwhile."
+    yield "In the guest, locked memory, a driver without CPU time, or kernel memory that cannot be moved keep a balloon still."
+
+
+def _alone(case: Case) -> Iterator[str]:
+    why, _, remedy = case.guest.leave_alone.partition("; ")
+    if remedy:
+        yield f"To change that: {remedy}."
+    elif case.guest.is_migrating:
+        yield "It takes part again when the migration is over."
+    else:
+        held = _size(case.guest.resident_bytes)
+        yield f"It counts at what it holds, {held}, until that is no longer so: {why or 'its balloon cannot be moved'}."
+
+
+def _unknown(_: Case) -> Iterator[str]:
+    yield "Its QEMU has not said yet what its balloon keeps; it counts with all of its memory. `ballonet doctor` says more."
+
+
+def _observed(case: Case) -> Iterator[str]:
+    if case.decision.need_bytes is not None:
+        yield f"In mode act it could spare {format_size(case.spare_bytes)} of the {format_size(case.keep_bytes)} that it keeps."
+    yield f"To see what would be done: `ballonet mode advise`; to do it: {_act(case)}."
+
+
+def _policy(case: Case) -> Iterator[str]:
+    yield f"The policy {case.plan.policy} decides so; `loop.policy` of the configuration names another."
+
+
+CHANGES: Final[dict[Reason, Callable[[Case], Iterator[str]]]] = {
+    Reason.CALM: _calm,
+    Reason.NEEDS: _growing,
+    Reason.DISTRESS: _paging,
+    Reason.SPARE: _calm,
+    Reason.FEEDBACK: _paging,
+    Reason.DONOR: _donor,
+    Reason.SHORT: _short,
+    Reason.STATIC: _policy,
+    Reason.PEER: _policy,
+    Reason.FLOOR: _at_floor,
+    Reason.BUDGET: _bounded,
+    Reason.STALE: _stale,
+    Reason.STUCK: _stuck,
+    Reason.PARKED: _stuck,
+    Reason.ALONE: _alone,
+    Reason.UNKNOWN: _unknown,
+    Reason.OBSERVED: _observed,
+}

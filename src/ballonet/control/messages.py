@@ -1,0 +1,203 @@
+"""What goes over the control API: frozen values, each a JSON object. Sizes in bytes, times in seconds, unknown = null."""
+
+from typing import Annotated
+
+import msgspec
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+from ballonet.model.snapshot import Mode
+
+Bytes = Annotated[int, Meta(ge=0, le=1 << 60)]
+"""As much as an exbibyte: no host has more, and sums of many stay exact."""
+Shares = Annotated[int, Meta(ge=1, le=50000)]
+Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
+"""Up to a year."""
+Why = Annotated[str, Meta(max_length=200)]
+
+
+class Trouble(Struct, frozen=True, kw_only=True):
+    """Every answer that is none."""
+
+    error: str
+    """What is wrong, where, and what to do about it."""
+
+
+class GuestStatus(Struct, frozen=True, kw_only=True):
+    """One guest now: what it is, needs, keeps and shall keep, and why."""
+
+    name: str
+    uuid: str
+    mode: Mode
+    has_bytes: int
+    """With its balloon empty."""
+    keeps_bytes: int | None
+    holds_bytes: int | None
+    """What its RAM occupies on the host."""
+    available_bytes: int | None
+    used_bytes: int | None
+    need_bytes: int | None
+    floor_bytes: int
+    short_bytes: int
+    """What it lacks of what it needs (R10)."""
+    shall_keep_bytes: int | None
+    is_command: bool
+    reason: str
+    sentence: str
+    heard_by: str
+    heard_s: float | None
+    """Age of its statistics."""
+    moves_by: tuple[str, ...]
+    left_alone: str
+    """Why, in words; empty = it is not."""
+    trouble: str
+    """What became of the last command, when it failed."""
+
+
+class HostStatus(Struct, frozen=True, kw_only=True):
+    """The host and the daemon now."""
+
+    at: float
+    """Seconds since 1970, UTC."""
+    version: str
+    mode: Mode
+    policy: str
+    hold: str
+    """Why all guests are on hold; empty = they are not."""
+    state: str
+    """high, clear, soft, hard or low (R14)."""
+    is_alarming: bool
+    total_bytes: int
+    available_bytes: int
+    memory_bytes: int
+    """For guests: what they hold and what is available."""
+    promised_bytes: int
+    """What guests may take without asking again."""
+    reserve_bytes: int
+    sentence: str
+    """Why so much is kept free."""
+    pressure_share: float
+    """PSI some avg10 of memory."""
+    tick_s: float
+    """How long the last tick took."""
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """`ballonet.status/1`."""
+
+    schema: str = "ballonet.status/1"
+    host: HostStatus
+    guests: tuple[GuestStatus, ...]
+
+
+class Fact(Struct, frozen=True):
+    """One number of an explanation."""
+
+    what: str
+    value: str
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """`ballonet.explanation/1`: one guest, in words."""
+
+    schema: str = "ballonet.explanation/1"
+    guest: str
+    at: float
+    is_past: bool
+    sentence: str
+    """What it keeps, and why."""
+    reason: str
+    facts: tuple[Fact, ...]
+    host: str
+    """How the host stands, in a sentence."""
+    changes: tuple[str, ...]
+    """What would change it: what ballonet waits for, and what an operator can do."""
+
+
+class GuestOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """What to set of a guest until it is set otherwise; null goes back to the configuration, what is left out stays."""
+
+    floor_bytes: Bytes | UnsetType | None = UNSET
+    ceiling_bytes: Bytes | UnsetType | None = UNSET
+    guaranteed_bytes: Bytes | UnsetType | None = UNSET
+    shares: Shares | UnsetType | None = UNSET
+    mode: Mode | UnsetType | None = UNSET
+
+
+class HoldOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """For how long nothing is moved, and why; without `for_s` until released."""
+
+    for_s: Seconds | None = None
+    why: Why = ""
+
+
+class ModeOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What ballonet does on this host until it is told otherwise; null goes back to the configuration."""
+
+    mode: Mode | None
+
+
+class Hold(Struct, frozen=True, kw_only=True):
+    """A hold as it stands."""
+
+    since: float
+    until: float | None = None
+    why: str = ""
+
+
+class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`ballonet.orders/1`: all that an operator has said since the configuration was written."""
+
+    schema: str = "ballonet.orders/1"
+    mode: Mode | None = None
+    hold: Hold | None = None
+    """Of all guests."""
+    holds: dict[str, Hold] = {}
+    guests: dict[str, GuestOrder] = {}
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """A decision that differs from the one before."""
+
+    at: float
+    guest: str
+    reason: str
+    keep_bytes: int | None
+    kept_bytes: int | None
+    is_command: bool
+    sentence: str
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """One guest at one moment of the past."""
+
+    at: float
+    guest: str
+    keeps_bytes: int | None
+    holds_bytes: int | None
+    used_bytes: int | None
+    need_bytes: int | None
+    reason: str
+
+
+class ControlError(Exception):
+    """Something cannot be done; the text says why, and what to do instead."""
+
+    status: int = 400
+    """Of HTTP."""
+
+
+class NoSuchGuestError(ControlError):
+    """No guest of that name."""
+
+    status = 404
+
+
+class NotYetError(ControlError):
+    """The daemon has just started, or has no history."""
+
+    status = 503
+
+
+def given(order: GuestOrder) -> dict[str, object]:
+    """What an order names."""
+    return {name: value for name, value in msgspec.structs.asdict(order).items() if value is not UNSET}

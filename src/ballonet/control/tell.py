@@ -1,0 +1,97 @@
+"""A tick as faces show it."""
+
+import ballonet
+from ballonet.control.messages import Change, GuestStatus, HostStatus, Sample, Status
+from ballonet.model.plan import Decision
+from ballonet.model.snapshot import Guest, Mode
+from ballonet.model.tick import Tick
+
+
+def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "") -> Status:
+    """The whole host now.
+
+    Args:
+        tick: the last one.
+        at: when that was, seconds since 1970.
+        mode: of the host.
+        hold: why all are on hold, if they are.
+    """
+    plan, host = tick.plan, tick.snapshot.host
+    short = {one.name: one.bytes for one in plan.short}
+    return Status(
+        host=HostStatus(
+            at=at,
+            version=ballonet.__version__,
+            mode=mode,
+            policy=plan.policy,
+            hold=hold,
+            state=plan.host_state,
+            is_alarming=plan.is_alarming,
+            total_bytes=host.total_bytes,
+            available_bytes=host.available_bytes,
+            memory_bytes=plan.memory_bytes,
+            promised_bytes=plan.promised_bytes,
+            reserve_bytes=plan.reserve.bytes,
+            sentence=plan.reserve.sentence,
+            pressure_share=host.pressure_some_avg10_share,
+            tick_s=tick.took_s,
+        ),
+        guests=tuple(
+            _guest(guest, decision, short.get(guest.name, 0), tick.outcome.failed.get(guest.name, ""))
+            for guest, decision in zip(tick.snapshot.guests, plan.guests, strict=True)
+        ),
+    )
+
+
+def _guest(guest: Guest, decision: Decision, short_bytes: int, trouble: str) -> GuestStatus:
+    return GuestStatus(
+        name=guest.name,
+        uuid=guest.uuid,
+        mode=guest.mode,
+        has_bytes=guest.ceiling_bytes,
+        keeps_bytes=guest.keep_bytes,
+        holds_bytes=guest.resident_bytes,
+        available_bytes=guest.stats.available_bytes if guest.stats else None,
+        used_bytes=decision.used_bytes,
+        need_bytes=decision.need_bytes,
+        floor_bytes=decision.floor_bytes,
+        short_bytes=short_bytes,
+        shall_keep_bytes=decision.keep_bytes,
+        is_command=decision.is_command,
+        reason=decision.reason.value,
+        sentence=decision.sentence,
+        heard_by=guest.voice.value,
+        heard_s=guest.stats_age_s,
+        moves_by=tuple(one.value for one in guest.mechanisms),
+        left_alone=guest.leave_alone,
+        trouble=trouble,
+    )
+
+
+def change_of(decision: Decision, guest: Guest, at: float) -> Change:
+    """A decision as history keeps it."""
+    return Change(
+        at=at,
+        guest=decision.name,
+        reason=decision.reason.value,
+        keep_bytes=decision.keep_bytes,
+        kept_bytes=guest.keep_bytes,
+        is_command=decision.is_command,
+        sentence=decision.sentence,
+    )
+
+
+def sample_of(tick: Tick, name: str) -> Sample | None:
+    """One guest in one tick of the past; None = it was not there."""
+    for guest, decision in zip(tick.snapshot.guests, tick.plan.guests, strict=True):
+        if guest.name == name:
+            return Sample(
+                at=tick.at,
+                guest=name,
+                keeps_bytes=guest.keep_bytes,
+                holds_bytes=guest.resident_bytes,
+                used_bytes=decision.used_bytes,
+                need_bytes=decision.need_bytes,
+                reason=decision.reason.value,
+            )
+    return None

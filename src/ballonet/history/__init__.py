@@ -1,0 +1,1 @@
+"""Snapshots and plans on disk: any decision can be explained and replayed."""
