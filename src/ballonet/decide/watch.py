@@ -29,5 +29,9 @@ def look(seat: Seat, interval_s: float) -> Look:
     if every_s < CLOSEST_S or seat.is_distressed or is_under_way(memory, seat.keep_bytes):
         every_s = CLOSEST_S
     fall, least, most = headroom / 4, LEAST_FALL_SHARE * ceiling, FALL_SHARE * ceiling
-    line = headroom - int(least if fall < least else fall if fall < most else most)
+    stats = seat.guest.stats
+    said = None if stats is None else stats.available_bytes
+    # What it says itself, where that is less: a guest whose word is not believed (R9) would wake the loop at each look.
+    begin = headroom if said is None or said > headroom else said
+    line = begin - int(least if fall < least else fall if fall < most else most)
     return Look(every_s if every_s < interval_s else interval_s, line if line > 0 else 0)

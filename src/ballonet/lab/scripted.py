@@ -1,14 +1,15 @@
 """Peers that speak QMP on real sockets and answer by a script: for what takes more guests than a machine can boot.
 
-    python -m ballonet.lab.scripted FOLDER PREFIX COUNT
+    python -m ballonet.lab.scripted FOLDER PREFIX COUNT SIZE_MIB
 
 serves FOLDER/PREFIX-0.sock and so on until it is killed. A simulated guest, not a real one: its balloon moves at a fixed
-speed and its use swings slowly, each guest in its own time.
+speed and its use swings slowly, each guest in its own time. None of its RAM is ever touched.
 """
 
 import asyncio
 import json
 import math
+import os
 import sys
 import time
 import uuid
@@ -17,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final
 
 GIB: Final = 1 << 30
-SIZE_BYTES: Final = 4 * GIB
 MOVES_PER_S: Final = GIB
 SWING_S: Final = 300.0
 BALLOON: Final = "/machine/peripheral/balloon0"
@@ -27,9 +27,9 @@ GREETING: Final = {"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro":
 class ScriptedGuest:
     """One guest."""
 
-    def __init__(self, name: str, number: int) -> None:
-        self.name, self._number = name, number
-        self._actual, self._target, self._at = float(SIZE_BYTES), SIZE_BYTES, time.monotonic()
+    def __init__(self, name: str, number: int, size_bytes: int) -> None:
+        self.name, self._number, self._size_bytes = name, number, size_bytes
+        self._actual, self._target, self._at = float(size_bytes), size_bytes, time.monotonic()
         self._uuid = str(uuid.uuid5(uuid.NAMESPACE_OID, name))
 
     def _moved(self) -> int:
@@ -40,7 +40,7 @@ class ScriptedGuest:
         return int(self._actual)
 
     def _used(self) -> int:
-        return int(SIZE_BYTES * (0.4 + 0.1 * math.sin(2 * math.pi * (time.monotonic() / SWING_S + self._number / 7))))
+        return int(self._size_bytes * (0.4 + 0.1 * math.sin(2 * math.pi * (time.monotonic() / SWING_S + self._number / 7))))
 
     def _stats(self) -> dict[str, Any]:
         total = self._moved()
@@ -76,7 +76,7 @@ class ScriptedGuest:
             "query-name": {"name": self.name},
             "query-uuid": {"UUID": self._uuid},
             "query-version": GREETING["QMP"]["version"],
-            "query-memory-size-summary": {"base-memory": SIZE_BYTES, "plugged-memory": 0},
+            "query-memory-size-summary": {"base-memory": self._size_bytes, "plugged-memory": 0},
             "query-memory-devices": [],
             "query-balloon": {"actual": self._moved()},
             "query-status": {"status": "running", "running": True},
@@ -112,13 +112,15 @@ async def _requests(reader: asyncio.StreamReader) -> AsyncIterator[dict[str, Any
             text = text[end:].lstrip()
 
 
-async def serve(folder: Path, prefix: str, count: int) -> None:
+async def serve(folder: Path, prefix: str, count: int, size_mib: int) -> None:
     """Serves `count` guests for ever."""
+    # RAM of which nothing is touched: the host measures it as that of a real guest, one file each, and finds none of it.
+    os.ftruncate(os.memfd_create(prefix), size_mib << 20)
     for number in range(count):
-        guest = ScriptedGuest(f"{prefix}-{number}", number)
+        guest = ScriptedGuest(f"{prefix}-{number}", number, size_mib << 20)
         await asyncio.start_unix_server(guest.serve, folder / f"{guest.name}.sock")
     await asyncio.Event().wait()
 
 
 if __name__ == "__main__":
-    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))
+    asyncio.run(serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])))

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from ballonet.model.snapshot import Host
-from ballonet.sense.cgroup import cgroup_memory
+from ballonet.sense.cgroup import Cgroups
 
 _KIB: Final = 1024
 
@@ -30,6 +30,7 @@ class ProcHost:
         root: where /proc and /sys are found; another one for tests and containers.
         """
         self._root = root
+        self._cgroups = Cgroups(root)
 
     def read(self, pids: Iterable[int] = ()) -> Host:
         """The host now. A missing /proc/pressure means no pressure is known, and reads as none.
@@ -39,7 +40,7 @@ class ProcHost:
         """
         meminfo = self._meminfo()
         total, available = meminfo["MemTotal"], meminfo["MemAvailable"] + self._arc_bytes()
-        group = cgroup_memory(self._root, pids)
+        group = self._cgroups.memory(pids)
         if group is not None:
             total, available = min(total, group.limit_bytes), min(available, group.available_bytes)
         some, full = self._pressure()

@@ -21,6 +21,8 @@ PATIENCE_S: Final = 2 * DEADLINE_S
 class BriefGuest(QemuGuest):
     """One QEMU process behind a QMP socket that is not ours alone."""
 
+    _hears_events = False
+
     def __init__(self, path: str, root: Path, news: Callable[[], None], *, listens: bool = True) -> None:
         """As any."""
         super().__init__(path, root, news, listens=listens)

@@ -29,7 +29,7 @@ from ballonet.hypervisors.qemu.ports import port_sockets
 from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
 from ballonet.hypervisors.watched import WatchedGuest
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest, GuestStats, Voice
+from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,10 @@ ANSWER_S: Final = 0.15
 """How long a guest is given to answer a request for statistics before they are read; one that takes longer is read on
 the next look. An idle guest under TCG answers within 60 ms."""
 DEADLINE_S: Final = 1.0
-FACTS_EVERY_S: Final = 2.0
+FACTS_EVERY_S: Final = 5.0
+"""How often it is asked whether it runs and migrates; events tell at once that it stopped or went on."""
+KEEP_EVERY_S: Final = 5.0
+"""How often a guest at rest is asked what it keeps: QEMU tells of each change (BALLOON_CHANGE); an event can be lost."""
 SILENT_S: Final = 3.0
 RECONNECT_S: Final = 8.0
 """A session without an answer for so long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
@@ -47,6 +50,8 @@ _EVENTS: Final = ("BALLOON_CHANGE", "STOP", "RESUME", "SHUTDOWN", "MIGRATION")
 
 class QemuGuest(WatchedGuest):
     """One QEMU process behind one QMP socket."""
+
+    _hears_events = True
 
     def __init__(self, path: str, root: Path, news: Callable[[], None], *, listens: bool = True) -> None:
         """Args:
@@ -68,6 +73,7 @@ class QemuGuest(WatchedGuest):
         self._facts_at = 0.0
         self._leave_alone = ""
         self._is_migrating = False
+        self._keep_at = 0.0
         self._has_vfio = False
         self._uuid = ""
         self._version = ""
@@ -127,6 +133,7 @@ class QemuGuest(WatchedGuest):
             raise RefusedError(f"{self.name}: {keep_bytes} bytes is not within 1 and its ceiling of {ceiling}")
         async with self._talk() as session:
             await self._mover.set_keep(session, keep_bytes, deadline_s)
+        self._keep_at = 0.0
 
     @contextlib.asynccontextmanager
     async def _talk(self) -> AsyncIterator[QmpSession]:
@@ -234,7 +241,9 @@ class QemuGuest(WatchedGuest):
 
     async def _listen(self, session: QmpSession) -> None:
         async for name in session.events(*_EVENTS):
-            if name != "BALLOON_CHANGE":
+            if name == "BALLOON_CHANGE":
+                self._keep_at = 0.0
+            else:
                 self._facts_at = 0.0
             self._look_now.set()
 
@@ -265,13 +274,20 @@ class QemuGuest(WatchedGuest):
         if self._look.every_s < 1.0 and self._heard(asked_at)[2] in {Voice.BALLOON, Voice.NONE}:
             await asyncio.gather(self._set_interval(session, 0), self._set_interval(session, 1))
             await asyncio.sleep(min(ANSWER_S, self._look.every_s / 3))
-        report, self._keep_bytes = await asyncio.gather(
-            session.call("qom-get", Report, DEADLINE_S, path=self._balloon_path, property="guest-stats"),
-            self._mover.keep_bytes(session),
-        )
+        asked = session.call("qom-get", Report, DEADLINE_S, path=self._balloon_path, property="guest-stats")
+        if self._is_keep_due(asked_at):
+            report, self._keep_bytes = await asyncio.gather(asked, self._mover.keep_bytes(session))
+            self._keep_at = asked_at
+        else:
+            report = await asked
         self._take_stats(report, asked_at)
         if self._is_urgent():
             self._news()
+
+    def _is_keep_due(self, now: float) -> bool:
+        """Whether to ask what it keeps: at each look while it moves, or where nobody tells of changes."""
+        is_told = self._hears_events and self._mover is not None and self._mover.mechanisms == (Mechanism.BALLOON,)
+        return not is_told or self._look.every_s < 1.0 or now - self._keep_at > KEEP_EVERY_S
 
     def _take_stats(self, report: Report, asked_at: float) -> None:
         if report.last_update > 0 and self._note(report.stats.known(), report.last_update, asked_at):
