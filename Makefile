@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies bench-reaction bench-java bench-agent calibrate agent docs lock all
+.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies bench-reaction bench-java bench-agent calibrate agent deb docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -44,9 +44,12 @@ calibrate: setup ## the simulator against real guests, into benchmarks/results: 
 	$(bin)/python benchmarks/calibrate.py
 agent: ## the guest's agent, one file, and its systemd unit, into dist
 	@mkdir -p dist && python3 src/ballonet/guest/bundle.py dist/ballonet-agent && install -m 644 src/ballonet/guest/ballonet-agent.service dist/ && ls dist
+deb: setup ## a Debian package, into dist
+	@tools/deb
 docs: setup ## check that the reference names what the code has
 	$(bin)/python -m pytest -q tests/unit/test_docs.py
 lock: ## pin the dependencies anew (needs uv)
 	uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --extra plot --extra tui --group dev -o requirements.lock pyproject.toml
+	uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --extra tui -c requirements.lock -o packaging/requirements.lock pyproject.toml
 	echo libvirt-python | uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o requirements-libvirt.lock -
 all: check test ## what CI runs

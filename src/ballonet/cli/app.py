@@ -5,6 +5,7 @@ Exit codes: 0 done; 1 it ran and what must hold did not; 2 wrong usage or settin
 
 import os
 import sys
+from pathlib import Path
 
 import typer
 
@@ -13,6 +14,7 @@ from ballonet.cli import bench, daemon, lab
 from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, err, out, write_json
 from ballonet.cli.decide import decide
 from ballonet.cli.doctor import doctor
+from ballonet.cli.replay import replay_history
 from ballonet.cli.simulate import simulate
 from ballonet.cli.status import status
 from ballonet.control.messages import ControlError
@@ -34,12 +36,14 @@ app.command()(simulate)
 app.command()(decide)
 app.command()(status)
 app.command()(doctor)
+app.command()(daemon.top)
 app.command()(daemon.explain)
 app.command("set")(daemon.set_guest)
 app.command()(daemon.hold)
 app.command()(daemon.release)
 app.command()(daemon.mode)
 app.command()(daemon.history)
+app.command("replay")(replay_history)
 
 
 @app.command()
@@ -56,7 +60,9 @@ def run(config: ConfigPath = PATH) -> None:
     wrong one is told, and the last good one stays.
     """
     # As a process of its own, in place of this one: the commands' libraries are a seventh of the daemon's memory.
-    os.execv(sys.executable, [sys.executable, "-m", "ballonet.daemon", str(config)])  # noqa: S606 no shell is wanted
+    words = [sys.executable, "-m", "ballonet.daemon", str(config)]
+    where = str(Path(ballonet.__file__).parent.parent)  # a package may keep it where Python does not look by itself
+    os.execve(sys.executable, words, os.environ | {"PYTHONPATH": where})  # noqa: S606 no shell is wanted
 
 
 @app.command()

@@ -169,6 +169,17 @@ def mode(
         out.print(f"{status.host.mode.value}, {whose}" + (f"; {status.host.hold}" if status.host.hold else ""), markup=False)
 
 
+def top(config: ConfigPath = PATH) -> None:
+    """Watch the host and its guests live; hold, release and explain them by a key."""
+    try:
+        from ballonet.tui.top import Top  # noqa: PLC0415 only where it is installed
+    except ImportError as error:
+        raise SettingsError(f"top needs textual: pip install 'ballonet[tui]' ({error})") from error
+    with client(config) as daemon:
+        daemon.ask("GET", "/v1/orders", Orders)  # whether one is there, before the screen is taken
+        Top(daemon).run()
+
+
 def history(
     vm: VmOrAll = "",
     since: Since = "1h",

@@ -82,6 +82,15 @@ class HistoryConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     days: Annotated[float, Meta(gt=0, le=3660)] = 30.0
 
 
+class EmergencyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[emergency]`: what a host may do beyond balloons when it runs out of memory (R14). All off."""
+
+    ksm: bool = False
+    """From host state soft on: let the kernel look for equal pages, the harder the longer it lasts."""
+    reclaim: bool = False
+    """In host states hard and low: have the kernel page out guests that hold more than they need, into zswap or swap."""
+
+
 class GuestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[guest.NAME]`; `[guest.default]` for all that are not named."""
 
@@ -105,6 +114,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     loop: LoopConfig = LoopConfig()
     control: ControlConfig = ControlConfig()
     history: HistoryConfig = HistoryConfig()
+    emergency: EmergencyConfig = EmergencyConfig()
     guest: dict[str, GuestConfig] = {}
 
     def settings(self, name: str, kept: KeptSettings | None = None, most: Mode | None = None) -> GuestSettings:

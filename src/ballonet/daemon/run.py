@@ -9,6 +9,7 @@ from typing import Any
 
 from msgspec.structs import replace
 
+from ballonet.act.ladder import Ladder
 from ballonet.control.messages import given
 from ballonet.control.server import ControlServer, Door
 from ballonet.daemon.changes import Changes
@@ -17,6 +18,7 @@ from ballonet.daemon.desk import DaemonDesk
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.loop import Loop
 from ballonet.daemon.service import Service
+from ballonet.decide.ladder import Allowed
 from ballonet.history.store import Bounds
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
@@ -62,6 +64,7 @@ class Daemon:
         self._hypervisor = hypervisor = adapter(config)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
+        self._ladder = Ladder(root, _allowed(config), hypervisor.pid)
         self._changes, self._journal, self._service = Changes(), Journal(), Service()
         eye = Eye(ProcHost(root), hypervisor, self._settings)
         self._loop = Loop(eye, hypervisor, _limits(config), policy=config.loop.policy, on_tick=self._on_tick)
@@ -83,6 +86,7 @@ class Daemon:
         changes = self._changes.of(tick)
         self._journal.tell(tick.plan, changes)
         self._desk.note(tick, changes)
+        self._ladder.step(tick.plan, tick.snapshot, tick.at)
         self._service.beat(f"{len(tick.plan.guests)} guests, host {tick.plan.host_state}, mode {self._desk.mode.value}")
 
     def reload(self) -> None:
@@ -99,6 +103,7 @@ class Daemon:
         if self._config != config:
             log.warning("whose guests they are, host.root and [control] change with a restart only; the rest is reloaded")
         self._desk.set_bounds(_bounds(config))
+        self._ladder.allowed = _allowed(config)
         self._loop.change(_limits(config), config.loop.policy)
         log.info("reloaded", extra={"mode": config.loop.mode.value, "policy": config.loop.policy})
 
@@ -118,6 +123,7 @@ class Daemon:
         finally:
             self._service.stopping()
             await self._hypervisor.close()
+            await self._ladder.close()
             server.cancel()
             await asyncio.gather(server, return_exceptions=True)
             self._desk.close()
@@ -126,6 +132,10 @@ class Daemon:
 
 def _bounds(config: Config) -> Bounds | None:
     return Bounds(size_bytes=int(config.history.size), age_s=config.history.days * 86400) if config.history.keep else None
+
+
+def _allowed(config: Config) -> Allowed:
+    return Allowed(ksm=config.emergency.ksm, reclaim=config.emergency.reclaim)
 
 
 def _door(config: Config) -> Door:

@@ -96,6 +96,10 @@ class Hypervisor(Protocol):
         """What the operator has written down of a guest at the hypervisor; None where there is no place for that."""
         ...
 
+    def pid(self, name: str) -> int | None:
+        """The process of one guest on this host; None where there is none, or it is not known."""
+        ...
+
     def pids(self) -> tuple[int, ...]:
         """The guests' processes on this host, as far as there are any."""
         ...

@@ -115,6 +115,10 @@ class FakeHypervisor:
     def settings(self, _name: str) -> None:
         """As the contract says: there is no place for them."""
 
+    def pid(self, _name: str) -> int | None:
+        """As the contract says: there is none."""
+        return None
+
     def pids(self) -> tuple[int, ...]:
         """None: nothing runs."""
         return ()

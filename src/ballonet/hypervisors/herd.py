@@ -57,6 +57,11 @@ class Herd(Generic[M]):
         readings = (guest.reading() for guest in self._guests.values())
         return tuple(reading for reading in readings if reading is not None)
 
+    def pid(self, name: str) -> int | None:
+        """As the contract says."""
+        guest = self._named(name)
+        return guest.pid if guest is not None else None
+
     def pids(self) -> tuple[int, ...]:
         """As the contract says."""
         return tuple(pid for guest in self._guests.values() if (pid := guest.pid) is not None)

@@ -4,6 +4,7 @@ Sources: Documentation/admin-guide/mm (ksm, transhuge, zswap, hugetlbpage), Docu
 Documentation/mm/overcommit-accounting.rst of Linux.
 """
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -18,6 +19,10 @@ CONTROLLERS: Final = {
     "vdsmd": "switch ballooning off in the cluster's optimization settings of oVirt",
 }
 """Processes that move balloons of their own accord, and what to do about each."""
+RECLAIM_SINCE: Final = (5, 19)
+"""Of Linux (Documentation/admin-guide/cgroup-v2.rst)."""
+REPORTING_SINCE: Final = (5, 1)
+"""Of QEMU (https://wiki.qemu.org/ChangeLog/5.1)."""
 OVER_BYTES: Final = 256 * MIB
 """More than this beyond what a guest keeps is not QEMU's own: what its balloon takes does not come back."""
 
@@ -33,7 +38,7 @@ class HostDoctor:
 
     def findings(self) -> list[Finding]:
         """All of the host's, the worst first."""
-        found = [*self._memory(), *self._kernel(), *self._others()]
+        found = [*self._memory(), *self._kernel(), *self._others(), *self._ladder()]
         return sorted(found, key=lambda one: list(Level).index(one.level), reverse=True)
 
     def _memory(self) -> Iterator[Finding]:
@@ -48,6 +53,20 @@ class HostDoctor:
         if self._text("proc/sys/vm/overcommit_memory").strip() == "2":
             what = "the kernel refuses memory beyond a fixed limit (vm.overcommit_memory = 2), so QEMUs may not start"
             yield _host(Level.FAULT, what, "sysctl vm.overcommit_memory=0")
+
+    def _ladder(self) -> Iterator[Finding]:
+        """What could be done beyond balloons when the host runs out of memory; off until it is allowed."""
+        has_swap = len(self._text("proc/swaps").splitlines()) > 1
+        version = _numbers(self._text("proc/sys/kernel/osrelease"))
+        if version and version < RECLAIM_SINCE:
+            what = f"Linux {version[0]}.{version[1]} has no memory.reclaim: `emergency.reclaim` would do nothing"
+            yield _host(Level.NOTE, what, "Linux 5.19 or later, if that is wanted")
+        elif has_swap and (self._root / "sys/fs/cgroup/cgroup.controllers").exists():
+            what = "in host states hard and low, idle guests could be paged out by the host, beyond what balloons give"
+            yield _host(Level.NOTE, what, "nothing, or emergency.reclaim = true in the configuration")
+        if self._text("sys/kernel/mm/ksm/run").strip() == "0":
+            what = "KSM is off; from host state soft on it could look for equal pages, at the cost of a CPU"
+            yield _host(Level.NOTE, what, "nothing, or emergency.ksm = true in the configuration")
 
     def _kernel(self) -> Iterator[Finding]:
         if not self._text("proc/pressure/memory"):
@@ -73,6 +92,11 @@ class HostDoctor:
             return (self._root / path).read_text(errors="replace")
         except OSError:
             return ""
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    """The first two of a version; empty when it has none."""
+    return tuple(int(number) for number in re.findall(r"[0-9]+", text)[:2])
 
 
 def _host(level: Level, what: str, remedy: str) -> Finding:
@@ -114,6 +138,15 @@ def _of_guest(guest: Guest) -> Iterator[tuple[Level, str, str]]:
         over = format_size(guest.resident_bytes - keep)
         what = f"occupies {over} more than it keeps: what its balloon takes does not come back to the host"
         yield Level.WARNING, what, "no preallocated, locked or huge pages for it"
+    if guest.reports_free_pages is False:
+        what = "free page reporting is off: what it frees comes back to the host by its balloon only"
+        yield (
+            Level.NOTE,
+            what,
+            "-device virtio-balloon,free-page-reporting=on (libvirt: freePageReporting='on'), at its next start",
+        )
+    if guest.hypervisor.startswith("QEMU") and _numbers(guest.hypervisor) < REPORTING_SINCE:
+        yield Level.NOTE, f"{guest.hypervisor} knows neither free page reporting nor virtio-mem", "QEMU 5.1 or later"
     if guest.mechanisms == (Mechanism.VIRTIO_MEM,):
         yield (
             Level.NOTE,

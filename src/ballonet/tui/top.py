@@ -1,0 +1,163 @@
+"""`ballonet top`: the host and its guests, live, with what can be done about one."""
+
+import time
+from typing import ClassVar, Final
+from urllib.parse import quote
+
+from textual import work
+from textual.app import App, ComposeResult
+from textual.binding import Binding, BindingType
+from textual.widgets import DataTable, Footer, Static
+from textual.worker import get_current_worker
+
+from ballonet.control.client import Client
+from ballonet.control.messages import ControlError, Explanation, GuestStatus, HoldOrder, Orders, Status
+from ballonet.model.units import format_size
+
+COLUMNS: Final = ("guest", "keeps", "of", "uses", "needs", "holds", "mode", "reason", "")
+BAR: Final = 24
+"""Characters of a guest's bar: what it uses, what it keeps, what it has."""
+RETRY_S: Final = 1.0
+
+
+class Top(App[None]):
+    """Live until `q`."""
+
+    TITLE = "ballonet"
+    CSS = "#host { padding: 0 1; } #why { padding: 0 1; height: auto; max-height: 12; } DataTable { height: 1fr; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("h", "hold", "hold or release"),
+        Binding("H", "hold_all", "hold or release all"),
+        Binding("e", "explain", "explain"),
+        Binding("s", "sort", "sort"),
+        Binding("q", "quit", "quit"),
+    ]
+
+    def __init__(self, client: Client) -> None:
+        """Args:
+        client: of the daemon; closed by whoever made it.
+        """
+        super().__init__()
+        self._client = client
+        self._status: Status | None = None
+        self._by_need = False
+
+    def compose(self) -> ComposeResult:
+        """The host, the guests, and why the chosen one keeps what it keeps."""
+        yield Static("waiting for the daemon", id="host", markup=False)
+        yield DataTable(cursor_type="row", zebra_stripes=True)
+        yield Static("", id="why", markup=False)
+        yield Footer()
+
+    def on_mount(self) -> None:
+        """Begins to listen."""
+        self._table.add_columns(*COLUMNS)
+        self._listen()
+
+    @property
+    def _table(self) -> DataTable[str]:
+        return self.query_one(DataTable)
+
+    @work(thread=True)
+    def _listen(self) -> None:
+        while not get_current_worker().is_cancelled:
+            try:
+                for status in self._client.live():
+                    if get_current_worker().is_cancelled:
+                        return
+                    self.call_from_thread(self._show, status)
+            except ControlError as error:
+                self.call_from_thread(self._tell, "#host", str(error))
+            time.sleep(RETRY_S)
+
+    def _show(self, status: Status) -> None:
+        self._status = status
+        self._tell("#host", host_lines(status))
+        table, chosen = self._table, self._chosen
+        guests = sorted(status.guests, key=_lacking) if self._by_need else list(status.guests)
+        row = table.cursor_row
+        table.clear()
+        for guest in guests:
+            table.add_row(*cells(guest), key=guest.name)
+        if chosen in {guest.name for guest in guests}:
+            row = table.get_row_index(chosen)
+        table.move_cursor(row=min(row, max(0, len(guests) - 1)))
+
+    @property
+    def _chosen(self) -> str:
+        table = self._table
+        return str(table.get_row_at(table.cursor_row)[0]) if table.row_count else ""
+
+    def _tell(self, where: str, text: str) -> None:
+        self.query_one(where, Static).update(text)
+
+    def action_sort(self) -> None:
+        """By name as the daemon has them, or those first that lack most."""
+        self._by_need = not self._by_need
+        if self._status is not None:
+            self._show(self._status)
+
+    def action_explain(self) -> None:
+        """Says why, below."""
+        if self._chosen:
+            self._ask(self._chosen, "")
+
+    def action_hold(self) -> None:
+        """Of the chosen guest."""
+        if self._status is not None and self._chosen:
+            held = next((one.left_alone for one in self._status.guests if one.name == self._chosen), "").startswith("on hold")
+            self._ask(self._chosen, "DELETE" if held else "PUT")
+
+    def action_hold_all(self) -> None:
+        """Of all guests."""
+        if self._status is not None:
+            self._ask("", "DELETE" if self._status.host.hold else "PUT")
+
+    @work(thread=True, exclusive=True, group="ask")
+    def _ask(self, name: str, order: str) -> None:
+        guest = f"/v1/guests/{quote(name, safe='')}" if name else "/v1"
+        try:
+            if order:
+                body = HoldOrder(why="from top") if order == "PUT" else None
+                self._client.ask(order, f"{guest}/hold", Orders, body=body)
+            text = _explained(self._client.ask("GET", f"{guest}/explanation", Explanation)) if name else ""
+        except ControlError as error:
+            text = str(error)
+        self.call_from_thread(self._tell, "#why", text)
+
+
+def _explained(told: Explanation) -> str:
+    return "\n".join((told.sentence, "", *(f"- {change}" for change in told.changes)))
+
+
+def host_lines(status: Status) -> str:
+    """Two lines on the host."""
+    host = status.host
+    alarm = "  ALARM" if host.is_alarming else ""
+    hold = f"  ON HOLD: {host.hold}" if host.hold else ""
+    return (
+        f"{host.state}{alarm}  mode {host.mode.value}  policy {host.policy}  {len(status.guests)} guests"
+        f"  pressure {host.pressure_share:.0%}{hold}\n"
+        f"may take {format_size(host.promised_bytes)} of {format_size(host.memory_bytes)}"
+        f"  available {format_size(host.available_bytes)}  reserve {format_size(host.reserve_bytes)}"
+    )
+
+
+def cells(guest: GuestStatus) -> tuple[str, ...]:
+    """A guest's row."""
+    sizes = (guest.keeps_bytes, guest.has_bytes, guest.used_bytes, guest.need_bytes, guest.holds_bytes)
+    told = ["-" if size is None else format_size(size) for size in sizes]
+    short = f" short {format_size(guest.short_bytes)}" if guest.short_bytes else ""
+    return (guest.name, *told, guest.mode.value, f"{guest.reason}{short}", bar(guest))
+
+
+def bar(guest: GuestStatus) -> str:
+    """What it uses (#), keeps (=) and has (.), by the width of BAR."""
+    uses = round(BAR * (guest.used_bytes or 0) / guest.has_bytes)
+    keeps = max(uses, round(BAR * (guest.has_bytes if guest.keeps_bytes is None else guest.keeps_bytes) / guest.has_bytes))
+    return "#" * min(uses, BAR) + "=" * (min(keeps, BAR) - min(uses, BAR)) + "." * (BAR - min(keeps, BAR))
+
+
+def _lacking(guest: GuestStatus) -> tuple[int, int]:
+    spare = (guest.keeps_bytes or guest.has_bytes) - (guest.need_bytes or 0)
+    return -guest.short_bytes, spare
