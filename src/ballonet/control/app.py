@@ -16,8 +16,9 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from ballonet.control.desk import Desk
 from ballonet.control.messages import ControlError, Trouble
 from ballonet.control.openapi import openapi
-from ballonet.control.routes import LIVE, METRICS, ROUTES, Asked, Param, Route
+from ballonet.control.routes import LIVE, METRICS, NAME, ROUTES, Asked, Param, Route
 from ballonet.model.settings import explain
+from ballonet.model.wire import whole
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +56,8 @@ def _served(route: Route, desk: Desk) -> Callable[[Request], Awaitable[Response]
 
 
 def _values(route: Route, request: Request) -> dict[str, Any]:
-    values: dict[str, Any] = dict(request.path_params)
+    in_path = Param("name", NAME, "")
+    values: dict[str, Any] = {name: _value(in_path, text) for name, text in request.path_params.items()}
     known = {param.name: param for param in route.query}
     for name, text in request.query_params.multi_items():
         if name not in known:
@@ -91,7 +93,7 @@ async def _body(route: Route, request: Request) -> Any:
         if len(data) > LARGEST_BYTES:
             raise ControlError(f"the body is larger than {LARGEST_BYTES} bytes")
     try:
-        return msgspec.json.decode(data, type=route.body)
+        return msgspec.convert(whole(msgspec.json.decode(data)), route.body)
     except msgspec.ValidationError as error:
         raise ControlError(explain(str(error), route.body)) from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

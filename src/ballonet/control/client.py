@@ -1,5 +1,6 @@
 """The command line's end of the control API."""
 
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -36,6 +37,7 @@ class Client:
             NoDaemonError: nobody there, or not allowed in.
             ControlError: the daemon says no.
         """
+        self._reach()
         given = {name: value for name, value in query.items() if value is not None}
         content = None if body is None else msgspec.json.encode(body)
         try:
@@ -48,6 +50,7 @@ class Client:
 
     def live(self) -> Iterator[Status]:
         """The status at each tick. Raises NoDaemonError when the daemon ends."""
+        self._reach()
         try:
             with self._http.stream("GET", LIVE) as answer:
                 for line in answer.iter_lines():
@@ -60,9 +63,18 @@ class Client:
         """Hangs up."""
         self._http.close()
 
-    def _nobody(self, error: httpx.HTTPError) -> NoDaemonError:
-        if "Permission denied" in str(error):
-            return NoDaemonError(f"{self._path}: not allowed; be root, or in the group of that socket")
+    def _reach(self) -> None:
+        """Whether anybody is there: the library's errors do not say why not, and leave their socket open."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+            sock.settimeout(ANSWER_S)
+            try:
+                sock.connect(str(self._path))
+            except PermissionError as error:
+                raise NoDaemonError(f"{self._path}: not allowed; be root, or in the group of that socket") from error
+            except OSError as error:
+                raise self._nobody(error) from error
+
+    def _nobody(self, error: Exception) -> NoDaemonError:
         return NoDaemonError(
             f"no daemon answers at {self._path} ({error}); start one: `ballonet run`, or systemctl start ballonet"
         )

@@ -192,8 +192,20 @@ class NoSuchGuestError(ControlError):
     status = 404
 
 
+class NoSuchMomentError(ControlError):
+    """History has nothing of that time, or there is none."""
+
+    status = 404
+
+
+class ConflictError(ControlError):
+    """It contradicts what stands."""
+
+    status = 409
+
+
 class NotYetError(ControlError):
-    """The daemon has just started, or has no history."""
+    """The daemon has just started."""
 
     status = 503
 

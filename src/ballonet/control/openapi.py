@@ -12,6 +12,7 @@ TROUBLES: Final = {
     "400": "The request is wrong; the text says where",
     "401": "No token, or a wrong one (TCP only)",
     "404": "No such guest",
+    "409": "It contradicts what stands, as a floor above a ceiling",
     "503": "Not yet, or not on this host",
 }
 _SCHEMAS: Final = "#/components/schemas/{name}"

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from msgspec.structs import replace
 
-from ballonet.control.messages import ControlError, GuestOrder, Hold, HoldOrder, Orders, given
+from ballonet.control.messages import ConflictError, ControlError, GuestOrder, Hold, HoldOrder, Orders, given
 from ballonet.model.snapshot import Mode
 from ballonet.model.units import format_size
 
@@ -51,13 +51,13 @@ def with_mode(orders: Orders, mode: Mode | None) -> Orders:
 
 
 def with_guest(orders: Orders, name: str, order: GuestOrder) -> Orders:
-    """The same with what `order` names set. Raises ControlError when floor and ceiling contradict each other."""
+    """The same with what `order` names set. Raises ConflictError when floor and ceiling contradict each other."""
     old = given(orders.guests.get(name, GuestOrder()))
     both: dict[str, Any] = {key: value for key, value in (old | given(order)).items() if value is not None}
     floor, ceiling = both.get("floor_bytes"), both.get("ceiling_bytes")
     if floor is not None and ceiling is not None and floor > ceiling:
         text = f"a floor of {format_size(floor)} is above the ceiling of {format_size(ceiling)}; lower it or raise the ceiling"
-        raise ControlError(f"{name}: {text}")
+        raise ConflictError(f"{name}: {text}")
     rest = {one: kept for one, kept in orders.guests.items() if one != name}
     return replace(orders, guests=rest | ({name: GuestOrder(**both)} if both else {}))
 

@@ -24,7 +24,7 @@ def read_snapshot(data: bytes, origin: str) -> Snapshot:
         schema = raw.get("schema") if isinstance(raw, dict) else None
         if schema != SNAPSHOT_SCHEMA:
             raise SettingsError(f"{origin}: at `schema`: {schema!r} is not {SNAPSHOT_SCHEMA!r}; see docs/reference/snapshot.md")
-        snapshot = msgspec.convert(_whole(raw), Snapshot)
+        snapshot = msgspec.convert(whole(raw), Snapshot)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{origin}: {explain(str(error), Snapshot)}") from error
     except msgspec.DecodeError as error:
@@ -33,12 +33,12 @@ def read_snapshot(data: bytes, origin: str) -> Snapshot:
     return snapshot
 
 
-def _whole(value: Any) -> Any:
+def whole(value: Any) -> Any:
     """The same with 1e9 and 1.0 as integers: JSON knows one kind of number, and other programs write sizes so."""
     if isinstance(value, dict):
-        return {key: _whole(one) for key, one in value.items()}
+        return {key: whole(one) for key, one in value.items()}
     if isinstance(value, list):
-        return [_whole(one) for one in value]
+        return [whole(one) for one in value]
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 

@@ -60,6 +60,6 @@ class Eye:
             guaranteed_bytes=settings.guaranteed_bytes,
             shares=settings.shares,
             mode=settings.mode,
-            leave_alone=guest.leave_alone or settings.hold,
+            leave_alone=settings.hold or guest.leave_alone,
         )
         return guest, settings, made

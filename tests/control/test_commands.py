@@ -1,0 +1,167 @@
+"""The commands that the daemon answers, as an operator would give them."""
+
+import json
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from textual.widgets import Static
+
+from ballonet.cli.times import parse_span, parse_time
+from ballonet.control.client import Client
+from ballonet.model.settings import SettingsError
+from ballonet.tui.top import Top
+from daemons import Daemon, running, until
+
+
+def test_status_for_people_and_for_programs(daemon: Daemon) -> None:
+    """The guests in a table, and the same in JSON."""
+    text = daemon.cli("status")
+    assert all(word in text for word in ("v-0", "v-2", "512 MiB", "Mode act", "stay free"))
+    found = json.loads(daemon.cli("status", "--json"))
+    assert found["schema"] == "ballonet.status/1"
+    assert [guest["name"] for guest in found["guests"]] == ["v-0", "v-1", "v-2"]
+    assert found["guests"][0]["uuid"]
+
+
+def test_explain_names_numbers_and_remedy(daemon: Daemon) -> None:
+    """Now, and at a time of the past."""
+    text = daemon.cli("explain", "v-1")
+    assert "v-1 keeps" in text
+    assert "What would change it:" in text
+    assert "ballonet set v-1 --floor SIZE" in text
+    until(lambda: '"guest":"v-1"' in daemon.cli("explain", "v-1", "--at", "1s", "--json").replace(" ", ""))
+    past = json.loads(daemon.cli("explain", "v-1", "--at", "1s", "--json"))
+    assert past["is_past"] is True
+    assert "history has nothing within" in daemon.cli("explain", "v-1", "--at", "2001-01-01 10:00", code=1)
+
+
+def test_hold_outlives_a_killed_daemon(tmp_path: Path) -> None:
+    """What is on hold stays so after kill -9, and is let go by one command; so does a whole host."""
+    with running(tmp_path) as daemon:
+        assert "on hold for 30m" in daemon.cli("hold", "v-1", "--for", "30m", "--why", "backup")
+        until(lambda: "on hold" in daemon.status().guests[1].left_alone)
+        assert daemon.end(signal.SIGKILL) == -signal.SIGKILL
+        daemon.spawn()
+        daemon.until_up(3)
+        told = daemon.cli("explain", "v-1")
+        assert "backup" in told
+        assert "ballonet release v-1" in told
+        daemon.cli("hold")
+        until(lambda: all("on hold" in guest.left_alone for guest in daemon.status().guests))
+        assert "all are on hold still" in daemon.cli("release", "v-1")
+        daemon.cli("release")
+        until(lambda: not any(guest.left_alone for guest in daemon.status().guests))
+
+
+def test_hold_ends_by_itself(daemon: Daemon) -> None:
+    """After its time."""
+    daemon.cli("hold", "v-2", "--for", "1s")
+    until(lambda: not daemon.status().guests[2].left_alone)
+
+
+def test_set_and_take_back(daemon: Daemon) -> None:
+    """A floor counts from the next tick on, `default` is the configuration's again."""
+    orders = json.loads(daemon.cli("set", "v-0", "--floor", "300MiB", "--shares", "2000", "--json"))
+    assert orders["guests"]["v-0"] == {"floor_bytes": 300 << 20, "shares": 2000}
+    until(lambda: daemon.status().guests[0].floor_bytes == 300 << 20)
+    assert "above the ceiling" in daemon.cli("set", "v-0", "--ceiling", "200MiB", code=1)
+    daemon.cli("set", "v-0", "--floor", "default", "--shares", "default")
+    until(lambda: daemon.status().guests[0].floor_bytes == 100 << 20)
+
+
+def test_mode_of_host_and_guest(daemon: Daemon) -> None:
+    """Set, shown, and given back; a guest's is never more than the host's."""
+    assert "observe, as ordered" in daemon.cli("mode", "observe")
+    until(lambda: {guest.mode.value for guest in daemon.status().guests} == {"observe"})
+    told = daemon.cli("explain", "v-0")
+    assert "could spare" in told
+    assert "ballonet mode act" in told
+    assert "act, as configured" in daemon.cli("mode", "default")
+    daemon.cli("set", "v-0", "--mode", "observe")
+    until(lambda: daemon.status().guests[0].mode.value == "observe")
+    assert "ballonet set v-0 --mode act" in daemon.cli("explain", "v-0")
+    daemon.cli("set", "v-0", "--mode", "default")
+
+
+def test_history_of_decisions_and_of_a_guest(daemon: Daemon) -> None:
+    """What was decided and why; what a guest kept, used and needed."""
+    until(lambda: "v-0" in daemon.cli("history"))
+    rows = json.loads(daemon.cli("history", "v-0", "--json"))
+    assert {row["guest"] for row in rows} == {"v-0"}
+    assert all(row["sentence"] for row in rows)
+    until(lambda: len(json.loads(daemon.cli("history", "v-0", "--samples", "--json"))) > 2)
+    assert "--samples needs a guest" in daemon.cli("history", "--samples", code=2)
+
+
+def test_replay_of_what_was_seen(daemon: Daemon) -> None:
+    """Another policy over the recorded ticks; too little of it is said."""
+    until(lambda: len(json.loads(daemon.cli("history", "v-0", "--samples", "--json"))) > 11, 30)
+    found = json.loads(daemon.cli("replay", "--policy", "static", "--policy", "adaptive", "--no-simulate", "--json"))
+    assert [one["policy"] for one in found["asked"]] == ["static", "adaptive"]
+    assert set(found["asked"][0]["guests"]) == {"v-0", "v-1", "v-2"}
+    assert "give an earlier --from" in daemon.cli("replay", "--from", "1s", code=2)
+
+
+def test_mistakes_are_one_line(daemon: Daemon, tmp_path: Path) -> None:
+    """With what there is instead; no stack traces."""
+    for words, code, says in (
+        (("explain", "nobody"), 1, "there are: v-0, v-1, v-2"),
+        (("hold", "nobody"), 1, "no guest 'nobody'"),
+        (("mode", "perhaps"), 2, "observe, advise, act"),
+        (("set", "v-0"), 2, "nothing to set"),
+        (("set", "v-0", "--floor", "16 apples"), 2, "unit 'apples'"),
+        (("hold", "--for", "soon"), 2, "90s, 10m"),
+        (("explain", "v-0", "--at", "noon"), 2, "14:03"),
+    ):
+        told = daemon.cli(*words, code=code)
+        assert says in told.replace("\n", " "), told
+        assert "Traceback" not in told
+    nobody = Daemon(tmp_path)
+    nobody.config.write_text(f'[qemu]\nsockets = ["x"]\n[control]\nsocket = "{tmp_path}/c"\n')
+    assert "no daemon answers" in nobody.cli("mode", code=1)
+
+
+def test_doctor_asks_the_daemon(daemon: Daemon) -> None:
+    """Which holds the sockets that a look of its own would need."""
+    found = json.loads(daemon.cli("doctor", "--json"))
+    assert any(one["where"] == "v-0" and "free page reporting is off" in one["what"] for one in found)
+
+
+async def test_top_shows_and_holds(daemon: Daemon) -> None:
+    """The live board: a guest is held by a key, said so, and let go."""
+    client = Client(daemon.folder / "control.sock")
+    app = Top(client)
+    async with app.run_test(size=(140, 30)) as pilot:
+
+        async def until_told(where: str, what: str) -> None:
+            for _ in range(100):
+                if what in str(app.query_one(where, Static).render()):
+                    return
+                await pilot.pause(0.1)
+            raise AssertionError(f"{what!r} is not told in {where}")
+
+        await until_told("#host", "mode act")
+        await pilot.press("h")
+        await until_told("#why", "ballonet release v-0")
+        await pilot.pause(1.5)
+        await pilot.press("h")
+        await until_told("#why", "v-0 keeps")
+        await pilot.press("s", "e")
+        await until_told("#why", "It gets more when")
+    client.close()
+
+
+def test_times_as_people_write_them() -> None:
+    """Spans, times of day, dates; and what cannot be one."""
+    assert [parse_span(text) for text in ("90s", "10m", "2h", "1h30m", "7d")] == [90, 600, 7200, 5400, 604800]
+    now = time.mktime((2026, 11, 24, 15, 0, 0, 0, 0, -1))
+    assert parse_time("10m", now) == now - 600
+    assert parse_time("14:03", now) == now - 57 * 60
+    assert parse_time("15:03", now) == now + 3 * 60 - 86400
+    assert parse_time("2026-11-24 14:03:05", now) == now - 57 * 60 + 5
+    assert parse_time("12345.5", now) == 12345.5
+    for text in ("25:00", "tomorrow", "", "5 parsecs"):
+        with pytest.raises(SettingsError):
+            parse_time(text, now)
