@@ -16,7 +16,7 @@ check: setup ## style, types and layers
 	$(bin)/mypy
 	$(bin)/lint-imports
 test: setup ## all tests; those on real guests where QEMU can be had
-	@tools/setup jdk libvirt
+	@tools/setup jdk libvirt prometheus
 	$(bin)/python -m pytest
 demo: setup ## the main job on real guests: ten of them on three quarters of their memory
 	$(bin)/ballonet demo

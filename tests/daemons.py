@@ -16,7 +16,10 @@ from ballonet.control.messages import ControlError, Status
 
 PROGRAM = Path(sys.executable).with_name("ballonet")
 TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 of a test
+# A reserve that no host has: whatever guests can spare is asked for, so that there is something to see.
 CONFIG = """
+[host]
+reserve = "64TiB"
 [loop]
 mode = "{mode}"
 [qemu]

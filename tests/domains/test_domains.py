@@ -134,7 +134,8 @@ async def test_the_daemon_steers_domains(guests: Guests, tmp_path: Path) -> None
     domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, word, "ballonet", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
     config = tmp_path / "ballonet.toml"
     # A reserve that no host has: whatever guests can spare is asked for.
-    config.write_text(f'[libvirt]\nuri = "{guests.daemon.uri}"\n[host]\nreserve = "64TiB"\n[loop]\nmode = "act"\n')
+    parts = f'[libvirt]\nuri = "{guests.daemon.uri}"\n[host]\nreserve = "64TiB"\n[loop]\nmode = "act"\n'
+    config.write_text(f'{parts}[control]\nsocket = "{tmp_path}/control.sock"\nstate = "{tmp_path}"\n')
     program = Path(sys.executable).with_name("ballonet")
     process = await asyncio.create_subprocess_exec(program, "run", "-c", config, stderr=asyncio.subprocess.DEVNULL)
     try:

@@ -24,6 +24,9 @@ mode = "{mode}"
 reserve = "64TiB"
 [qemu]
 sockets = ["{folder}/*.sock"]
+[control]
+socket = "{own}/control.sock"
+state = "{own}/state"
 [guest.default]
 floor = "150MiB"
 """
@@ -52,7 +55,7 @@ class Daemon:
 @contextlib.asynccontextmanager
 async def daemon(tmp_path: Path, machines: list[Machine], mode: str) -> AsyncIterator[Daemon]:
     config = tmp_path / "ballonet.toml"
-    config.write_text(CONFIG.format(mode=mode, folder=qmp_folder(machines[0].folder)))
+    config.write_text(CONFIG.format(mode=mode, folder=qmp_folder(machines[0].folder), own=tmp_path))
     program = Path(sys.executable).with_name("ballonet")
     process = await asyncio.create_subprocess_exec(program, "run", "-c", config, stderr=asyncio.subprocess.PIPE)
     try:

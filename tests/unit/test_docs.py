@@ -1,15 +1,27 @@
 import re
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
-from ballonet.daemon.config import GuestConfig, HostConfig, LoopConfig, QemuConfig
+from ballonet.daemon.config import (
+    Config,
+    ControlConfig,
+    EmergencyConfig,
+    GuestConfig,
+    HistoryConfig,
+    HostConfig,
+    LibvirtConfig,
+    LoopConfig,
+    ProxmoxConfig,
+)
 from ballonet.decide.policies import POLICIES
 from ballonet.decide.step import START, step
 from ballonet.model.limits import RULES, Limits
 from ballonet.model.result import Result
-from ballonet.model.settings import SettingsError
+from ballonet.model.settings import SettingsError, convert, parse_toml
 from ballonet.model.wire import read_snapshot
 from ballonet.scenarios.scenario import Fault, Group, HostPart, Phase, Scenario
 
@@ -22,10 +34,31 @@ PARTS = {"host", "guests", "phases", "faults", "expect", "expect_at_share"}
 def test_reference_names_every_key() -> None:
     """Every key of the configuration is in its reference."""
     text = (ROOT / "docs/reference/config.md").read_text()
-    parts = {"qemu": QemuConfig, "loop": LoopConfig, "host": HostConfig, "guest.NAME": GuestConfig}
-    for part, kind in parts.items():
-        for field in kind.__struct_fields__:
-            assert f"`{part}.{field}`" in text
+    parts = msgspec.structs.fields(Config)
+    assert len(parts) > 8
+    for part in parts:
+        kinds = [GuestConfig] if part.name == "guest" else [one for one in (part.type, *get_args(part.type)) if is_table(one)]
+        place = "guest.NAME" if part.name == "guest" else part.name
+        for field in kinds[0].__struct_fields__:
+            assert f"`{place}.{field}`" in text
+
+
+def is_table(kind: object) -> bool:
+    return isinstance(kind, type) and issubclass(kind, msgspec.Struct)
+
+
+def test_the_packaged_configuration_has_every_key_at_its_default() -> None:
+    """It says nothing but `observe` and whose guests; with every comment taken away it says the same again."""
+    text = (ROOT / "packaging/ballonet.toml").read_text()
+    shipped = convert(parse_toml(text, "shipped"), Config, "shipped")
+    assert shipped == Config(libvirt=LibvirtConfig())
+    bare = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text)
+    told = convert(parse_toml(bare, "bare"), Config, "bare")
+    assert told.proxmox == ProxmoxConfig()
+    assert told.control == replace(ControlConfig(), listen="127.0.0.1:9717")
+    assert (told.history, told.emergency, told.loop) == (HistoryConfig(), EmergencyConfig(), LoopConfig())
+    for kind in (ControlConfig, HistoryConfig, EmergencyConfig, LoopConfig, HostConfig, GuestConfig):
+        assert [field for field in kind.__struct_fields__ if not re.search(rf"(?m)^(# )?{field} = ", text)] == []
 
 
 def test_reference_names_every_rule() -> None:

@@ -29,7 +29,9 @@ Without = Annotated[
 ]
 Unguarded = Annotated[bool, typer.Option("--unguarded", help="Without floors and budget on top: as a peer alone would decide.")]
 
-ConfigPath = Annotated[Path, typer.Option("--config", "-c", help="TOML file; docs/reference/config.md.")]
+ConfigPath = Annotated[
+    Path, typer.Option("--config", "-c", envvar="BALLONET_CONFIG", help="TOML file; docs/reference/config.md.")
+]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON to a file too.")]
 Plot = Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")]

@@ -214,7 +214,7 @@ def tidy(connection: sqlite3.Connection, bounds: Bounds, now: float) -> None:
             connection.execute(f"DELETE FROM {table} WHERE at < ?", (now - bounds.age_s,))  # noqa: S608 two names of ours
     while size_bytes(connection) > bounds.size_bytes and _drop_oldest(connection):
         pass
-    connection.execute("PRAGMA incremental_vacuum")
+    connection.executescript("PRAGMA incremental_vacuum")  # `execute` would give back one page
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 

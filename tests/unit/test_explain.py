@@ -1,0 +1,109 @@
+"""What is said of a guest: the numbers and a remedy, for every reason that there is."""
+
+import pytest
+
+from ballonet.control.explain import CHANGES, explain
+from ballonet.control.messages import NoSuchGuestError
+from ballonet.control.tell import status_of
+from ballonet.model.plan import Decision, Plan, Reason, Reserve, ReserveReason, Shortage
+from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Snapshot
+from ballonet.model.tick import Tick
+from ballonet.model.units import GIB, MIB
+
+NUMBERS = {
+    "used_bytes": 3 * GIB,
+    "growth_bytes": 100 * MIB,
+    "need_bytes": 4 * GIB,
+    "swap_in_bytes": MIB,
+    "swap_out_bytes": MIB,
+    "wait_s": 30.0,
+    "deficit_bytes": GIB,
+    "peer": "Proxmox VE",
+    "what": "its goal is",
+    "goal_bytes": GIB,
+    "floor_bytes": GIB,
+    "wish_bytes": 2 * GIB,
+    "slack_bytes": GIB,
+    "stats_age_s": 12.0,
+    "asked_bytes": 2 * GIB,
+    "still_s": 6.0,
+    "why": "QEMU is stopped",
+    "mode": "observe",
+}
+
+
+def told(reason: Reason, mode: Mode = Mode.ACT, host_mode: Mode = Mode.ACT, **more: object) -> str:
+    stats = GuestStats(total_bytes=6 * GIB, available_bytes=3 * GIB, swap_total_bytes=GIB, swap_free_bytes=GIB)
+    fields = {"keep_bytes": 6 * GIB, "resident_bytes": 5 * GIB, "stats": stats, "stats_age_s": 0.4, "mode": mode} | more
+    guest = Guest(name="web", ceiling_bytes=16 * GIB, **fields)  # type: ignore[arg-type]
+    decision = Decision("web", 6 * GIB, reason, NUMBERS, True, 3 * GIB, 4 * GIB, int(3.2 * GIB), GIB)
+    plan = Plan(
+        policy="adaptive",
+        guests=(decision,),
+        short=(Shortage("web", GIB),) if reason is Reason.SHORT else (),
+        memory_bytes=100 * GIB,
+        promised_bytes=90 * GIB,
+        reserve=Reserve(4 * GIB, ReserveReason.OPERATOR, {}),
+    )
+    tick = Tick(at=0, snapshot=Snapshot(host=Host(total_bytes=120 * GIB, available_bytes=20 * GIB), guests=(guest,)), plan=plan)
+    found = explain(tick, "web", at=1e9, mode=host_mode)
+    assert status_of(tick, at=1e9, mode=host_mode).guests[0].sentence in found.sentence
+    return "\n".join((found.sentence, found.host, *found.changes, *(f"{fact.what}: {fact.value}" for fact in found.facts)))
+
+
+@pytest.mark.parametrize("reason", Reason)
+def test_every_reason_has_numbers_and_what_would_change_it(reason: Reason) -> None:
+    """And names the guest, the host's memory and its state."""
+    text = told(reason)
+    assert reason in CHANGES
+    for what in ("web ", "120 GiB", "90 GiB of the 100 GiB", "4 GiB stay free", "State: high", "keeps: 6 GiB", "uses: 3 GiB"):
+        assert what in text, what
+    assert "{" not in text
+
+
+@pytest.mark.parametrize(
+    ("reason", "says"),
+    [
+        (
+            Reason.CALM,
+            ("more than 5 GiB", "can spare 2 GiB", "10 GiB is now", "ballonet set web --floor SIZE", "ballonet hold web"),
+        ),
+        (Reason.SHORT, ("lacks 1 GiB", "too small", "--guaranteed SIZE", "1000")),
+        (Reason.DONOR, ("reserve of 4 GiB", "never below its need of 4 GiB")),
+        (Reason.DISTRESS, ("ballonet set web --floor SIZE", "above the 3 GiB")),
+        (Reason.STALE, ("lsmod", "BLNSVR")),
+    ],
+)
+def test_what_would_change_it(reason: Reason, says: tuple[str, ...]) -> None:
+    """The figures are those of the guest, the commands can be typed as they stand."""
+    text = told(reason)
+    for one in says:
+        assert one in text, one
+
+
+def test_a_guest_that_pages_with_all_its_memory_cannot_be_helped_by_a_floor() -> None:
+    """It is said what can."""
+    assert "give the VM more memory" in told(Reason.DISTRESS, keep_bytes=16 * GIB)
+
+
+def test_modes_name_the_command_that_helps() -> None:
+    """The host's, where it is the host that only watches; the guest's own otherwise."""
+    assert "`ballonet mode act`" in told(Reason.OBSERVED, Mode.OBSERVE, Mode.OBSERVE)
+    assert "`ballonet set web --mode act`" in told(Reason.OBSERVED, Mode.OBSERVE, Mode.ACT)
+    assert "Nothing of this is sent in mode advise: `ballonet mode act`" in told(Reason.DONOR, Mode.ADVISE, Mode.ADVISE)
+
+
+def test_left_alone_says_the_adapter_s_own_remedy() -> None:
+    """Or that it counts at what it holds."""
+    assert "To change that: qm set 100 --shares 0" in told(
+        Reason.ALONE, leave_alone="pvestatd balloons it; qm set 100 --shares 0"
+    )
+    assert "counts at what it holds, 5 GiB" in told(Reason.ALONE, leave_alone="a device is passed through")
+    assert "when the migration is over" in told(Reason.ALONE, is_migrating=True)
+
+
+def test_nobody_of_that_name() -> None:
+    """Those that there are, are named."""
+    tick = Tick(at=0, snapshot=Snapshot(host=Host(total_bytes=1, available_bytes=1)), plan=Plan(policy="adaptive", guests=()))
+    with pytest.raises(NoSuchGuestError, match="there are: none at all"):
+        explain(tick, "web", at=0, mode=Mode.ACT)
