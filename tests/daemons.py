@@ -20,6 +20,7 @@ TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 of a test
 CONFIG = """
 [host]
 reserve = "64TiB"
+root = "{root}"
 [loop]
 mode = "{mode}"
 [qemu]
@@ -42,13 +43,13 @@ def free_port() -> int:
 
 
 @contextlib.contextmanager
-def peers(folder: Path, count: int, size_mib: int = 512) -> Iterator[None]:
+def peers(folder: Path, count: int, size_mib: int = 512, prefix: str = "v") -> Iterator[None]:
     """So many scripted guests at `folder`/q, named v-0 and so on."""
     (folder / "q").mkdir(exist_ok=True)
-    words = [sys.executable, "-m", "ballonet.lab.scripted", str(folder / "q"), "v", str(count), str(size_mib)]
+    words = [sys.executable, "-m", "ballonet.lab.scripted", str(folder / "q"), prefix, str(count), str(size_mib)]
     process = subprocess.Popen(words)
     try:
-        until(lambda: len(list((folder / "q").glob("*.sock"))) == count)
+        until(lambda: len(list((folder / "q").glob(f"{prefix}-*.sock"))) == count)
         yield
     finally:
         process.kill()
@@ -69,6 +70,7 @@ class Daemon:
     folder: Path
     mode: str = "act"
     listen: str = ""
+    root: str = "/"
     process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -82,7 +84,7 @@ class Daemon:
     def start(self) -> None:
         (self.folder / "token").write_text(TOKEN)
         (self.folder / "token").chmod(0o600)
-        self.config.write_text(CONFIG.format(mode=self.mode, folder=self.folder, listen=self.listen))
+        self.config.write_text(CONFIG.format(mode=self.mode, folder=self.folder, listen=self.listen, root=self.root))
         self.spawn()
 
     def spawn(self, **environment: str) -> None:

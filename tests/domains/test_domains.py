@@ -106,8 +106,10 @@ async def test_close_looks_are_young_and_a_hung_guest_delays_nobody(guests: Gues
     async with watched(guests) as hypervisor:
         await until(lambda: len(hypervisor.guests()) == 2 and all(one.can_balloon for one in hypervisor.guests()), 60.0)
         hypervisor.watch("a", Look(0.2, 0))
-        pids = dict(zip((one.name for one in hypervisor.guests()), hypervisor.pids(), strict=True))
-        guests.daemon.stop(pids["b"])
+        await until(lambda: hypervisor.pid("b") is not None)
+        pid = hypervisor.pid("b")
+        assert pid is not None
+        guests.daemon.stop(pid)
         await asyncio.sleep(1.0)
         for _ in range(20):
             await asyncio.sleep(0.1)
@@ -116,7 +118,7 @@ async def test_close_looks_are_young_and_a_hung_guest_delays_nobody(guests: Gues
             assert one.stats_age_s < 1.4
             assert one.keep_age_s < 0.6
         await until(lambda: any(one.leave_alone for one in hypervisor.guests() if one.name == "b"))
-        guests.daemon.go_on(pids["b"])
+        guests.daemon.go_on(pid)
         await until(lambda: all(one.can_balloon for one in hypervisor.guests()))
 
 
