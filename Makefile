@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies bench-reaction bench-java bench-agent calibrate agent deb docs lock all
+.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains calibrate agent deb docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -40,6 +40,11 @@ bench-java: setup ## JVMs full of garbage on real guests, with JVM care, without
 	$(bin)/python benchmarks/java.py
 bench-agent: setup ## what the agent costs in CPU and memory: a minute
 	$(bin)/python benchmarks/agent_cost.py
+bench-daemon: setup ## what the daemon costs with 100, 500 and 1,000 guests: about 6 min
+	$(bin)/python benchmarks/daemon_cost.py
+bench-domains: setup ## three domains through libvirt and through QMP: about 8 min
+	@tools/setup libvirt
+	$(bin)/python benchmarks/domains.py
 calibrate: setup ## the simulator against real guests, into benchmarks/results: about 13 min
 	$(bin)/python benchmarks/calibrate.py
 agent: ## the guest's agent, one file, and its systemd unit, into dist

@@ -43,7 +43,13 @@ class DaemonDesk:
     """As `control.desk` says."""
 
     def __init__(
-        self, folder: Path, root: Path, bounds: Bounds | None, mode: Callable[[], Mode], on_orders: Callable[[], None]
+        self,
+        folder: Path,
+        root: Path,
+        bounds: Bounds | None,
+        mode: Callable[[], Mode],
+        on_orders: Callable[[], None],
+        clock: Callable[[], float] = time.time,
     ) -> None:
         """Args:
         folder: of orders and history.
@@ -51,14 +57,15 @@ class DaemonDesk:
         bounds: of history; None = none is kept.
         mode: the configuration's.
         on_orders: told when orders changed.
+        clock: seconds since 1970.
         """
-        self._root = root
+        self._root, self._clock = root, clock
         self._book = OrderBook(folder / "orders.json")
         self._history_path = folder / "history.db"
         self.counters = Counters()
-        self._history = History(self._history_path, bounds, self._count_lost) if bounds else None
+        self._history = History(self._history_path, bounds, self._count_lost, clock) if bounds else None
         self._mode, self._on_orders = mode, on_orders
-        self._orders, trouble = self._book.read(time.time())
+        self._orders, trouble = self._book.read(clock())
         if trouble:
             log.error("orders cannot be read; everything is on hold: ballonet release", extra={"trouble": trouble})
         self._changing = asyncio.Lock()
@@ -76,7 +83,7 @@ class DaemonDesk:
 
     def hold_of(self, name: str) -> str:
         """Why a guest is on hold; empty = it is not."""
-        return held(self._orders, name, time.time()) if self._orders.hold or self._orders.holds else ""
+        return held(self._orders, name, self._clock()) if self._orders.hold or self._orders.holds else ""
 
     def order_of(self, name: str) -> GuestOrder | None:
         """What was ordered of a guest."""
@@ -84,7 +91,7 @@ class DaemonDesk:
 
     def note(self, tick: Tick, changes: Sequence[Changed]) -> None:
         """Takes a tick."""
-        now = time.time()
+        now = self._clock()
         self._tick = tick = replace(tick, at=now)
         self._count(tick)
         self._pending += [change_of(decision, guest, now) for decision, guest in changes]
@@ -99,6 +106,11 @@ class DaemonDesk:
         """Of history; whether any is kept changes with a restart only."""
         if self._history is not None and bounds is not None:
             self._history.bounds = bounds
+
+    @property
+    def backlog(self) -> int:
+        """Ticks that wait for the disk."""
+        return self._history.backlog if self._history is not None else 0
 
     def close(self) -> None:
         """Writes what waits."""
@@ -158,7 +170,7 @@ class DaemonDesk:
         """As the protocol says."""
         if name:
             self._require(name)
-        return await self._change(lambda orders: with_hold(orders, name, order, time.time()), "hold", name)
+        return await self._change(lambda orders: with_hold(orders, name, order, self._clock()), "hold", name)
 
     async def release(self, name: str) -> Orders:
         """As the protocol says."""

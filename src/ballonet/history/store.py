@@ -58,15 +58,22 @@ class Bounds(Struct, frozen=True, kw_only=True):
 class History:
     """The writer."""
 
-    def __init__(self, path: Path, bounds: Bounds, on_lost: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self,
+        path: Path,
+        bounds: Bounds,
+        on_lost: Callable[[], None] = lambda: None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         """Starts its thread; trouble with the disk is told in the log, and never reaches the loop.
 
         Args:
         path: of the file; made where there is none.
         bounds: of it.
         on_lost: told of each tick that could not be kept, in any thread.
+        clock: seconds since 1970.
         """
-        self._path, self.bounds, self._on_lost = path, bounds, on_lost
+        self._path, self.bounds, self._on_lost, self._clock = path, bounds, on_lost, clock
         self._queue: queue.Queue[tuple[Tick, Sequence[Change]] | None] = queue.Queue(WAITING)
         self._connection: sqlite3.Connection | None = None
         self._retry_at = 0.0
@@ -81,6 +88,11 @@ class History:
             self._queue.put_nowait((tick, changes))
         except queue.Full:
             self._lost("the disk is too slow")
+
+    @property
+    def backlog(self) -> int:
+        """Ticks that wait for the disk."""
+        return self._queue.qsize()
 
     def close(self, deadline_s: float = 5.0) -> None:
         """Writes what waits, for so long at the most."""
@@ -137,7 +149,7 @@ class History:
         if now < self._tidy_at or self._connection is None:
             return
         self._tidy_at = now + TIDY_S
-        tidy(self._connection, self.bounds, time.time())
+        tidy(self._connection, self.bounds, self._clock())
 
 
 def packed(tick: Tick) -> bytes:

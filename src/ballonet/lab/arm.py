@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ballonet.daemon.loop import Loop
+from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.lab.budget import BudgetHost
 from ballonet.lab.cgroup import BudgetGroup
@@ -84,7 +85,7 @@ async def run_arm(order: Order, progress: Progress) -> Record:
             progress.on_stage(f"starting {len(order.scripts)} guests")
             for script in order.scripts:
                 machines.append(await _guest(script, templates, folder, charge))  # noqa: PERF401 one that fails leaves the others to be closed
-            record = await _fly(order, machines, progress)
+            record = await fly(order, machines, progress, qemu(order, machines))
             record.kernel_enforced = group is not None
             if group is not None and group.kills():
                 raise LabError(f"the kernel killed {group.kills()} QEMU for exceeding the budget")
@@ -106,7 +107,13 @@ def _kind(script: GuestScript) -> tuple[int, bool]:
     return script.memory_bytes, script.fixed_total
 
 
-async def _fly(order: Order, machines: list[Machine], progress: Progress) -> Record:
+def qemu(order: Order, machines: list[Machine]) -> QemuHypervisor:
+    """The adapter for machines of the lab, each at its own socket."""
+    return QemuHypervisor((f"{qmp_folder(machines[0].folder)}/*.sock",), listens=order.voice is not Voice.BALLOON)
+
+
+async def fly(order: Order, machines: list[Machine], progress: Progress, hypervisor: Hypervisor) -> Record:
+    """The scenario on machines that run, steered through `hypervisor`, which is opened and closed here."""
     guests = {script.name: GuestRecord(script, script.course()) for script in order.scripts}
     record = Record(order.scenario, order.policy, order.seed, order.budget_bytes, guests)
     record.accelerator = machines[0].hardware.accelerator
@@ -134,7 +141,7 @@ async def _fly(order: Order, machines: list[Machine], progress: Progress) -> Rec
     async with asyncio.TaskGroup() as tasks:
         jobs = [tasks.create_task(job) for job in _world(order, machines, start)]
         await _until(start - order.scenario.warmup_s)
-        async with _daemon(order, machines, host, on_tick) as hypervisor:
+        async with _daemon(order, host, on_tick, hypervisor):
             jobs.append(tasks.create_task(_sample(record, host, hypervisor, machines, start)))
             progress.on_stage(f"warming up for {order.scenario.warmup_s:.0f} s")
             await _until(start)
@@ -155,12 +162,8 @@ def _world(order: Order, machines: list[Machine], start: float) -> Iterator[Coro
 
 
 @contextlib.asynccontextmanager
-async def _daemon(
-    order: Order, machines: list[Machine], host: BudgetHost, on_tick: Callable[[Tick], None]
-) -> AsyncIterator[QemuHypervisor]:
+async def _daemon(order: Order, host: BudgetHost, on_tick: Callable[[Tick], None], hypervisor: Hypervisor) -> AsyncIterator[None]:
     """The real daemon's loop over the real adapter; only the host is the lab's."""
-    sockets = (f"{qmp_folder(machines[0].folder)}/*.sock",)
-    hypervisor = QemuHypervisor(sockets, listens=order.voice is not Voice.BALLOON)
     floors = {script.name: script for script in order.scripts}
 
     def settings(name: str) -> GuestSettings:
@@ -171,7 +174,7 @@ async def _daemon(
     await hypervisor.open()
     running = asyncio.create_task(loop.run())
     try:
-        yield hypervisor
+        yield
         if running.done():
             running.result()
     finally:
@@ -180,7 +183,7 @@ async def _daemon(
         await hypervisor.close()
 
 
-async def _sample(record: Record, host: BudgetHost, hypervisor: QemuHypervisor, machines: list[Machine], start: float) -> None:
+async def _sample(record: Record, host: BudgetHost, hypervisor: Hypervisor, machines: list[Machine], start: float) -> None:
     clock = asyncio.get_running_loop().time
     due = clock()
     while True:
