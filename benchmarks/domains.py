@@ -32,6 +32,7 @@ from ballonet.lab.image import Image, build_image
 from ballonet.lab.machine import SWAP_IOPS, Hardware, Machine, qmp_folder
 from ballonet.lab.template import template
 from ballonet.model.limits import Limits
+from ballonet.model.tick import Tick
 from ballonet.model.units import MIB
 from ballonet.report.record import Record
 from ballonet.scenarios.scenario import load, scripts
@@ -39,8 +40,10 @@ from libvirtd import NOBODY, Libvirtd
 
 PATH = Path(__file__).parent / "results" / "domains.json"
 SCALE, GUESTS, HOST_SHARE = 32, 3, 0.6
-DOWN_AT_S, DOWN_S = 30.0, 5.0
-"""When libvirtd is killed, of 70 s, and for how long it is away."""
+STAGGER_S = 20.0
+"""Between two peaks of 16 s: in turn, as ten guests have them on a larger host."""
+DOWN_AT_S, DOWN_S = 31.0, 5.0
+"""When libvirtd is killed, of 70 s, in the middle of a peak; and for how long it is away."""
 DOMAIN = """
 <domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
   <name>{name}</name><memory unit='MiB'>512</memory><vcpu>1</vcpu>
@@ -127,24 +130,26 @@ async def domains(daemon: Libvirtd, names: list[str], used_at_rest: int) -> Asyn
 async def arm(daemon: Libvirtd, policy: str, used_at_rest: int, how: str) -> Record:
     """One arm."""
     scenario = load("consolidation")
-    scenario = replace(scenario, guests=tuple(replace(group, count=GUESTS) for group in scenario.guests))
+    scenario = replace(scenario, guests=tuple(replace(group, count=GUESTS, stagger_s=STAGGER_S) for group in scenario.guests))
     guests = scripts(scenario, SCALE, 1)
     promised = sum(script.memory_bytes for script in guests)
     budget = int(promised * (1.25 if policy == "ideal" else HOST_SHARE))
     order = Order(scenario, guests, policy, budget, SCALE, 1, Limits())
     async with domains(daemon, [script.name for script in guests], used_at_rest) as machines:
         hypervisor: Hypervisor = LibvirtHypervisor(daemon.uri, listens=False) if "libvirt" in how else qemu(order, machines)
-        breaking = asyncio.create_task(_break(daemon)) if "killed" in how else None
-        record = await fly(order, machines, Progress(), hypervisor)
-        if breaking is not None:
-            await breaking
+        tasks: list[asyncio.Task[None]] = []
+
+        def on_tick(at: float, _tick: Tick) -> None:
+            if "killed" in how and at > DOWN_AT_S and not tasks:
+                tasks.append(asyncio.create_task(_break(daemon)))
+
+        record = await fly(order, machines, Progress(on_tick=on_tick), hypervisor)
+        await asyncio.gather(*tasks)
     record.policy = how
     return record
 
 
 async def _break(daemon: Libvirtd) -> None:
-    # What comes before the scenario's own time: warming guests takes about as long as this.
-    await asyncio.sleep(DOWN_AT_S)
     daemon.kill()
     print("libvirtd killed", flush=True)
     await asyncio.sleep(DOWN_S)

@@ -2,6 +2,7 @@
 
 import json
 import signal
+import subprocess
 import time
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from ballonet.cli.times import parse_span, parse_time
 from ballonet.control.client import Client
 from ballonet.model.settings import SettingsError
 from ballonet.tui.top import Top
-from daemons import Daemon, running, until
+from daemons import PROGRAM, Daemon, running, until
 
 
 def test_status_for_people_and_for_programs(daemon: Daemon) -> None:
@@ -92,6 +93,9 @@ def test_history_of_decisions_and_of_a_guest(daemon: Daemon) -> None:
     assert {row["guest"] for row in rows} == {"v-0"}
     assert all(row["sentence"] for row in rows)
     until(lambda: len(json.loads(daemon.cli("history", "v-0", "--samples", "--json"))) > 2)
+    chart = daemon.folder / "v-0.png"
+    daemon.cli("history", "v-0", "--plot", str(chart))
+    assert chart.read_bytes().startswith(b"\x89PNG")
     assert "--samples needs a guest" in daemon.cli("history", "--samples", code=2)
 
 
@@ -127,6 +131,16 @@ def test_doctor_asks_the_daemon(daemon: Daemon) -> None:
     """Which holds the sockets that a look of its own would need."""
     found = json.loads(daemon.cli("doctor", "--json"))
     assert any(one["where"] == "v-0" and "free page reporting is off" in one["what"] for one in found)
+
+
+def test_top_for_programs(daemon: Daemon) -> None:
+    """A status a line, for as long as it is read."""
+    words = [str(PROGRAM), "top", "--json", "-c", str(daemon.config)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        seen = [json.loads(process.stdout.readline()) for _ in range(2)]
+        process.terminate()
+    assert seen[1]["host"]["at"] > seen[0]["host"]["at"]
 
 
 async def test_top_shows_and_holds(daemon: Daemon) -> None:

@@ -14,7 +14,6 @@ from daemons import PROGRAM, Daemon, until
 ROOT = Path(__file__).parents[2]
 PAGES = ("README.md", "docs/guide.md", "docs/concepts.md", "docs/reference/control.md", "docs/reference/config.md")
 ELSEWHERE = {
-    "ballonet run": "tests/lab/test_daemon.py",
     "ballonet top": "test_top_shows_and_holds",
     "ballonet lab run": "tests/lab/test_leaves_nothing.py and make demo, on real guests",
     "ballonet bench": "tests/unit/test_sim.py, for minutes",

@@ -2,6 +2,7 @@ import contextlib
 import os
 import shutil
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,9 +13,9 @@ from ballonet.lab.image import build_image
 from libvirtd import NOBODY, Guests, Libvirtd
 
 
-@pytest.fixture
-def libvirtd() -> Iterator[Libvirtd]:
-    """Running."""
+@contextlib.contextmanager
+def another_libvirtd() -> Iterator[Libvirtd]:
+    """One that runs, a host of its own as far as libvirt is concerned."""
     if shutil.which("libvirtd", path="/usr/sbin:/usr/bin") is None or shutil.which("qemu-system-x86_64") is None:
         pytest.skip("no libvirtd; as root: tools/setup libvirt")
     try:
@@ -27,6 +28,7 @@ def libvirtd() -> Iterator[Libvirtd]:
             (folder / part).mkdir(parents=True)
         # No log daemon, and nothing that needs a system.
         (folder / "config/libvirt/qemu.conf").write_text('stdio_handler = "file"\nsecurity_driver = "none"\n')
+        (folder / "config/libvirt/libvirtd.conf").write_text(f'host_uuid = "{uuid.uuid4()}"\n')
         shutil.copy(image.kernel, folder / "kernel")
         shutil.copy(image.initramfs, folder / "initrd")
         if os.geteuid() == 0:
@@ -38,6 +40,20 @@ def libvirtd() -> Iterator[Libvirtd]:
             yield daemon
         finally:
             daemon.close()
+
+
+@pytest.fixture
+def libvirtd() -> Iterator[Libvirtd]:
+    """Running."""
+    with another_libvirtd() as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Libvirtd]:
+    """Another host's."""
+    with another_libvirtd() as daemon:
+        yield daemon
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Mode, Voice
 from ballonet.model.units import GIB, MIB
 from ballonet.testing import check_hypervisor
-from libvirtd import Guests
+from libvirtd import DOMAIN, Guests, Libvirtd
 
 
 @contextlib.asynccontextmanager
@@ -153,3 +153,44 @@ async def test_the_daemon_steers_domains(guests: Guests, tmp_path: Path) -> None
     finally:
         process.terminate()
         assert await process.wait() == 0
+
+
+async def test_defined_started_ended_and_undefined(guests: Guests) -> None:
+    """A persistent domain is a guest while it runs, and only then."""
+    domain = guests.connection.defineXML(DOMAIN.format(name="kept", folder=guests.daemon.folder, balloon="virtio"))
+    async with watched(guests) as hypervisor:
+        await asyncio.sleep(1)
+        assert hypervisor.guests() == ()
+        domain.create()
+        await until(lambda: hypervisor.guests() and only(hypervisor).can_balloon, 60.0)
+        assert only(hypervisor).uuid == domain.UUIDString()
+        assert only(hypervisor).hypervisor.startswith("QEMU ")
+        domain.destroy()
+        await until(lambda: hypervisor.guests() == ())
+        domain.undefine()
+        await asyncio.sleep(1)
+        assert hypervisor.guests() == ()
+
+
+async def test_migrated_to_another_host(guests: Guests, elsewhere: Libvirtd) -> None:
+    """It is left alone while it moves, gone here when it has, and known there with the settings in its metadata."""
+    domain = guests.start("a")
+    word = '<guest min="300MiB"/>'
+    domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, word, "ballonet", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
+    there = libvirt.open(elsewhere.uri)
+    async with watched(guests) as hypervisor:
+        await until(lambda: hypervisor.guests() and only(hypervisor).can_balloon, 60.0)
+        domain.migrateSetMaxSpeed(4)
+        where = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1", libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: "127.0.0.1"}
+        flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_UNSAFE
+        moving = asyncio.create_task(asyncio.to_thread(domain.migrate3, there, where, flags))
+        await until(lambda: moving.done() or only(hypervisor).is_migrating, 30.0)
+        assert not moving.done(), moving.exception()
+        assert not only(hypervisor).can_balloon
+        domain.migrateSetMaxSpeed(10_000)
+        await moving
+        await until(lambda: hypervisor.guests() == ())
+    async with watched(Guests(elsewhere, there)) as hypervisor:
+        await until(lambda: hypervisor.guests() and only(hypervisor).can_balloon, 60.0)
+        await until(lambda: hypervisor.settings("a") == KeptSettings(floor_bytes=300 << 20))
+    there.close()

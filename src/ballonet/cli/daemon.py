@@ -1,17 +1,19 @@
 """Commands that the running daemon answers: `explain`, `set`, `hold`, `release`, `mode`, `history`."""
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import quote
 
+import msgspec
 import typer
 from msgspec import UNSET, UnsetType
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import ConfigPath, Json, err, out, write_json
+from ballonet.cli.console import ConfigPath, Json, Plot, err, out, write_json
 from ballonet.cli.times import format_time, parse_span, parse_time
 from ballonet.control.client import Client
 from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, ModeOrder, Orders, Sample, Status
@@ -19,6 +21,7 @@ from ballonet.daemon.config import PATH, ControlConfig, read_config
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.model.units import SizeError, format_size, parse_size
+from ballonet.report.past import draw_past
 
 Vm = Annotated[str, typer.Argument(help="A guest's name, as `ballonet status` shows it.")]
 VmOrAll = Annotated[str, typer.Argument(help="A guest's name; without one, all guests.")]
@@ -169,8 +172,14 @@ def mode(
         out.print(f"{status.host.mode.value}, {whose}" + (f"; {status.host.hold}" if status.host.hold else ""), markup=False)
 
 
-def top(config: ConfigPath = PATH) -> None:
-    """Watch the host and its guests live; hold, release and explain them by a key."""
+def top(config: ConfigPath = PATH, json: Json = False) -> None:
+    """Watch the host and its guests live; hold, release and explain them by a key. With --json, a status a line until Ctrl-C."""
+    if json:
+        with client(config) as daemon:
+            for status in daemon.live():
+                sys.stdout.write(msgspec.json.encode(status).decode() + "\n")
+                sys.stdout.flush()
+        return
     try:
         from ballonet.tui.top import Top  # noqa: PLC0415 only where it is installed
     except ImportError as error:
@@ -188,10 +197,12 @@ def history(
         bool, typer.Option("--samples", help="What the guest kept, used and needed, instead of decisions.")
     ] = False,
     limit: Annotated[int, typer.Option(help="Rows at the most, the newest.", min=1, max=100_000)] = 1000,
+    plot: Plot = None,
     config: ConfigPath = PATH,
     json: Json = False,
 ) -> None:
-    """Show what was decided, when, and why; or, with --samples, what a guest kept, used and needed."""
+    """Show what was decided, when, and why; or, with --samples, what a guest kept, used and needed, also as a chart."""
+    samples = samples or plot is not None
     span = {"since": parse_time(since), "until": None if until is None else parse_time(until), "limit": limit}
     if samples and not vm:
         raise SettingsError("--samples needs a guest: ballonet history VM --samples")
@@ -201,11 +212,14 @@ def history(
             if samples
             else daemon.ask("GET", "/v1/history", list[Change], guest=vm or None, **span)
         )
+    if plot and rows:
+        draw_past(rows, plot)  # type: ignore[arg-type]  # samples, as asked for above
+        err.print(f"wrote {plot}")
     if json:
         write_json(rows)
-    elif rows:
+    elif rows and not plot:
         out.print(_samples(rows) if samples else _changes(rows))  # type: ignore[arg-type]
-    else:
+    elif not rows:
         err.print("nothing in that time")
 
 

@@ -88,7 +88,7 @@ class LibvirtGuest(WatchedGuest):
         self._has_balloon = self._has_vfio = self._is_moving = False
         self._facts_at = 0.0
         self._run_state = "running"
-        self._leave_alone = ""
+        self._leave_alone = "libvirt has not told yet what it is made of, and what is set of it"
 
     # What others ask
 

@@ -1,0 +1,45 @@
+"""The chart of a guest's past: what it kept, held, used and needed."""
+
+from collections.abc import Callable, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
+
+from ballonet.control.messages import Sample
+from ballonet.model.units import GIB
+from ballonet.report.errors import ReportError
+
+LINES: Final[tuple[tuple[str, Callable[[Sample], int | None], str], ...]] = (
+    ("keeps", lambda one: one.keeps_bytes, "-"),
+    ("holds on the host", lambda one: one.holds_bytes, ":"),
+    ("needs", lambda one: one.need_bytes, "--"),
+    ("uses", lambda one: one.used_bytes, "-"),
+)
+"""Label, value, line style."""
+
+
+def draw_past(samples: Sequence[Sample], path: Path) -> None:
+    """Writes the chart to `path`; its ending chooses the format.
+
+    Args:
+        samples: of one guest, oldest first; at least one.
+        path: to write to.
+
+    Raises:
+        ReportError: matplotlib is not installed.
+    """
+    try:
+        from matplotlib.figure import Figure  # noqa: PLC0415 an extra, loaded when a chart is asked for
+    except ImportError as error:
+        raise ReportError("charts need matplotlib: pip install 'ballonet[plot]'") from error
+    figure = Figure(figsize=(10, 4), layout="constrained")
+    panel = figure.subplots()
+    times: Any = [datetime.fromtimestamp(one.at).astimezone() for one in samples]
+    for label, value, style in LINES:
+        sizes = [None if (size := value(one)) is None else size / GIB for one in samples]
+        panel.plot(times, [float("nan") if size is None else size for size in sizes], linestyle=style, label=label)
+    panel.set_ylim(bottom=0)
+    panel.set_ylabel("GiB")
+    panel.set_title(samples[0].guest, fontsize="medium")
+    panel.legend(loc="upper right", ncols=4, fontsize="small")
+    figure.savefig(path, dpi=110)
