@@ -54,6 +54,7 @@ SIZES: Final = {
 }
 """Ours, and libvirt's name for it (virDomainMemoryStatTags), in KiB."""
 _GONE: Final = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
+MIGRATING: Final = {libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN}
 _SILENT: Final = {libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR}
 
 
@@ -213,7 +214,7 @@ class LibvirtGuest(WatchedGuest):
     async def _look_once(self) -> None:
         if time.monotonic() - self._facts_at > FACTS_EVERY_S:
             await self._check()
-        if self._look.every_s >= 1.0 or not self._has_balloon:
+        if self._look.every_s >= 1.0 or not self._has_balloon or self._is_moving:
             return  # the bulk does
         asked_at = time.monotonic()
         if self._heard(asked_at)[2] in {Voice.BALLOON, Voice.NONE}:
@@ -234,7 +235,7 @@ class LibvirtGuest(WatchedGuest):
         self._take_settings(words)
         if self._has_balloon and not had_balloon:
             self.has_changed()  # known now to have one: its statistics begin
-        self._is_moving = job in {libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN}
+        self._is_moving = job in MIGRATING
         if self._process is None and (pid := await asyncio.to_thread(find_qemu, self.uuid, self._root)) is not None:
             self._process = Process(pid, self._root)
         self._leave_alone = why_alone(
@@ -250,7 +251,9 @@ class LibvirtGuest(WatchedGuest):
     def _facts(self) -> tuple[str, str, int]:
         """In the worker's thread."""
         domain, live = self._domain, libvirt.VIR_DOMAIN_AFFECT_LIVE
-        if self._has_balloon:
+        # First: while a domain migrates, whatever changes it waits for the end of that.
+        job = domain.jobStats().get("operation", 0) if domain.jobInfo()[0] else 0
+        if self._has_balloon and job not in MIGRATING:
             domain.setMemoryStatsPeriod(1, live)
         try:
             words = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, settings.NAMESPACE, live)
@@ -258,7 +261,6 @@ class LibvirtGuest(WatchedGuest):
             if error.get_error_code() != libvirt.VIR_ERR_NO_DOMAIN_METADATA:
                 raise
             words = ""
-        job = domain.jobStats().get("operation", 0) if domain.jobInfo()[0] else 0
         return domain.XMLDesc(), words, job
 
     def _describe(self, xml: ET.Element) -> None:
