@@ -17,7 +17,8 @@ check: setup ## style, types and layers
 	$(bin)/lint-imports
 test: setup ## all tests; those on real guests where QEMU can be had
 	@tools/setup jdk libvirt prometheus
-	$(bin)/python -m pytest
+	$(bin)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/control tests/guest
+	$(bin)/python -m pytest tests/lab tests/domains
 demo: setup ## the main job on real guests: ten of them on three quarters of their memory
 	$(bin)/ballonet demo
 lab: setup ## one scenario on real guests: make lab SCENARIO=spike
