@@ -72,16 +72,32 @@ def _facts(case: Case) -> Iterator[Fact]:
     yield Fact("uses", _size(decision.used_bytes))
     yield Fact("needs, with the margin that it shows to want", _size(decision.need_bytes))
     yield Fact("would page in the next moments below", _size(decision.tight_bytes))
-    floor = "set by the operator" if guest.floor_bytes is not None else "by its size"
-    yield Fact("floor", f"{_size(decision.floor_bytes)} ({floor}; more while it has no swap to page to)")
+    yield Fact("floor", _floor_now(case))
     if guest.guaranteed_bytes:
         yield Fact("guaranteed", _size(guest.guaranteed_bytes))
     yield Fact("shares", str(guest.shares))
     yield Fact("swap", _swap(guest.stats))
+    yield Fact("pages", _paging(case))
     age = "" if guest.stats_age_s is None else f", {guest.stats_age_s:.1f} s ago"
     yield Fact("heard by", f"{guest.voice.value}{age}")
     yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
     yield Fact("mode", guest.mode.value)
+
+
+def _floor_now(case: Case) -> str:
+    own, now = case.guest.floor_bytes, case.decision.floor_bytes
+    if own is None:
+        return f"{_size(now)}, by its size; more where it is not known to have swap to page to"
+    if own >= now:
+        return f"{_size(own)}, set by the operator"
+    return f"{_size(now)}: it is not known to have swap to page to (set by the operator: {_size(own)})"
+
+
+def _paging(case: Case) -> str:
+    come, gone = (case.decision.numbers.get(name) for name in ("swap_in_bytes", "swap_out_bytes"))
+    if come is None or gone is None:
+        return "not known"
+    return f"{_size(come)} in and {_size(gone)} out a second" if come or gone else "nothing"
 
 
 def _swap(stats: GuestStats | None) -> str:
@@ -97,7 +113,8 @@ def _size(size: int | None) -> str:
 
 def _host(host: Host, plan: Plan) -> str:
     lacking = sum(one.bytes for one in plan.short)
-    short = f" {len(plan.short)} guests lack {format_size(lacking)} of what they need." if plan.short else ""
+    who = "1 guest lacks" if len(plan.short) == 1 else f"{len(plan.short)} guests lack"
+    short = f" {who} {format_size(lacking)} of what is needed." if plan.short else ""
     return (
         f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; guests may take"
         f" {format_size(plan.promised_bytes)} of the {format_size(plan.memory_bytes)} that are for them. Of it"
@@ -156,7 +173,7 @@ def _growing(case: Case) -> Iterator[str]:
     yield f"To have it before it grows: {_set(case, '--guaranteed SIZE')}, which others may not use."
 
 
-def _paging(case: Case) -> Iterator[str]:
+def _distressed(case: Case) -> Iterator[str]:
     yield "What it paged is added to its margin, and forgotten slowly while it does not page."
     if case.keep_bytes >= case.guest.ceiling_bytes:
         yield f"It has all of its {format_size(case.guest.ceiling_bytes)}: give the VM more memory, or find what grows in it."
@@ -180,7 +197,7 @@ def _short(case: Case) -> Iterator[str]:
 
 
 def _bounded(case: Case) -> Iterator[str]:
-    yield f"{format_size(max(0, case.slack_bytes))} of the host is unpromised now; the rest follows when other guests have given."
+    yield f"{format_size(max(0, case.slack_bytes))} of the host is unpromised after that; the rest comes when others have given."
     yield "If that is often too late: a larger `host.reserve` in the configuration keeps more free for such moments."
 
 
@@ -228,9 +245,9 @@ def _policy(case: Case) -> Iterator[str]:
 CHANGES: Final[dict[Reason, Callable[[Case], Iterator[str]]]] = {
     Reason.CALM: _calm,
     Reason.NEEDS: _growing,
-    Reason.DISTRESS: _paging,
+    Reason.DISTRESS: _distressed,
     Reason.SPARE: _calm,
-    Reason.FEEDBACK: _paging,
+    Reason.FEEDBACK: _distressed,
     Reason.DONOR: _donor,
     Reason.SHORT: _short,
     Reason.STATIC: _policy,

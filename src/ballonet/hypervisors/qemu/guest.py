@@ -90,7 +90,8 @@ class QemuGuest(WatchedGuest):
         leave_alone = self._leave_alone
         stats, stats_age_s, voice = self._heard(now)
         if silent_s > SILENT_S:
-            leave_alone = f"QEMU has not answered for {silent_s:.0f} s ({self._trouble or 'no reason given'})"
+            what = f"QEMU has not answered for {silent_s:.0f} s ({self._trouble or 'no reason given'})"
+            leave_alone = f"{what}; look at its process: stopped, waiting for a disk, or its QMP socket held by another client"
         return Guest(
             name=self.name,
             ceiling_bytes=self._mover.ceiling_bytes,
