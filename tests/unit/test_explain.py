@@ -56,7 +56,7 @@ def test_every_reason_has_numbers_and_what_would_change_it(reason: Reason) -> No
     """And names the guest, the host's memory and its state."""
     text = told(reason)
     assert reason in CHANGES
-    for what in ("web ", "120 GiB", "90 GiB of the 100 GiB", "4 GiB stay free", "State: high", "keeps: 6 GiB", "uses: 3 GiB"):
+    for what in ("web ", "120 GiB", "90 GiB of the 100 GiB", "4 GiB stay free", "State: high", "keeps now: 6 GiB", "uses: 3 GiB"):
         assert what in text, what
     assert "{" not in text
 
@@ -68,7 +68,7 @@ def test_every_reason_has_numbers_and_what_would_change_it(reason: Reason) -> No
             Reason.CALM,
             ("more than 5 GiB", "can spare 2 GiB", "10 GiB is now", "ballonet set web --floor SIZE", "ballonet hold web"),
         ),
-        (Reason.SHORT, ("lacks 1 GiB", "too small", "--guaranteed SIZE", "1000")),
+        (Reason.SHORT, ("lacks 1 GiB", "too small", "--guaranteed 3277MiB", "1000")),
         (Reason.DONOR, ("reserve of 4 GiB", "never below its need of 4 GiB")),
         (Reason.DISTRESS, ("ballonet set web --floor SIZE", "above the 3 GiB")),
         (Reason.STALE, ("lsmod", "BLNSVR")),
@@ -95,9 +95,7 @@ def test_modes_name_the_command_that_helps() -> None:
 
 def test_left_alone_says_the_adapter_s_own_remedy() -> None:
     """Or that it counts at what it holds."""
-    assert "To change that: qm set 100 --shares 0" in told(
-        Reason.ALONE, leave_alone="pvestatd balloons it; qm set 100 --shares 0"
-    )
+    assert "What to do: qm set 100 --shares 0" in told(Reason.ALONE, leave_alone="pvestatd balloons it; qm set 100 --shares 0")
     assert "counts at what it holds, 5 GiB" in told(Reason.ALONE, leave_alone="a device is passed through")
     assert "when the migration is over" in told(Reason.ALONE, is_migrating=True)
 

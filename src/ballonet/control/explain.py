@@ -7,7 +7,16 @@ from ballonet.control.messages import Explanation, Fact, NoSuchGuestError
 from ballonet.model.plan import Decision, Plan, Reason
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode
 from ballonet.model.tick import Tick
-from ballonet.model.units import format_size
+from ballonet.model.units import MIB, format_size
+
+STATES: Final = {
+    "high": "plenty is free",
+    "clear": "enough is free",
+    "soft": "tight",
+    "hard": "critical",
+    "low": "about to run out of memory",
+}
+"""The host's states (R14) in plain words."""
 
 
 class Case(NamedTuple):
@@ -65,9 +74,9 @@ def explain(tick: Tick, name: str, *, at: float, mode: Mode, is_past: bool = Fal
 def _facts(case: Case) -> Iterator[Fact]:
     guest, decision = case.guest, case.decision
     yield Fact("has, with its balloon empty", _size(guest.ceiling_bytes))
-    yield Fact("keeps", _size(guest.keep_bytes))
-    if decision.is_command and guest.mode is not Mode.ACT:
-        yield Fact("would be asked to keep", _size(decision.keep_bytes))
+    yield Fact("keeps now", _size(guest.keep_bytes))
+    if decision.is_command:
+        yield Fact("is asked to keep" if guest.mode is Mode.ACT else "would be asked to keep", _size(decision.keep_bytes))
     yield Fact("holds on the host", _size(guest.resident_bytes))
     yield Fact("uses", _size(decision.used_bytes))
     yield Fact("needs, with the margin that it shows to want", _size(decision.need_bytes))
@@ -77,7 +86,8 @@ def _facts(case: Case) -> Iterator[Fact]:
         yield Fact("guaranteed", _size(guest.guaranteed_bytes))
     yield Fact("shares", str(guest.shares))
     yield Fact("swap", _swap(guest.stats))
-    yield Fact("pages", _paging(case))
+    if paging := _paging(case):
+        yield Fact("pages", paging)
     age = "" if guest.stats_age_s is None else f", {guest.stats_age_s:.1f} s ago"
     yield Fact("heard by", f"{guest.voice.value}{age}")
     yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
@@ -87,22 +97,23 @@ def _facts(case: Case) -> Iterator[Fact]:
 def _floor_now(case: Case) -> str:
     own, now = case.guest.floor_bytes, case.decision.floor_bytes
     if own is None:
-        return f"{_size(now)}, by its size; more where it is not known to have swap to page to"
+        return f"{_size(now)}, by its size; more where it is not known to have swap left to page to"
     if own >= now:
         return f"{_size(own)}, set by the operator"
-    return f"{_size(now)}: it is not known to have swap to page to (set by the operator: {_size(own)})"
+    return f"{_size(now)}: its driver does not say that it has swap left to page to (set by the operator: {_size(own)})"
 
 
 def _paging(case: Case) -> str:
     come, gone = (case.decision.numbers.get(name) for name in ("swap_in_bytes", "swap_out_bytes"))
     if come is None or gone is None:
-        return "not known"
+        return ""
     return f"{_size(come)} in and {_size(gone)} out a second" if come or gone else "nothing"
 
 
 def _swap(stats: GuestStats | None) -> str:
     if stats is None or stats.swap_total_bytes is None:
-        return "not known: only an agent says"
+        has_paged = stats is not None and (stats.swap_out_bytes or stats.swap_in_bytes)
+        return "some, since it has paged; how much, only an agent says" if has_paged else "not known: only an agent says"
     free = "" if stats.swap_free_bytes is None else f", {_size(stats.swap_free_bytes)} of it free"
     return f"{_size(stats.swap_total_bytes)}{free}" if stats.swap_total_bytes else "none"
 
@@ -114,11 +125,15 @@ def _size(size: int | None) -> str:
 def _host(host: Host, plan: Plan) -> str:
     lacking = sum(one.bytes for one in plan.short)
     who = "1 guest lacks" if len(plan.short) == 1 else f"{len(plan.short)} guests lack"
-    short = f" {who} {format_size(lacking)} of what is needed." if plan.short else ""
+    short = f" {who} {format_size(lacking)} of the least that keeps them from paging." if plan.short else ""
+    memory, promised = plan.memory_bytes, plan.promised_bytes
+    taken = f"guests may take {format_size(promised)} of the {format_size(memory)} that are for them"
+    if promised > memory:
+        over = format_size(promised - memory)
+        taken = f"guests hold {format_size(promised)}, {over} more than the {format_size(memory)} that are for them"
     return (
-        f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; guests may take"
-        f" {format_size(plan.promised_bytes)} of the {format_size(plan.memory_bytes)} that are for them. Of it"
-        f" {plan.reserve.sentence}. State: {plan.host_state}.{short}"
+        f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; {taken}."
+        f" Of the host {plan.reserve.sentence} (that is the aim). State: {plan.host_state} ({STATES[plan.host_state]}).{short}"
     )
 
 
@@ -139,6 +154,8 @@ def _more(case: Case) -> str:
     decision = case.decision
     if decision.used_bytes is None or decision.need_bytes is None:
         return "It gets more when it says that it needs more."
+    if case.keep_bytes >= case.guest.ceiling_bytes:
+        return "It has all of its memory; if it ever needs more, the VM must be given more."
     line = max(0, case.keep_bytes - (decision.need_bytes - decision.used_bytes))
     return f"It gets more when it uses more than {format_size(line)}, and at once when it pages."
 
@@ -162,6 +179,11 @@ def _set(case: Case, what: str) -> str:
     return f"`ballonet set {case.guest.name} {what}`"
 
 
+def _typed(size: int | None) -> str:
+    """A size as a command takes it."""
+    return "SIZE" if size is None else f"{-(-size // MIB)}MiB"
+
+
 def _calm(case: Case) -> Iterator[str]:
     yield _more(case)
     yield _less(case)
@@ -170,7 +192,8 @@ def _calm(case: Case) -> Iterator[str]:
 
 def _growing(case: Case) -> Iterator[str]:
     yield "It has what it asked for when it stops growing; the margin shrinks again within minutes."
-    yield f"To have it before it grows: {_set(case, '--guaranteed SIZE')}, which others may not use."
+    first = _set(case, f"--guaranteed {_typed(case.decision.need_bytes)}")
+    yield f"To have it before it grows: {first}, which others may not use."
 
 
 def _distressed(case: Case) -> Iterator[str]:
@@ -193,7 +216,8 @@ def _short(case: Case) -> Iterator[str]:
     own, of_all = lacking.get(case.guest.name, 0), sum(lacking.values())
     yield f"It lacks {format_size(own)}, all guests together {format_size(of_all)}: this host is too small for them now."
     yield "Move a guest to another host, or end one; memory comes back within seconds and is shared out at once."
-    yield f"To put this guest before others: {_set(case, '--guaranteed SIZE')}, or `--shares` above {case.guest.shares}."
+    first = _set(case, f"--guaranteed {_typed(case.decision.tight_bytes)}")
+    yield f"To put this guest before others, which then have less: {first}, or `--shares` above {case.guest.shares}."
 
 
 def _bounded(case: Case) -> Iterator[str]:
@@ -220,7 +244,8 @@ def _stuck(_: Case) -> Iterator[str]:
 def _alone(case: Case) -> Iterator[str]:
     why, _, remedy = case.guest.leave_alone.partition("; ")
     if remedy:
-        yield f"To change that: {remedy}."
+        yield f"What to do: {remedy}."
+        yield "It takes part again by itself as soon as that is so."
     elif case.guest.is_migrating:
         yield "It takes part again when the migration is over."
     else:
@@ -235,7 +260,7 @@ def _unknown(_: Case) -> Iterator[str]:
 def _observed(case: Case) -> Iterator[str]:
     if case.decision.need_bytes is not None:
         yield f"In mode act it could spare {format_size(case.spare_bytes)} of the {format_size(case.keep_bytes)} that it keeps."
-    yield f"To see what would be done: `ballonet mode advise`; to do it: {_act(case)}."
+    yield f"To see what would be done, on the whole host: `ballonet mode advise`; to do it: {_act(case)}."
 
 
 def _policy(case: Case) -> Iterator[str]:

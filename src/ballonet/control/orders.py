@@ -28,7 +28,7 @@ def held(orders: Orders, name: str, now: float) -> str:
         if hold is not None and (hold.until is None or now < hold.until):
             rest = "" if hold.until is None else f" for {(hold.until - now) / 60:.0f} min more"
             why = f" ({hold.why})" if hold.why else ""
-            return f"on hold{rest}{why}; {command}"
+            return f"on hold{rest}{why}; to let it go: {command}"
     return ""
 
 

@@ -91,7 +91,8 @@ class QemuGuest(WatchedGuest):
         stats, stats_age_s, voice = self._heard(now)
         if silent_s > SILENT_S:
             what = f"QEMU has not answered for {silent_s:.0f} s ({self._trouble or 'no reason given'})"
-            leave_alone = f"{what}; look at its process: stopped, waiting for a disk, or its QMP socket held by another client"
+            process = f"process {self.pid}" if self.pid else "its process"
+            leave_alone = f"{what}; see whether {process} is stopped or waits for a disk, or another client holds {self.path}"
         return Guest(
             name=self.name,
             ceiling_bytes=self._mover.ceiling_bytes,
