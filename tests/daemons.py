@@ -115,6 +115,11 @@ class Daemon:
         self.process.send_signal(number)
         return self.process.wait(10)
 
+    def tries(self, *words: str) -> str:
+        """What a command prints; nothing while it cannot: to wait for."""
+        done = subprocess.run([PROGRAM, *words, "-c", self.config], capture_output=True, text=True, check=False, timeout=60)
+        return done.stdout if done.returncode == 0 else ""
+
     def cli(self, *words: str, code: int = 0) -> str:
         """What a command prints, with the exit code that is expected of it."""
         done = subprocess.run([PROGRAM, *words, "-c", self.config], capture_output=True, text=True, check=False, timeout=60)

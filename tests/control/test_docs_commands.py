@@ -55,7 +55,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         until(lambda: len(list((folder / "q").glob("*.sock"))) == 3)
         daemon.start()
         daemon.until_up(3)
-        until(lambda: daemon.cli("history", "web-0", "--samples", "--json").count('"at"') > 12, 60)
+        until(lambda: daemon.tries("history", "web-0", "--samples", "--json").count('"at"') > 12, 60)
         yield daemon
     finally:
         if daemon.process is not None:

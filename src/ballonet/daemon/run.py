@@ -115,6 +115,7 @@ class Daemon:
         for number in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(number, task.cancel)
         server = asyncio.create_task(self._server.run())
+        server.add_done_callback(_told_when_it_fails)
         await self._hypervisor.open()
         self._service.ready("watching")
         try:
@@ -128,6 +129,12 @@ class Daemon:
             await asyncio.gather(server, return_exceptions=True)
             self._desk.close()
             log.info("stopped; guests stay as they are")
+
+
+def _told_when_it_fails(server: asyncio.Task[None]) -> None:
+    """Ballooning goes on without an API; that there is none any more is no secret."""
+    if not server.cancelled() and (error := server.exception()) is not None:
+        log.error("the control API has ended; restart the daemon to have it again", exc_info=error)
 
 
 def _bounds(config: Config) -> Bounds | None:
