@@ -127,6 +127,16 @@ def test_mistakes_are_one_line(daemon: Daemon, tmp_path: Path) -> None:
     assert "no daemon answers" in nobody.cli("mode", code=1)
 
 
+def test_proxies_and_certificates_of_the_environment_are_not_for_the_socket(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An operator's shell may name both; neither comes between a command and the daemon of this host."""
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.setenv("SSL_CERT_FILE", "/nowhere/at/all.pem")
+    assert "act, as configured" in daemon.cli("mode")
+
+
 def test_doctor_asks_the_daemon(daemon: Daemon) -> None:
     """Which holds the sockets that a look of its own would need."""
     found = json.loads(daemon.cli("doctor", "--json"))

@@ -28,7 +28,9 @@ class Client:
         path: of the control socket.
         """
         self._path = path
-        self._http = httpx.Client(transport=httpx.HTTPTransport(uds=str(path)), base_url="http://ballonet", timeout=ANSWER_S)
+        # No TLS on a Unix socket, and neither proxies nor certificates of the environment are meant for it.
+        transport = httpx.HTTPTransport(uds=str(path), verify=False, trust_env=False)
+        self._http = httpx.Client(transport=transport, base_url="http://ballonet", timeout=ANSWER_S, trust_env=False)
 
     def ask(self, method: str, path: str, kind: type[T], *, body: Any = None, **query: Any) -> T:
         """One request and its checked answer.
