@@ -10,10 +10,8 @@ import datetime as dt
 import json
 import os
 import platform
-import shutil
 import sys
-import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -28,7 +26,7 @@ from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor
 from ballonet.hypervisors.process import find_qemu
 from ballonet.lab.arm import Order, Progress, fly, qemu
-from ballonet.lab.image import Image, build_image
+from ballonet.lab.image import build_image
 from ballonet.lab.machine import SWAP_IOPS, Hardware, Machine, qmp_folder
 from ballonet.lab.template import template
 from ballonet.model.limits import Limits
@@ -36,7 +34,7 @@ from ballonet.model.tick import Tick
 from ballonet.model.units import MIB
 from ballonet.report.record import Record
 from ballonet.scenarios.scenario import load, scripts
-from libvirtd import NOBODY, Libvirtd
+from libvirtd import NOBODY, Libvirtd, running_libvirtd
 
 PATH = Path(__file__).parent / "results" / "domains.json"
 SCALE, GUESTS, HOST_SHARE = 32, 3, 0.6
@@ -157,35 +155,13 @@ async def _break(daemon: Libvirtd) -> None:
     print("libvirtd started again", flush=True)
 
 
-@contextlib.contextmanager
-def libvirtd(image: Image) -> Iterator[Libvirtd]:
-    """A real one, unprivileged."""
-    with tempfile.TemporaryDirectory(prefix="ballonet-domains-") as name:
-        folder = Path(name)
-        for part in ("run", "config/libvirt", "cache", "qmp"):
-            (folder / part).mkdir(parents=True)
-        words = 'stdio_handler = "file"\nsecurity_driver = "none"\n'
-        (folder / "config/libvirt/qemu.conf").write_text(words)
-        shutil.copy(image.kernel, folder / "kernel")
-        shutil.copy(image.initramfs, folder / "initrd")
-        for path in (folder, *folder.rglob("*")):
-            os.chown(path, NOBODY, NOBODY)
-        daemon = Libvirtd(folder)
-        daemon.start()
-        try:
-            yield daemon
-        finally:
-            daemon.close()
-
-
 async def main() -> None:
     """Measures, prints and writes."""
     events.start()
-    image = build_image()
     used_at_rest = (await template(512 * MIB)).base_bytes
     rows: list[dict[str, Any]] = []
     ideal: Record | None = None
-    with libvirtd(image) as daemon:
+    with running_libvirtd(build_image(), "qmp") as daemon:
         for policy, how in (("ideal", "ideal"), ("adaptive", "qmp"), ("adaptive", "libvirt"), ("adaptive", "libvirt, killed")):
             record = await arm(daemon, policy, used_at_rest, how)
             ideal = ideal or record

@@ -3,14 +3,20 @@
 import asyncio
 import contextlib
 import os
+import shutil
 import signal
 import subprocess
+import tempfile
 import time
+import uuid
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from ballonet.lab.image import Image
 
 with contextlib.suppress(ImportError):  # tests that need it are skipped then
     import libvirt
@@ -92,6 +98,29 @@ class Libvirtd:
         if self.process is not None:
             self.process.send_signal(signal.SIGTERM)
             self.process.wait(20)
+
+
+@contextlib.contextmanager
+def running_libvirtd(image: Image, *folders: str) -> Iterator[Libvirtd]:
+    """One that runs, a host of its own as far as libvirt is concerned, with these folders beside its own."""
+    with tempfile.TemporaryDirectory(prefix="ballonet-libvirt-") as name:
+        folder = Path(name)
+        for part in ("run", "config/libvirt", "cache", *folders):
+            (folder / part).mkdir(parents=True)
+        # No log daemon, and nothing that needs a system.
+        (folder / "config/libvirt/qemu.conf").write_text('stdio_handler = "file"\nsecurity_driver = "none"\n')
+        (folder / "config/libvirt/libvirtd.conf").write_text(f'host_uuid = "{uuid.uuid4()}"\n')
+        shutil.copy(image.kernel, folder / "kernel")
+        shutil.copy(image.initramfs, folder / "initrd")
+        if os.geteuid() == 0:
+            for path in (folder, *folder.rglob("*")):
+                os.chown(path, NOBODY, NOBODY)
+        daemon = Libvirtd(folder)
+        daemon.start()
+        try:
+            yield daemon
+        finally:
+            daemon.close()
 
 
 @dataclass

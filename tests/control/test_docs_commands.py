@@ -16,12 +16,11 @@ PAGES = ("README.md", "docs/guide.md", "docs/concepts.md", "docs/reference/contr
 ELSEWHERE = {
     "ballonet top": "test_top_shows_and_holds",
     "ballonet lab run": "tests/lab/test_leaves_nothing.py and make demo, on real guests",
-    "ballonet bench": "tests/unit/test_sim.py, for minutes",
     "make": "the gates",
     "apt install": "a clean Debian 12 root, by hand",
     "systemctl": "no systemd here",
     "virsh": "tests/domains/test_domains.py sets the same metadata",
-    "curl": "test_api.py speaks the same over the socket",
+    "curl": "test_commands.py asks the same path of the same socket",
 }
 """Commands that are run by other tests, or cannot be here: by what they begin with, and where."""
 PROGRAMS = ("ballonet", "make", "apt", "systemctl", "virsh", "curl", "qm")
@@ -55,7 +54,7 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
         until(lambda: len(list((folder / "q").glob("*.sock"))) == 3)
         daemon.start()
         daemon.until_up(3)
-        until(lambda: daemon.tries("history", "web-0", "--samples", "--json").count('"at"') > 12, 60)
+        until(lambda: daemon.tries("history", "web-0", "--samples", "--json").count('"at"') > 36, 90)
         yield daemon
     finally:
         if daemon.process is not None:

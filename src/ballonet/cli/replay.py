@@ -14,11 +14,10 @@ from rich.table import Table
 from ballonet.cli.console import ConfigPath, Json, Output, PolicyNames, checked_policies, err, out, write_json
 from ballonet.cli.shown import show
 from ballonet.cli.times import format_time, parse_time
-from ballonet.daemon.config import PATH, Config, ControlConfig, read_config
+from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.history import reader
 from ballonet.history.demand import demand
 from ballonet.history.replay import GuestReplay, Replay, replay
-from ballonet.model.limits import Limits
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError
 from ballonet.model.tick import Tick
@@ -58,10 +57,10 @@ def replay_history(
     Nothing is touched.
     """
     policies = checked_policies(policy or ["adaptive"])
-    read = read_config(config) if config.exists() else None
-    path = file or Path((read.control if read else ControlConfig()).state) / "history.db"
+    read = read_config(config) if config.exists() else Config()
+    path = file or Path(read.control.state) / "history.db"
     ticks = _ticks(path, parse_time(begin), parse_time(end) if end else 1e11)
-    asked = [replay(ticks, name, _limits(read)) for name in policies]
+    asked = [replay(ticks, name, read.limits()) for name in policies]
     simulated = _simulated(ticks, policies) if simulates else ()
     report = Report(asked=asked, simulated=simulated)
     if output:
@@ -82,13 +81,6 @@ def _ticks(path: Path, begin: float, end: float) -> list[Tick]:
     if len(ticks) < LEAST_TICKS:
         raise SettingsError(f"{path} has {len(ticks)} pictures of that time; give an earlier --from")
     return ticks
-
-
-def _limits(read: Config | None) -> Limits:
-    if read is None:
-        return Limits()
-    reserve = read.host.reserve
-    return Limits(reserve_bytes=None if reserve is None else int(reserve), interval_s=read.loop.interval_s)
 
 
 def _simulated(ticks: Sequence[Tick], policies: Sequence[str]) -> tuple[Result, ...]:

@@ -20,7 +20,6 @@ from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.run import adapter
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.contract import Hypervisor
-from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Mode, Voice
 from ballonet.model.tick import Tick
 from ballonet.model.units import format_size
@@ -72,7 +71,7 @@ async def look(config: Config) -> Tick:
                 break
         eye = Eye(ProcHost(Path(config.host.root)), hypervisor, lambda name: config.settings(name, hypervisor.settings(name)))
         snapshot = eye.look()
-    _, plan = step(START, snapshot, Limits(reserve_bytes=config.host.reserve), time.monotonic(), config.loop.policy)
+    _, plan = step(START, snapshot, config.limits(), time.monotonic(), config.loop.policy)
     return Tick(at=time.time(), snapshot=snapshot, plan=plan)
 
 

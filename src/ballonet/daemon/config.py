@@ -7,6 +7,7 @@ from msgspec import Meta, Struct
 
 from ballonet.decide.policies import POLICIES
 from ballonet.hypervisors.contract import KeptSettings
+from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError, Size, convert, parse_toml
 from ballonet.model.snapshot import Mode, least
 from ballonet.sense.picture import GuestSettings
@@ -116,6 +117,10 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     history: HistoryConfig = HistoryConfig()
     emergency: EmergencyConfig = EmergencyConfig()
     guest: dict[str, GuestConfig] = {}
+
+    def limits(self) -> Limits:
+        """Of every decision."""
+        return Limits(reserve_bytes=_plain(self.host.reserve), interval_s=self.loop.interval_s)
 
     def settings(self, name: str, kept: KeptSettings | None = None, most: Mode | None = None) -> GuestSettings:
         """The operator's word on a guest: the file's on this very guest; else what the hypervisor keeps of it, and what that

@@ -23,7 +23,6 @@ from ballonet.history.store import Bounds
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
-from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode, least
 from ballonet.model.tick import Tick
@@ -67,7 +66,7 @@ class Daemon:
         self._ladder = Ladder(root, _allowed(config), hypervisor.pid)
         self._changes, self._journal, self._service = Changes(), Journal(), Service()
         eye = Eye(ProcHost(root), hypervisor, self._settings)
-        self._loop = Loop(eye, hypervisor, _limits(config), policy=config.loop.policy, on_tick=self._on_tick)
+        self._loop = Loop(eye, hypervisor, config.limits(), policy=config.loop.policy, on_tick=self._on_tick)
 
     def _mode(self) -> Mode:
         return self._config.loop.mode
@@ -104,7 +103,7 @@ class Daemon:
             log.warning("whose guests they are, host.root and [control] change with a restart only; the rest is reloaded")
         self._desk.set_bounds(_bounds(config))
         self._ladder.allowed = _allowed(config)
-        self._loop.change(_limits(config), config.loop.policy)
+        self._loop.change(config.limits(), config.loop.policy)
         log.info("reloaded", extra={"mode": config.loop.mode.value, "policy": config.loop.policy})
 
     async def run(self) -> None:
@@ -148,12 +147,6 @@ def _allowed(config: Config) -> Allowed:
 def _door(config: Config) -> Door:
     control = config.control
     return Door(socket=Path(control.socket), group=control.group, listen=control.listen, token_file=control.token_file)
-
-
-def _limits(config: Config) -> Limits:
-    return Limits(
-        reserve_bytes=None if config.host.reserve is None else int(config.host.reserve), interval_s=config.loop.interval_s
-    )
 
 
 async def run(path: Path) -> None:

@@ -8,7 +8,7 @@ from ballonet.model.tick import Tick
 from ballonet.scenarios.scenario import Group, HostPart, Scenario
 from ballonet.scenarios.trace import Rows, traced
 
-LEAST_S = 8.0
+LEAST_S = 30.0
 """Less than this says nothing."""
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from ballonet.model.result import Result
 from ballonet.model.units import MIB
-from ballonet.report.errors import ReportError
+from ballonet.report.figure import new_figure
 from ballonet.report.record import Record
 
 
@@ -21,11 +21,7 @@ def draw(records: Sequence[Record], results: Sequence[Result], path: Path) -> No
     Raises:
         ReportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 an extra, loaded when a chart is asked for
-    except ImportError as error:
-        raise ReportError("charts need matplotlib: pip install 'ballonet[plot]'") from error
-    figure = Figure(figsize=(10, 2.6 * len(records) + 0.6), layout="constrained")
+    figure = new_figure(10, 2.6 * len(records) + 0.6)
     panels = figure.subplots(len(records), squeeze=False, sharex=True, sharey=True)[:, 0]
     for panel, record, result in zip(panels, records, results, strict=True):
         _panel(panel, record, result)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ballonet.model.result import Result
-from ballonet.report.errors import ReportError
+from ballonet.report.figure import new_figure
 
 
 def draw_comparison(results: Sequence[Result], path: Path) -> None:
@@ -17,13 +17,9 @@ def draw_comparison(results: Sequence[Result], path: Path) -> None:
     Raises:
         ReportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 an extra, loaded when a chart is asked for
-    except ImportError as error:
-        raise ReportError("charts need matplotlib: pip install 'ballonet[plot]'") from error
     scenarios = list(dict.fromkeys(one.scenario for one in results))
     policies = list(dict.fromkeys(one.policy for one in results))
-    figure = Figure(figsize=(10, 0.5 * len(scenarios) + 1.6), layout="constrained")
+    figure = new_figure(10, 0.5 * len(scenarios) + 1.6)
     panel = figure.subplots()
     worst = {(one.scenario, one.policy): one.summary.throughput_share_worst for one in results}
     rows = [[worst.get((scenario, policy), float("nan")) for policy in policies] for scenario in scenarios]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ballonet.control.messages import Sample
 from ballonet.model.units import GIB
-from ballonet.report.errors import ReportError
+from ballonet.report.figure import new_figure
 
 LINES: Final[tuple[tuple[str, Callable[[Sample], int | None], str], ...]] = (
     ("keeps", lambda one: one.keeps_bytes, "-"),
@@ -28,11 +28,7 @@ def draw_past(samples: Sequence[Sample], path: Path) -> None:
     Raises:
         ReportError: matplotlib is not installed.
     """
-    try:
-        from matplotlib.figure import Figure  # noqa: PLC0415 an extra, loaded when a chart is asked for
-    except ImportError as error:
-        raise ReportError("charts need matplotlib: pip install 'ballonet[plot]'") from error
-    figure = Figure(figsize=(10, 4), layout="constrained")
+    figure = new_figure(10, 4)
     panel = figure.subplots()
     times: Any = [datetime.fromtimestamp(one.at).astimezone() for one in samples]
     for label, value, style in LINES:

@@ -51,9 +51,7 @@ def traced(name: str, rows: Mapping[str, Rows], known: Mapping[str, Group], host
     groups = tuple(_group(one, found, known.get(one), start) for one, found in rows.items())
     host = host or HostPart(memory=Size(int(sum(group.memory for group in groups) * HOST_SHARE)))
     about = f"Recorded demand of {len(groups)} guests"
-    return Scenario(
-        name=name, about=about, duration_s=end - start, warmup_s=min(10.0, (end - start) / 4), host=host, guests=groups
-    )
+    return Scenario(name=name, about=about, duration_s=end - start, warmup_s=10.0, host=host, guests=groups)
 
 
 def _rows(path: Path) -> dict[str, Rows]:

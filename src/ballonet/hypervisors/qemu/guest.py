@@ -276,11 +276,12 @@ class QemuGuest(WatchedGuest):
         if self._look.every_s < 1.0 and self._heard(asked_at)[2] in {Voice.BALLOON, Voice.NONE}:
             await asyncio.gather(self._set_interval(session, 0), self._set_interval(session, 1))
             await asyncio.sleep(min(ANSWER_S, self._look.every_s / 3))
-        if not self._is_keep_due(asked_at) and self._heard(asked_at)[2] is Voice.AGENT:
+        is_keep_due = self._is_keep_due(asked_at)
+        if not is_keep_due and self._heard(asked_at)[2] is Voice.AGENT:
             # It says more, and sooner; and QEMU carries its words, so that one answers. The driver is heard every now and then.
             return
         asked = session.call("qom-get", Report, DEADLINE_S, path=self._balloon_path, property="guest-stats")
-        if self._is_keep_due(asked_at):
+        if is_keep_due:
             report, self._keep_bytes = await asyncio.gather(asked, self._mover.keep_bytes(session))
             self._keep_at = asked_at
         else:
