@@ -77,8 +77,8 @@ class DomainMachine(Machine):
         if self.port is not None:
             self.port.close()
         os.close(self.ram)
-        with contextlib.suppress(Exception):
-            await self.qmp.disconnect()
+        if self.qmp is not None:
+            self.qmp.close()
         with contextlib.suppress(libvirt.libvirtError):
             self.domain.destroy()
 

@@ -74,7 +74,7 @@ async def test_others_can_use_the_socket(tmp_path: Path, machines: list[Machine]
         for _ in range(30):
             session = await QmpSession.open(str(machines[0].qmp_path), 3.0)
             await asyncio.sleep(0.05)
-            await session.close()
+            session.close()
             await asyncio.sleep(0.05)
         assert says(hypervisor, "a", "")
         await hypervisor.set_keep("a", 400 * MIB, 5.0)

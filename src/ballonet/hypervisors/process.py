@@ -37,9 +37,9 @@ class Process:
     def __init__(self, pid: int, root: Path) -> None:
         self.pid = pid
         self._root = root
-        self._folder = root / "proc" / str(pid)
+        self._folder = f"{root}/proc/{pid}"
         self._files_at, self._vfio = -math.inf, False
-        self._statm = str(self._folder / "statm")
+        self._started_s = self._find_start()
         self._backing = self._find_backing()
 
     def resident_bytes(self, ram_bytes: int) -> int | None:
@@ -57,22 +57,25 @@ class Process:
                 blocks += file.st_blocks
             if self._backing and size >= ram_bytes:
                 return blocks * _BLOCK_BYTES
-            return int(read(self._statm).split()[1]) * _PAGE_BYTES
+            return int(read(f"{self._folder}/statm").split()[1]) * _PAGE_BYTES
         except (OSError, ValueError, IndexError):
             return None
+
+    @property
+    def has_died(self) -> bool:
+        """Whether it is gone."""
+        return not os.path.exists(self._folder)
 
     def facts(self) -> ProcessFacts | None:
         """What would make this guest's balloon inert; None when it cannot be read (gone, or not permitted)."""
         try:
-            status = dict(line.split(":", 1) for line in (self._folder / "status").read_text().splitlines())
-            uptime_s = float((self._root / "proc/uptime").read_text().split()[0])
-            # The 22nd field; the second one may hold blanks and ends with the last parenthesis.
-            started = int((self._folder / "stat").read_text().rpartition(")")[2].split()[19])
+            status = read(f"{self._folder}/status")
+            uptime_s = float(read(f"{self._root}/proc/uptime").split()[0])
             return ProcessFacts(
-                locked_bytes=_kib(status.get("VmLck")),
-                hugetlb_bytes=_kib(status.get("HugetlbPages")),
+                locked_bytes=_kib(status, b"VmLck"),
+                hugetlb_bytes=_kib(status, b"HugetlbPages"),
                 has_vfio=self._has_vfio(),
-                age_s=uptime_s - started / os.sysconf("SC_CLK_TCK"),
+                age_s=uptime_s - self._started_s,
             )
         except (OSError, ValueError, IndexError):
             return None
@@ -86,7 +89,7 @@ class Process:
 
     def _open_files(self) -> dict[str, str]:
         found = {}
-        folder = str(self._folder / "fd")
+        folder = f"{self._folder}/fd"
         for name in os.listdir(folder):
             try:
                 found[name] = os.readlink(f"{folder}/{name}")
@@ -94,10 +97,18 @@ class Process:
                 continue  # closed in between
         return found
 
+    def _find_start(self) -> float:
+        """When it started, in seconds since the host did; 0 where that cannot be read: it is old."""
+        try:
+            # The 22nd field; the second one may hold blanks and ends with the last parenthesis.
+            return int(read(f"{self._folder}/stat").rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+        except (OSError, ValueError, IndexError):
+            return 0.0
+
     def _find_backing(self) -> list[str]:
         """The memfds that it has open, each once, whatever the number of its descriptors."""
         try:
-            folder = str(self._folder / "fd")
+            folder = f"{self._folder}/fd"
             memfds = [f"{folder}/{name}" for name, target in self._open_files().items() if "/memfd:" in target]
             return list({os.stat(path).st_ino: path for path in memfds}.values())
         except OSError:
@@ -125,5 +136,6 @@ def find_qemu(uuid: str, root: Path) -> int | None:
     return None
 
 
-def _kib(text: str | None) -> int:
-    return int(text.split()[0]) * _KIB if text else 0
+def _kib(status: bytes, name: bytes) -> int:
+    found = status.partition(b"\n" + name + b":")[2]
+    return int(found.split(maxsplit=1)[0]) * _KIB if found else 0

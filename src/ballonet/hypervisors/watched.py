@@ -1,7 +1,6 @@
 """What every guest has that an adapter of this host watches: an agent where there is one, statistics and how old they are."""
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -101,8 +100,11 @@ class WatchedGuest:
 
     async def _rest(self) -> None:
         """Until the next look is due, or wanted now."""
-        # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._look.every_s):
-                await self._look_now.wait()
+        loop, every_s = asyncio.get_running_loop(), self._look.every_s
+        # On the beat that all guests of this pace share: one waking of the process for all of them, not one for each.
+        due = loop.call_at((loop.time() // every_s + 1) * every_s, self._look_now.set)
+        try:
+            await self._look_now.wait()
+        finally:
+            due.cancel()
         self._look_now.clear()

@@ -13,14 +13,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from qemu.qmp import ConnectError, QMPClient, QMPError
-
+from ballonet.hypervisors.contract import HypervisorError
+from ballonet.hypervisors.qemu.qmp import QmpSession
 from ballonet.lab.errors import LabError
 from ballonet.lab.image import Image
 from ballonet.model.units import MIB
 
 QEMU: Final = "qemu-system-x86_64"
 RESTORE_DEADLINE_S: Final = 30.0
+COMMAND_DEADLINE_S: Final = 30.0
+"""Of one QMP command; hosts under a storm are slow."""
 SWAP_IOPS: Final = 400
 """Requests a second of a guest's swap disk: a good disk under mixed load. Unthrottled, a swap file lies in the host's
 page cache and swapping costs nothing, so that a run with 16,000 swap-ins shows no harm at all."""
@@ -94,7 +96,7 @@ class Machine:
     """The same of its virtio-mem."""
     used_at_rest_bytes: int = 0
     """What the guest uses before any work."""
-    qmp: QMPClient = field(default_factory=QMPClient)
+    qmp: QmpSession | None = None
     """The lab's own session: templates, faults. The daemon under test has a socket of its own."""
     port: asyncio.StreamWriter | None = None
     on_report: Callable[[str, list[str]], None] = lambda _name, _words: None
@@ -112,24 +114,18 @@ class Machine:
         path = self.folder / f"{self.name}.lab.sock"
         try:
             async with asyncio.timeout(deadline_s):
-                while not await self._try_connect(path):
+                while not await self._try_connect(path, deadline_s):
                     if self.process.returncode is not None:
                         raise LabError(f"QEMU for {self.name} ended at once: {self.console_tail()}")
                     await asyncio.sleep(0.01)
-        except (TimeoutError, QMPError) as error:
-            raise LabError(f"QEMU for {self.name} does not answer on {path.name}: {error!r}") from error
+        except TimeoutError as error:
+            raise LabError(f"QEMU for {self.name} does not answer on {path.name} in {deadline_s} s") from error
 
-    async def _try_connect(self, path: Path) -> bool:
+    async def _try_connect(self, path: Path, deadline_s: float) -> bool:
         """False while QEMU has not made its socket, or made it and does not listen yet."""
-        if not path.exists():
-            return False
-        try:
-            await self.qmp.connect(str(path))
-        except ConnectError as error:
-            if isinstance(error.exc, ConnectionRefusedError):
-                return False
-            raise
-        return True
+        with contextlib.suppress(HypervisorError):
+            self.qmp = await QmpSession.open(str(path), deadline_s)
+        return self.qmp is not None
 
     async def open_port(self) -> None:
         """Opens the channel to the workload and starts reading its reports."""
@@ -169,7 +165,9 @@ class Machine:
 
     async def command(self, name: str, **arguments: Any) -> Any:
         """One QMP command on the lab's own session."""
-        return await self.qmp.execute(name, arguments or None)
+        if self.qmp is None:
+            raise LabError(f"{self.name}: no QMP session")
+        return await self.qmp.call(name, Any, COMMAND_DEADLINE_S, **arguments)
 
     def signal(self, number: signal.Signals) -> None:
         """Sends a signal to this machine's QEMU."""
@@ -194,8 +192,8 @@ class Machine:
         await self.process.wait()
         for memory in self._memories():
             os.close(memory)
-        with contextlib.suppress(QMPError, OSError, EOFError):
-            await self.qmp.disconnect()
+        if self.qmp is not None:
+            self.qmp.close()
 
 
 def qmp_folder(folder: Path) -> Path:
@@ -251,7 +249,7 @@ async def restore(name: str, folder: Path, hardware: Hardware, saved: SavedState
         await machine.open_port()
     except BaseException as error:
         await machine.close()
-        if isinstance(error, QMPError | TimeoutError):
+        if isinstance(error, HypervisorError | TimeoutError):
             raise LabError(f"QEMU could not restore {name}: {error!r}; {machine.console_tail()}") from error
         raise
     return machine

@@ -89,8 +89,7 @@ class QemuHypervisor(Herd[QemuGuest]):
 
     def _has_died(self, path: str) -> bool:
         """A socket file outlives a QEMU that was killed; its process does not."""
-        pid = self._guests[path].pid
-        return pid is not None and not (self._root / "proc" / str(pid)).exists()
+        return self._guests[path].has_died
 
     async def _forget(self, path: str) -> None:
         guest, task = self._guests.pop(path), self._tasks.pop(path)

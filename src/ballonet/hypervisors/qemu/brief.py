@@ -36,7 +36,7 @@ class BriefGuest(QemuGuest):
             try:
                 yield session
             finally:
-                await session.close()
+                session.close()
 
     async def _live(self) -> None:
         tasks: list[asyncio.Task[None]] = []

@@ -37,9 +37,9 @@ ANSWER_S: Final = 0.15
 """How long a guest is given to answer a request for statistics before they are read; one that takes longer is read on
 the next look. An idle guest under TCG answers within 60 ms."""
 DEADLINE_S: Final = 1.0
-FACTS_EVERY_S: Final = 5.0
+FACTS_EVERY_S: Final = 10.0
 """How often it is asked whether it runs and migrates; events tell at once that it stopped or went on."""
-KEEP_EVERY_S: Final = 5.0
+KEEP_EVERY_S: Final = 10.0
 """How often a guest at rest is asked what it keeps: QEMU tells of each change (BALLOON_CHANGE); an event can be lost."""
 SILENT_S: Final = 3.0
 RECONNECT_S: Final = 8.0
@@ -80,6 +80,12 @@ class QemuGuest(WatchedGuest):
         self._reports_free_pages: bool | None = None
 
     # What others ask
+
+    @property
+    def has_died(self) -> bool:
+        """Whether its process was known, and is gone. Who still talks has not died."""
+        is_talking = self._session is not None and self._session.is_open
+        return not is_talking and self._process is not None and self._process.has_died
 
     def reading(self) -> Guest | None:
         """What is known now; None until it has answered for the first time."""
@@ -160,7 +166,7 @@ class QemuGuest(WatchedGuest):
                 log.exception("guest failed", extra={"guest": self.name, "socket": self.path})
             finally:
                 if self._session is not None:
-                    await self._session.close()
+                    self._session.close()
                     self._session = None
             await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S) - 1)])
 

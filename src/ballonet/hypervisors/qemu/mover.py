@@ -30,16 +30,13 @@ class Mover:
         self._device = device
         self.ceiling_bytes = ceiling_bytes(memory.base, memory.plugged, device)
         """What it has at the most."""
+        has = ((Mechanism.BALLOON, bool(balloon_path)), (Mechanism.VIRTIO_MEM, device is not None))
+        self.mechanisms = tuple(mechanism for mechanism, is_there in has if is_there)
+        """How its memory moves."""
         self._goal: int | None = None
         self._balloon: int | None = None
         """What the balloon was asked last."""
         self._moved_at = time.monotonic()
-
-    @property
-    def mechanisms(self) -> tuple[Mechanism, ...]:
-        """How its memory moves."""
-        has = ((Mechanism.BALLOON, self._has_balloon), (Mechanism.VIRTIO_MEM, self._device is not None))
-        return tuple(mechanism for mechanism, is_there in has if is_there)
 
     async def keep_bytes(self, session: QmpSession) -> int:
         """What it keeps now. A balloon makes up for a virtio-mem that got stuck on its way. Raises HypervisorError."""

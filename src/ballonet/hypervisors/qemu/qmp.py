@@ -1,47 +1,121 @@
-"""One QMP session: qemu.qmp with a deadline on each command, checked answers, and the errors of the contract.
+"""One QMP session: lines of JSON on a Unix socket, a deadline on each command, checked answers, the errors of the contract.
 
 QMP: docs/interop/qmp-spec.rst and qapi/ in QEMU's source. A QMP socket serves one client at a time: a second one
-connects and hears nothing.
+connects and hears nothing. Our own, and not QEMU's qemu.qmp, for what a daemon of 100 guests costs: docs/decisions/0011.
 """
 
 import asyncio
-import logging
 import os
 import socket
 import struct
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from itertools import count
+from typing import Any, Final, TypeVar, cast
 
 import msgspec
-from qemu.qmp import EventListener, ExecInterruptedError, ExecuteError, Message, QMPClient, QMPError, Runstate
+from msgspec import Raw, Struct, field
 
 from ballonet.hypervisors.contract import NoAnswerError, RefusedError
 
 T = TypeVar("T")
 
-# Its own warnings (late answers, broken sessions) arrive here as errors, and are told once, in our words.
-logging.getLogger("qemu.qmp").setLevel(logging.CRITICAL)
+LONGEST_BYTES: Final = 16 << 20
+"""Of one line; QEMU's longest answers (query-qmp-schema) have some hundred KiB. Who sends more without an end is no QEMU."""
+_NOTHING: Final = Raw()
 
 
 class NonsenseError(NoAnswerError):
     """An answer that is no answer to the question. Unknown, as with no answer: whether a command took effect."""
 
 
-class _Client(QMPClient):
-    """Without the library's debug log: it writes each message out twice more, for nobody, at a third of what a call costs."""
+class _Trouble(Struct):
+    """Why a command was refused."""
 
-    def _cb_outbound(self, msg: Message) -> Message:
-        return msg
+    desc: str
 
-    def _cb_inbound(self, msg: Message) -> Message:
-        return msg
+
+class _Line(Struct):
+    """What a server says: its greeting, an answer, a refusal, or an event."""
+
+    greeting: Raw = field(name="QMP", default=_NOTHING)
+    id: int | None = None
+    answer: Raw = field(name="return", default=_NOTHING)
+    error: _Trouble | None = None
+    event: str = ""
+
+
+_read_line: Final = msgspec.json.Decoder(_Line).decode
+_write_line: Final = msgspec.json.Encoder().encode
+
+
+class _Wire(asyncio.Protocol):
+    """The stream, cut into lines, each given to whom it is for."""
+
+    def __init__(self) -> None:
+        self.greeted: asyncio.Future[Raw] = asyncio.get_running_loop().create_future()
+        self.waiting: dict[int, asyncio.Future[Raw]] = {}
+        self.listeners: dict[asyncio.Queue[str], tuple[str, ...]] = {}
+        self.transport: asyncio.Transport | None = None
+        self.why_closed = "the connection broke"
+        self._rest = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        if len(self._rest) > LONGEST_BYTES:
+            self._give_up(f"a line of more than {LONGEST_BYTES >> 20} MiB")
+        for line in lines:
+            try:
+                if line.strip():
+                    self._take(_read_line(line))
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                self._give_up(f"no QMP: {error}")
+                return
+
+    def _take(self, line: _Line) -> None:
+        if line.event:
+            for queue, names in self.listeners.items():
+                if line.event in names:
+                    queue.put_nowait(line.event)
+        elif line.id is None:
+            self._take_unasked(line)
+        elif (asked := self.waiting.get(line.id)) is not None and not asked.done():  # else it came too late
+            if line.error is not None:
+                asked.set_exception(RefusedError(line.error.desc))
+            else:
+                asked.set_result(line.answer)
+
+    def _take_unasked(self, line: _Line) -> None:
+        if line.greeting and not self.greeted.done():
+            self.greeted.set_result(line.greeting)
+        elif line.error is not None:  # what QEMU says of a line that it could not read: nobody knows whose that was
+            self._give_up(line.error.desc)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.transport = None
+        if exc is not None:
+            self.why_closed = str(exc) or self.why_closed
+        for one in (self.greeted, *self.waiting.values()):
+            if not one.done():
+                one.set_exception(NoAnswerError(self.why_closed))
+        self.greeted.exception()  # said to whoever waits, if anybody does
+        for queue in self.listeners:
+            queue.put_nowait("")
+
+    def _give_up(self, why: str) -> None:
+        self.why_closed = why
+        if self.transport is not None:
+            self.transport.abort()
 
 
 class QmpSession:
     """An open session with one QEMU."""
 
-    def __init__(self, client: QMPClient, pid: int | None) -> None:
-        self._client = client
+    def __init__(self, wire: _Wire, pid: int | None) -> None:
+        self._wire = wire
+        self._ids = count(1)
         self.pid = pid
         """The process at the other end; None where the kernel cannot tell."""
 
@@ -52,30 +126,29 @@ class QmpSession:
         Raises:
             NoAnswerError: nobody there, no greeting in time (another client may hold the socket), or not QMP at all.
         """
-        client = _Client()
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        sock.setblocking(False)
+        wire: _Wire | None = None
         try:
             async with asyncio.timeout(deadline_s):
-                await asyncio.get_running_loop().sock_connect(sock, path)
-                pid = _peer_pid(sock)
-                await client.connect(sock)
+                transport, wire = await asyncio.get_running_loop().create_unix_connection(_Wire, path)
+                session = cls(wire, _peer_pid(transport.get_extra_info("socket")))
+                await wire.greeted
+                await session.call("qmp_capabilities", dict[str, Any], deadline_s)
         except TimeoutError as error:
-            await _drop(client, sock)
+            _drop(wire)
             text = f"no greeting on {path} in {deadline_s} s; does another client hold this socket, or is QEMU stopped?"
             raise NoAnswerError(text) from error
-        except (OSError, QMPError) as error:
-            await _drop(client, sock)
-            raise NoAnswerError(f"no QMP on {path}: {_reason(error)}") from error
+        except (OSError, NoAnswerError, RefusedError) as error:
+            _drop(wire)
+            raise NoAnswerError(f"no QMP on {path}: {error}") from error
         except BaseException:
-            await _drop(client, sock)
+            _drop(wire)
             raise
-        return cls(client, pid)
+        return session
 
     @property
     def is_open(self) -> bool:
         """Whether the connection still stands."""
-        return self._client.runstate is Runstate.RUNNING
+        return self._wire.transport is not None
 
     async def call(self, command: str, returns: type[T], deadline_s: float, **arguments: Any) -> T:
         """One command and its checked answer.
@@ -85,30 +158,48 @@ class QmpSession:
             NonsenseError: the answer is not of the form `returns`.
             NoAnswerError: none in time, or the connection broke.
         """
-        names = {name.replace("_", "-"): value for name, value in arguments.items()}
         try:
-            async with asyncio.timeout(deadline_s):
-                answer = await self._client.execute(command, names or None)
-            return msgspec.convert(answer, returns)
-        except msgspec.ValidationError as error:
+            answer = await self._ask(command, {name.replace("_", "-"): value for name, value in arguments.items()}, deadline_s)
+            return msgspec.json.decode(answer, type=returns)
+        except msgspec.DecodeError as error:
             raise NonsenseError(f"{command}: {error}") from error
-        except ExecuteError as error:
-            raise RefusedError(f"{command}: {error}") from error
-        except TimeoutError as error:
-            raise NoAnswerError(f"{command}: no answer in {deadline_s} s") from error
-        except (QMPError, OSError, EOFError) as error:
-            raise NoAnswerError(f"{command}: {_reason(error)}") from error
+        except (RefusedError, NoAnswerError) as error:
+            raise type(error)(f"{command}: {error}") from error
+
+    async def _ask(self, command: str, arguments: dict[str, Any], deadline_s: float) -> Raw:
+        wire = self._wire
+        if wire.transport is None:
+            raise NoAnswerError(wire.why_closed)
+        loop, number = asyncio.get_running_loop(), next(self._ids)
+        asked: asyncio.Future[Raw] = loop.create_future()
+        wire.waiting[number] = asked
+        patience = loop.call_later(deadline_s, _time_out, asked, deadline_s)
+        try:
+            request = {"execute": command, "arguments": arguments, "id": number}
+            wire.transport.write(_write_line(request) + b"\n")
+            return await asked
+        finally:
+            patience.cancel()
+            del wire.waiting[number]
 
     async def events(self, *names: str) -> AsyncIterator[str]:
         """The named events as they come, until the session ends: the names. What they carry is asked for afresh."""
-        listener = EventListener(names=names)
-        with self._client.listen(listener):
-            async for event in listener:
-                yield str(event["event"])
+        queue: asyncio.Queue[str] = asyncio.Queue()
+        self._wire.listeners[queue] = names
+        try:
+            while self.is_open and (name := await queue.get()):
+                yield name
+        finally:
+            del self._wire.listeners[queue]
 
-    async def close(self) -> None:
+    def close(self) -> None:
         """Ends the session; the guest goes on."""
-        await _drop(self._client, None)
+        _drop(self._wire)
+
+
+def _time_out(asked: "asyncio.Future[Raw]", deadline_s: float) -> None:
+    if not asked.done():
+        asked.set_exception(NoAnswerError(f"no answer in {deadline_s} s"))
 
 
 def _peer_pid(sock: socket.socket) -> int | None:
@@ -116,19 +207,6 @@ def _peer_pid(sock: socket.socket) -> int | None:
     return int(pid) if pid and pid != os.getpid() else None
 
 
-async def _drop(client: QMPClient, sock: socket.socket | None) -> None:
-    """Closes whatever is open of a session; what it still had to say is of no interest."""
-    try:
-        async with asyncio.timeout(1.0):
-            await client.disconnect()
-    except (QMPError, OSError, EOFError, TimeoutError):
-        pass
-    finally:
-        if sock is not None:
-            sock.close()
-
-
-def _reason(error: BaseException) -> str:
-    if isinstance(error, ExecInterruptedError):
-        return "the connection broke"
-    return str(error) or type(error).__name__
+def _drop(wire: _Wire | None) -> None:
+    if wire is not None and wire.transport is not None:
+        wire.transport.abort()
