@@ -93,7 +93,7 @@ def _build(packages: dict[str, str], work: Path) -> None:
     package.unpack(packages, unpacked)
     done.mkdir()
     shutil.copy(next((unpacked / "boot").glob("vmlinuz-*")), done / "vmlinuz")
-    archive = b"".join(_cpio(_guest_files(unpacked)))
+    archive = b"".join(cpio(_guest_files(unpacked)))
     (done / "initramfs").write_bytes(gzip.compress(archive, compresslevel=1, mtime=0))
     sums = {name: hashlib.sha256((done / name).read_bytes()).hexdigest() for name in ("vmlinuz", "initramfs")}
     (done / "checksums.json").write_text(json.dumps(sums))
@@ -121,7 +121,7 @@ def _guest_files(unpacked: Path) -> Iterator[tuple[str, int, bytes]]:
         yield name, stat.S_IFREG | 0o755, path.read_bytes()
 
 
-def _cpio(files: Iterator[tuple[str, int, bytes]]) -> Iterator[bytes]:
+def cpio(files: Iterator[tuple[str, int, bytes]]) -> Iterator[bytes]:
     """An archive as the kernel unpacks it: "newc", Documentation/driver-api/early-userspace/buffer-format.rst."""
     entries = [*files, ("TRAILER!!!", 0, b"")]
     for number, (name, mode, content) in enumerate(entries):
