@@ -19,7 +19,7 @@ from daemons import PROGRAM, Daemon, running, until
 def test_status_for_people_and_for_programs(daemon: Daemon) -> None:
     """The guests in a table, and the same in JSON."""
     text = " ".join(daemon.cli("status").split())
-    assert all(word in text for word in ("v-0", "v-2", "512 MiB", "Mode act", "stay free"))
+    assert all(word in text for word in ("v-0", "v-2", "512 MiB", "Mode act", "shall stay free"))
     found = json.loads(daemon.cli("status", "--json"))
     assert found["schema"] == "ballonet.status/1"
     assert [guest["name"] for guest in found["guests"]] == ["v-0", "v-1", "v-2"]

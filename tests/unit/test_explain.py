@@ -56,7 +56,15 @@ def test_every_reason_has_numbers_and_what_would_change_it(reason: Reason) -> No
     """And names the guest, the host's memory and its state."""
     text = told(reason)
     assert reason in CHANGES
-    for what in ("web ", "120 GiB", "90 GiB of the 100 GiB", "4 GiB stay free", "State: high", "keeps now: 6 GiB", "uses: 3 GiB"):
+    for what in (
+        "web ",
+        "120 GiB",
+        "90 GiB of the 100 GiB",
+        "4 GiB shall stay free",
+        "State: high",
+        "keeps now, by its balloon: 6 GiB",
+        "uses: 3 GiB",
+    ):
         assert what in text, what
     assert "{" not in text
 
@@ -66,11 +74,17 @@ def test_every_reason_has_numbers_and_what_would_change_it(reason: Reason) -> No
     [
         (
             Reason.CALM,
-            ("more than 5 GiB", "can spare 2 GiB", "10 GiB is now", "ballonet set web --floor SIZE", "ballonet hold web"),
+            (
+                "more than 5 GiB",
+                "can spare 2 GiB",
+                "10 GiB is promised to nobody",
+                "ballonet set web --floor SIZE",
+                "ballonet hold web",
+            ),
         ),
         (Reason.SHORT, ("lacks 1 GiB", "too small", "--guaranteed 3277MiB", "1000")),
         (Reason.DONOR, ("reserve of 4 GiB", "never below its need of 4 GiB")),
-        (Reason.DISTRESS, ("ballonet set web --floor SIZE", "above the 3 GiB")),
+        (Reason.DISTRESS, ("ballonet set web --floor 4096MiB", "what it needs now")),
         (Reason.STALE, ("lsmod", "BLNSVR")),
     ],
 )

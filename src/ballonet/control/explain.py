@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from ballonet.control.messages import Explanation, Fact, NoSuchGuestError
 from ballonet.model.plan import Decision, Plan, Reason
-from ballonet.model.snapshot import Guest, GuestStats, Host, Mode
+from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Voice
 from ballonet.model.tick import Tick
 from ballonet.model.units import MIB, format_size
 
@@ -17,6 +17,12 @@ STATES: Final = {
     "low": "about to run out of memory",
 }
 """The host's states (R14) in plain words."""
+VOICES: Final = {
+    Voice.NONE: "nobody known",
+    Voice.BALLOON: "its balloon driver",
+    Voice.GUEST_AGENT: "QEMU's guest agent",
+    Voice.AGENT: "ballonet's agent",
+}
 
 
 class Case(NamedTuple):
@@ -74,22 +80,21 @@ def explain(tick: Tick, name: str, *, at: float, mode: Mode, is_past: bool = Fal
 def _facts(case: Case) -> Iterator[Fact]:
     guest, decision = case.guest, case.decision
     yield Fact("has, with its balloon empty", _size(guest.ceiling_bytes))
-    yield Fact("keeps now", _size(guest.keep_bytes))
+    yield Fact("keeps now, by its balloon", _size(guest.keep_bytes))
     if decision.is_command:
         yield Fact("is asked to keep" if guest.mode is Mode.ACT else "would be asked to keep", _size(decision.keep_bytes))
-    yield Fact("holds on the host", _size(guest.resident_bytes))
+    yield Fact("resident on the host", _size(guest.resident_bytes))
     yield Fact("uses", _size(decision.used_bytes))
     yield Fact("needs, with the margin that it shows to want", _size(decision.need_bytes))
-    yield Fact("would page in the next moments below", _size(decision.tight_bytes))
+    yield Fact("needs for the next moments at the least", _size(decision.tight_bytes))
     yield Fact("floor", _floor_now(case))
     if guest.guaranteed_bytes:
         yield Fact("guaranteed", _size(guest.guaranteed_bytes))
     yield Fact("shares", str(guest.shares))
     yield Fact("swap", _swap(guest.stats))
-    if paging := _paging(case):
-        yield Fact("pages", paging)
-    age = "" if guest.stats_age_s is None else f", {guest.stats_age_s:.1f} s ago"
-    yield Fact("heard by", f"{guest.voice.value}{age}")
+    yield Fact("pages", _paging(case))
+    age = "never" if guest.stats_age_s is None else f"{guest.stats_age_s:.1f} s ago"
+    yield Fact("last heard", f"{age}, by {VOICES[guest.voice]}")
     yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
     yield Fact("mode", guest.mode.value)
 
@@ -100,13 +105,13 @@ def _floor_now(case: Case) -> str:
         return f"{_size(now)}, by its size; more where it is not known to have swap left to page to"
     if own >= now:
         return f"{_size(own)}, set by the operator"
-    return f"{_size(now)}: its driver does not say that it has swap left to page to (set by the operator: {_size(own)})"
+    return f"{_size(now)}: {_size(own)} set by the operator, raised because it is not known to have swap left to page to"
 
 
 def _paging(case: Case) -> str:
     come, gone = (case.decision.numbers.get(name) for name in ("swap_in_bytes", "swap_out_bytes"))
     if come is None or gone is None:
-        return ""
+        return "not known"
     return f"{_size(come)} in and {_size(gone)} out a second" if come or gone else "nothing"
 
 
@@ -133,7 +138,7 @@ def _host(host: Host, plan: Plan) -> str:
         taken = f"guests hold {format_size(promised)}, {over} more than the {format_size(memory)} that are for them"
     return (
         f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; {taken}."
-        f" Of the host {plan.reserve.sentence} (that is the aim). State: {plan.host_state} ({STATES[plan.host_state]}).{short}"
+        f" Of the host {plan.reserve.sentence}. State: {plan.host_state} ({STATES[plan.host_state]}).{short}"
     )
 
 
@@ -165,8 +170,8 @@ def _less(case: Case) -> str:
     if not case.spare_bytes:
         return "It has nothing to spare, so it is not asked to give."
     return (
-        f"It can spare {format_size(case.spare_bytes)}, and is asked for it when less than {format_size(reserve)} of the host is"
-        f" unpromised; {format_size(max(0, case.slack_bytes))} is now."
+        f"It can spare {format_size(case.spare_bytes)}, and is asked for it when the host needs it for its reserve:"
+        f" {format_size(reserve)} is the aim, {format_size(max(0, case.slack_bytes))} is promised to nobody now."
     )
 
 
@@ -201,7 +206,7 @@ def _distressed(case: Case) -> Iterator[str]:
     if case.keep_bytes >= case.guest.ceiling_bytes:
         yield f"It has all of its {format_size(case.guest.ceiling_bytes)}: give the VM more memory, or find what grows in it."
     else:
-        yield f"If it comes again: {_set(case, '--floor SIZE')}, above the {_size(case.decision.used_bytes)} that it uses."
+        yield f"If it comes again: {_set(case, f'--floor {_typed(case.decision.need_bytes)}')}, what it needs now."
 
 
 def _donor(case: Case) -> Iterator[str]:
@@ -214,14 +219,16 @@ def _donor(case: Case) -> Iterator[str]:
 def _short(case: Case) -> Iterator[str]:
     lacking = {one.name: one.bytes for one in case.plan.short}
     own, of_all = lacking.get(case.guest.name, 0), sum(lacking.values())
-    yield f"It lacks {format_size(own)}, all guests together {format_size(of_all)}: this host is too small for them now."
+    least = _size(case.decision.tight_bytes)
+    yield f"It lacks {format_size(own)} of the {least} that it needs at the least, all guests together {format_size(of_all)}."
+    yield "This host is too small for them now."
     yield "Move a guest to another host, or end one; memory comes back within seconds and is shared out at once."
     first = _set(case, f"--guaranteed {_typed(case.decision.tight_bytes)}")
     yield f"To put this guest before others, which then have less: {first}, or `--shares` above {case.guest.shares}."
 
 
 def _bounded(case: Case) -> Iterator[str]:
-    yield f"{format_size(max(0, case.slack_bytes))} of the host is unpromised after that; the rest comes when others have given."
+    yield f"{format_size(max(0, case.slack_bytes))} of the host is promised to nobody then; the rest comes from others."
     yield "If that is often too late: a larger `host.reserve` in the configuration keeps more free for such moments."
 
 

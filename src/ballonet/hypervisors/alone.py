@@ -45,11 +45,11 @@ def why_alone(  # noqa: PLR0911 a list of reasons, one line each
     if run_state != "running":
         return f"it is not running ({run_state})"
     if has_vfio or (facts and facts.has_vfio):
-        return "a device is passed through (VFIO), which pins its memory"
+        return "a device is passed through (VFIO), which pins its memory; give it an emulated or paravirtual device instead"
     if facts and facts.hugetlb_bytes:
-        return "its memory is huge pages, of which a balloon frees none"
+        return "its memory is huge pages, of which a balloon frees none; start it with ordinary or transparent ones"
     if facts and facts.locked_bytes > ceiling_bytes // 2:
-        return "its memory is locked (mlock), so a balloon frees none"
+        return "its memory is locked (mlock), so a balloon frees none; start it without locked memory"
     if not has_driver:
         is_booting = facts is None or facts.age_s < BOOT_S
         return "it is still booting, or has no balloon driver" if is_booting else "no balloon driver answers in it"

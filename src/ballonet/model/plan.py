@@ -43,15 +43,15 @@ class Reason(enum.Enum):
 SENTENCES: Final = {
     Reason.CALM: "keeps {keep_bytes}: it needs {need_bytes} and nobody else needs the rest",
     Reason.NEEDS: "gets {keep_bytes}: it uses {used_bytes}, grows by {growth_bytes}/s, so it needs {need_bytes}",
-    Reason.DISTRESS: "gets {keep_bytes} at once: it pages ({swap_in_bytes}/s swapped in), so {need_bytes} was not enough before",
+    Reason.DISTRESS: "gets {keep_bytes} at once: it pages ({swap_in_bytes}/s swapped in), so it needs {need_bytes}",
     Reason.FEEDBACK: "gets back to {keep_bytes}, and peace for {wait_s}: it paged {swap_out_bytes}/s out while its balloon grew",
     Reason.SPARE: "gets {keep_bytes}: it needs {need_bytes} and the host has memory to spare",
-    Reason.DONOR: "gives down to {keep_bytes}: it needs {need_bytes} and the host is {deficit_bytes} short of its reserve",
+    Reason.DONOR: "gives down to {keep_bytes}: it needs {need_bytes} and {deficit_bytes} must come back for the host's reserve",
     Reason.SHORT: "keeps {keep_bytes} of the {need_bytes} that it needs: what fits is divided by guarantees and shares",
     Reason.STATIC: "keeps its equal part of the host, {keep_bytes}",
     Reason.PEER: "keeps {keep_bytes}, as {peer} decides: {what} {goal_bytes}",
     Reason.FLOOR: "keeps {keep_bytes}: never below its floor of {floor_bytes} (asked: {wish_bytes})",
-    Reason.BUDGET: "gets {keep_bytes} of {wish_bytes} for now: the host has only {slack_bytes} more to promise",
+    Reason.BUDGET: "gets {keep_bytes} now, {wish_bytes} once others have given: the host has only {slack_bytes} more to promise",
     Reason.STALE: "keeps {keep_bytes}: its last statistics are {stats_age_s} old, and on old news nobody loses memory",
     Reason.STUCK: "is set back to {keep_bytes}: asked for {asked_bytes}, it has not moved for {still_s}",
     Reason.PARKED: "keeps {keep_bytes}: it did not move when asked; asked again in {wait_s}",
@@ -73,10 +73,10 @@ class ReserveReason(enum.Enum):
 
 _SPIKE: Final = "guests together grew by {growth_bytes}/s of late, and it takes {horizon_s} until donors give"
 RESERVE_SENTENCES: Final = {
-    ReserveReason.SCALE: "{bytes} stay free, by the sliding scale: the spikes seen of late take {spike_bytes}",
-    ReserveReason.SPIKES: "{bytes} stay free: " + _SPIKE + "; the sliding scale alone would keep {scale_bytes}",
-    ReserveReason.BOUNDED: "{bytes} stay free, the most that is kept of a host: " + _SPIKE + ", which would take {spike_bytes}",
-    ReserveReason.OPERATOR: "{bytes} stay free, as set by the operator",
+    ReserveReason.SCALE: "{bytes} shall stay free, by the sliding scale: the spikes seen of late take {spike_bytes}",
+    ReserveReason.SPIKES: "{bytes} shall stay free: " + _SPIKE + "; the sliding scale alone would keep {scale_bytes}",
+    ReserveReason.BOUNDED: "{bytes} shall stay free, the most that is kept: " + _SPIKE + ", which would take {spike_bytes}",
+    ReserveReason.OPERATOR: "{bytes} shall stay free, as set by the operator",
     ReserveReason.OFF: "nothing is kept free (R3 is off)",
 }
 
