@@ -15,6 +15,7 @@ from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, er
 from ballonet.cli.decide import decide
 from ballonet.cli.doctor import doctor
 from ballonet.cli.replay import replay_history
+from ballonet.cli.restore import restore
 from ballonet.cli.simulate import simulate
 from ballonet.cli.status import status
 from ballonet.control.messages import ControlError
@@ -44,6 +45,7 @@ app.command()(daemon.release)
 app.command()(daemon.mode)
 app.command()(daemon.history)
 app.command("replay")(replay_history)
+app.command()(restore)
 
 
 @app.command()
@@ -72,7 +74,8 @@ def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
     if json:
         write_json(found)
         return
-    guests = found.libvirt.uri if found.libvirt else ", ".join(found.qemu.sockets) or "this Proxmox VE node"
+    others = found.vsphere.server if found.vsphere else "this Proxmox VE node"
+    guests = found.libvirt.uri if found.libvirt else ", ".join(found.qemu.sockets) or others
     out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {guests}", highlight=False)
     named = ", ".join(sorted(found.guest))
     out.print(f"settings for: {named}" if named else "no guest has settings of its own", highlight=False)

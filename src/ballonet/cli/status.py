@@ -23,7 +23,7 @@ from ballonet.hypervisors.contract import Hypervisor
 from ballonet.model.snapshot import Mode, Voice
 from ballonet.model.tick import Tick
 from ballonet.model.units import format_size
-from ballonet.sense.host import ProcHost
+from ballonet.sense.host import host_sense
 from ballonet.sense.picture import Eye
 
 LOOK_S: Final = 2.5
@@ -69,7 +69,11 @@ async def look(config: Config) -> Tick:
             guests = hypervisor.guests()
             if guests and all(guest.voice is Voice.AGENT for guest in guests):
                 break
-        eye = Eye(ProcHost(Path(config.host.root)), hypervisor, lambda name: config.settings(name, hypervisor.settings(name)))
+        eye = Eye(
+            host_sense(hypervisor, Path(config.host.root)),
+            hypervisor,
+            lambda name: config.settings(name, hypervisor.settings(name)),
+        )
         snapshot = eye.look()
     _, plan = step(START, snapshot, config.limits(), time.monotonic(), config.loop.policy)
     return Tick(at=time.time(), snapshot=snapshot, plan=plan)

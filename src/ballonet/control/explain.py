@@ -20,6 +20,7 @@ STATES: Final = {
 VOICES: Final = {
     Voice.NONE: "nobody known",
     Voice.BALLOON: "its balloon driver",
+    Voice.HYPERVISOR: "its hypervisor's samples",
     Voice.GUEST_AGENT: "QEMU's guest agent",
     Voice.AGENT: "ballonet's agent",
 }
@@ -95,6 +96,8 @@ def _facts(case: Case) -> Iterator[Fact]:
     yield Fact("pages", _paging(case))
     age = "never" if guest.stats_age_s is None else f"{guest.stats_age_s:.1f} s ago"
     yield Fact("last heard", f"{age}, by {VOICES[guest.voice]}")
+    for name, value in guest.theirs.items():
+        yield Fact(f"its hypervisor's {name}", str(value) if name == "shares" else _size(value))
     yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
     yield Fact("mode", guest.mode.value)
 
@@ -131,6 +134,7 @@ def _host(host: Host, plan: Plan) -> str:
     lacking = sum(one.bytes for one in plan.short)
     who = "1 guest lacks" if len(plan.short) == 1 else f"{len(plan.short)} guests lack"
     short = f" {who} {format_size(lacking)} of the least that keeps them from paging." if plan.short else ""
+    theirs = f" Its own loop says: {host.theirs}." if host.theirs else ""
     memory, promised = plan.memory_bytes, plan.promised_bytes
     taken = f"guests may take {format_size(promised)} of the {format_size(memory)} that are for them"
     if promised > memory:
@@ -138,7 +142,7 @@ def _host(host: Host, plan: Plan) -> str:
         taken = f"guests hold {format_size(promised)}, {over} more than the {format_size(memory)} that are for them"
     return (
         f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; {taken}."
-        f" Of the host {plan.reserve.sentence}. State: {plan.host_state} ({STATES[plan.host_state]}).{short}"
+        f" Of the host {plan.reserve.sentence}. State: {plan.host_state} ({STATES[plan.host_state]}).{theirs}{short}"
     )
 
 

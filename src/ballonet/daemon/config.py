@@ -60,6 +60,21 @@ class ProxmoxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whether to hear agents in guests, where a guest has a port for one."""
 
 
+class VsphereConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[vsphere]`: one ESXi host, by itself or through its vCenter; ballonet steers shares and reservations."""
+
+    server: str
+    """The host's name, or its vCenter's."""
+    user: str
+    port: Annotated[int, Meta(ge=1, le=65535)] = 443
+    host: str = ""
+    """Which of a vCenter's hosts; empty = the only one."""
+    password_file: str = ""
+    """A file that nobody else may read. The variable BALLONET_VSPHERE_PASSWORD comes first."""
+    ca_file: str = ""
+    """Certificates to trust, PEM; empty = the system's."""
+
+
 class ControlConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[control]`: how `ballonet status`, `hold` and the others reach the daemon."""
 
@@ -111,6 +126,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     qemu: QemuConfig = QemuConfig()
     libvirt: LibvirtConfig | None = None
     proxmox: ProxmoxConfig | None = None
+    vsphere: VsphereConfig | None = None
     host: HostConfig = HostConfig()
     loop: LoopConfig = LoopConfig()
     control: ControlConfig = ControlConfig()
@@ -183,11 +199,16 @@ def _check(config: Config, path: Path) -> None:
     """What no single key shows."""
     named = [
         name
-        for name, one in (("[qemu]", config.qemu.sockets), ("[libvirt]", config.libvirt), ("[proxmox]", config.proxmox))
+        for name, one in (
+            ("[qemu]", config.qemu.sockets),
+            ("[libvirt]", config.libvirt),
+            ("[proxmox]", config.proxmox),
+            ("[vsphere]", config.vsphere),
+        )
         if one
     ]
     if not named:
-        text = 'names no guests: add [libvirt], [proxmox], or [qemu] with sockets = ["/run/qemu/*.qmp"]'
+        text = 'names no guests: add [libvirt], [proxmox], [vsphere], or [qemu] with sockets = ["/run/qemu/*.qmp"]'
         raise SettingsError(f"{path}: {text}")
     if len(named) > 1:
         raise SettingsError(f"{path}: {' and '.join(named)}: keep one; a daemon steers all guests of a host in one way")

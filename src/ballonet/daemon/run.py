@@ -13,10 +13,11 @@ from ballonet.act.ladder import Ladder
 from ballonet.control.messages import given
 from ballonet.control.server import ControlServer, Door
 from ballonet.daemon.changes import Changes
-from ballonet.daemon.config import Config, read_config
+from ballonet.daemon.config import Config, VsphereConfig, read_config
 from ballonet.daemon.desk import DaemonDesk
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.loop import Loop
+from ballonet.daemon.secret import secret
 from ballonet.daemon.service import Service
 from ballonet.decide.ladder import Allowed
 from ballonet.history.store import Bounds
@@ -26,7 +27,7 @@ from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode, least
 from ballonet.model.tick import Tick
-from ballonet.sense.host import ProcHost
+from ballonet.sense.host import host_sense
 from ballonet.sense.picture import Eye, GuestSettings
 
 log = logging.getLogger(__name__)
@@ -37,6 +38,8 @@ def adapter(config: Config) -> Hypervisor:
     root = Path(config.host.root)
     if config.proxmox is not None:
         return ProxmoxHypervisor(root, listens=config.proxmox.agents)
+    if config.vsphere is not None:
+        return _vsphere(config.vsphere, Path(config.control.state))
     if config.libvirt is None:
         return QemuHypervisor(config.qemu.sockets, root, listens=config.qemu.agents)
     try:
@@ -46,6 +49,24 @@ def adapter(config: Config) -> Hypervisor:
             f"[libvirt] needs libvirt-python: apt-get install python3-libvirt, or pip install ballonet[libvirt] ({error})"
         ) from error
     return LibvirtHypervisor(config.libvirt.uri, root, listens=config.libvirt.agents)
+
+
+def _vsphere(config: VsphereConfig, state: Path) -> Hypervisor:
+    try:
+        from ballonet.hypervisors.vsphere.adapter import VsphereHypervisor  # noqa: PLC0415 only where it is installed
+        from ballonet.hypervisors.vsphere.session import Where  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(f"[vsphere] needs pyVmomi: pip install 'ballonet[vsphere]' ({error})") from error
+    password = secret("BALLONET_VSPHERE_PASSWORD", config.password_file, "vsphere.password_file")
+    where = Where(
+        server=config.server,
+        port=config.port,
+        user=config.user,
+        password=password,
+        host=config.host,
+        ca_file=config.ca_file,
+    )
+    return VsphereHypervisor(where, state)
 
 
 class Daemon:
@@ -65,7 +86,7 @@ class Daemon:
         self._server = ControlServer(self._desk, _door(config))
         self._ladder = Ladder(root, _allowed(config), hypervisor.pid)
         self._changes, self._journal, self._service = Changes(), Journal(), Service()
-        eye = Eye(ProcHost(root), hypervisor, self._settings)
+        eye = Eye(host_sense(hypervisor, root), hypervisor, self._settings)
         self._loop = Loop(eye, hypervisor, config.limits(), policy=config.loop.policy, on_tick=self._on_tick)
 
     def _mode(self) -> Mode:
@@ -97,7 +118,14 @@ class Daemon:
             return
         old = self._config
         host = replace(config.host, root=old.host.root)
-        fixed = {"qemu": old.qemu, "libvirt": old.libvirt, "proxmox": old.proxmox, "host": host, "control": old.control}
+        fixed = {
+            "qemu": old.qemu,
+            "libvirt": old.libvirt,
+            "proxmox": old.proxmox,
+            "vsphere": old.vsphere,
+            "host": host,
+            "control": old.control,
+        }
         self._config = replace(config, **fixed)
         if self._config != config:
             log.warning("whose guests they are, host.root and [control] change with a restart only; the rest is reloaded")

@@ -6,12 +6,13 @@ hands out what is known by then and never waits.
 
 import asyncio
 import enum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from ballonet.model.entitlement import Entitlement
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest, Mechanism, Mode
+from ballonet.model.snapshot import Guest, Host, Mechanism, Mode
 
 
 class Steering(enum.Enum):
@@ -127,5 +128,34 @@ class Hypervisor(Protocol):
             GuestGoneError: no such guest.
             RefusedError: out of range, no balloon, or the hypervisor says no.
             NoAnswerError: nothing in time. Cancellation leaves the same unknown.
+        """
+        ...
+
+
+@runtime_checkable
+class Entitling(Protocol):
+    """What an adapter does beside, where the hypervisor is another machine with a loop of its own (steering by entitlement)."""
+
+    def host(self) -> Host | None:
+        """That machine, as it says of itself; None = not heard yet, or not for long."""
+        ...
+
+    def entitlements(self) -> dict[str, Entitlement]:
+        """What each guest is entitled to now."""
+        ...
+
+    async def restore(self, deadline_s: float = 30.0) -> tuple[dict[str, Entitlement], dict[str, str]]:
+        """Puts back what each guest was entitled to before ballonet changed it: who is, and who is not and why. May be called on
+        an adapter that was not opened. Raises HypervisorError when nothing can be read.
+        """
+        ...
+
+    async def entitle(self, name: str, wish: Entitlement, deadline_s: float) -> None:
+        """Sets what a guest is entitled to; what it was before ballonet is written down first.
+
+        Raises:
+            GuestGoneError: no such guest.
+            RefusedError: the hypervisor says no; the text says why and what mends it.
+            NoAnswerError: nothing in time.
         """
         ...

@@ -40,6 +40,8 @@ class Voice(enum.Enum):
     BALLOON = "balloon"
     """By its balloon driver's statistics."""
     GUEST_AGENT = "qemu-guest-agent"
+    HYPERVISOR = "hypervisor"
+    """Not at all: its hypervisor samples what it uses."""
     AGENT = "agent"
     """By ballonet's own, which speaks by itself when memory runs out."""
 
@@ -135,6 +137,9 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     reports_free_pages: bool | None = None
     """Whether its driver hands free pages to the host by itself (virtio 1.2, 5.5.6.5: page reporting); None = not known."""
 
+    theirs: dict[str, int] = {}
+    """What the hypervisor's own loop does with it, by its word, in bytes (shares: a number); empty = it has none."""
+
     def claims(self) -> Iterator[Claim]:
         """Every number of this guest with its age and origin, for faces and history."""
         yield Claim("keep_bytes", self.keep_bytes, self.keep_age_s, Source.HYPERVISOR)
@@ -157,6 +162,8 @@ class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """The same for a CPU, and for the disk."""
     io_some_avg10_share: float = 0.0
     age_s: float = 0.0
+    theirs: str = ""
+    """The state of memory that the hypervisor's own loop sees, in its words."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

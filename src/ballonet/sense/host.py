@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
+from ballonet.hypervisors.contract import Entitling
 from ballonet.model.snapshot import Host
 from ballonet.sense.cgroup import Cgroups
 
@@ -20,6 +21,28 @@ class HostSense(Protocol):
     def read(self, pids: Iterable[int]) -> Host:
         """The host now. `pids`: the guests' processes. Raises SenseError."""
         ...
+
+
+class RemoteHost:
+    """A host that its hypervisor tells of."""
+
+    def __init__(self, hypervisor: Entitling) -> None:
+        """Args:
+        hypervisor: open.
+        """
+        self._hypervisor = hypervisor
+
+    def read(self, _pids: Iterable[int] = ()) -> Host:
+        """The host as it was heard last. Raises SenseError."""
+        host = self._hypervisor.host()
+        if host is None:
+            raise SenseError("the hypervisor has not answered; its log line says why")
+        return host
+
+
+def host_sense(hypervisor: object, root: Path) -> HostSense:
+    """What reads the host of these guests."""
+    return RemoteHost(hypervisor) if isinstance(hypervisor, Entitling) else ProcHost(root)
 
 
 class ProcHost:

@@ -1,0 +1,65 @@
+"""`ballonet restore`: everything back to what it was at the hypervisor before ballonet came."""
+
+import asyncio
+from pathlib import Path
+
+import typer
+from msgspec import Struct
+from rich import box
+from rich.table import Table
+
+from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, write_json
+from ballonet.daemon.config import PATH, read_config
+from ballonet.daemon.run import adapter
+from ballonet.hypervisors.contract import Entitling, HypervisorError
+from ballonet.model.entitlement import Entitlement
+from ballonet.model.settings import SettingsError
+from ballonet.model.units import format_size
+
+
+class Restored(Struct, frozen=True, kw_only=True):
+    """`ballonet.restored/1`."""
+
+    schema: str = "ballonet.restored/1"
+    restored: dict[str, Entitlement]
+    failed: dict[str, str]
+
+
+def restore(config: ConfigPath = PATH, json: Json = False) -> None:
+    """Put shares, reservations and limits back to what they were before ballonet changed them. Exits 1 when one could not be.
+
+    For hypervisors that ballonet steers that way (ESXi). Stop the daemon first, or it sets them again. May be run again.
+    """
+    found = asyncio.run(_restored(config))
+    if json:
+        write_json(found)
+    else:
+        _show(found)
+    if found.failed:
+        raise typer.Exit(UNMET)
+
+
+async def _restored(config: Path) -> Restored:
+    hypervisor = adapter(read_config(config))
+    if not isinstance(hypervisor, Entitling):
+        raise SettingsError(f"{config}: only [vsphere] has what `restore` puts back")
+    try:
+        done, failed = await hypervisor.restore()
+    except HypervisorError as error:
+        raise SettingsError(str(error)) from error
+    finally:
+        await hypervisor.close()
+    return Restored(restored=done, failed=failed)
+
+
+def _show(found: Restored) -> None:
+    table = Table("guest", "shares", "reservation", "limit", box=box.SIMPLE)
+    for name, one in found.restored.items():
+        limit = "none" if one.limit_bytes is None else format_size(one.limit_bytes)
+        table.add_row(name, f"{one.shares} ({one.level})", format_size(one.reservation_bytes), limit)
+    if found.restored:
+        out.print(table)
+    elif not found.failed:
+        out.print("nothing to put back: ballonet has changed nothing here")
+    for name, why in found.failed.items():
+        err.print(f"{name}: {why}", markup=False)

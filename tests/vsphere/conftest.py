@@ -1,0 +1,75 @@
+"""A vSphere API on this machine: govmomi's simulator (API 6.5), built from Debian's packages. Not an ESXi."""
+
+import os
+import shutil
+import ssl
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pyVmomi import vim
+
+from ballonet.hypervisors.vsphere.session import VsphereSession, Where
+from ballonet.lab.image import cache_folder
+
+SOURCE = Path(__file__).with_name("vcenter.go")
+GOVMOMI = Path("/usr/share/gocode/src/github.com/vmware/govmomi/simulator")
+
+
+@dataclass
+class Server:
+    """One that runs."""
+
+    process: "subprocess.Popen[str]"
+    where: Where
+    session: VsphereSession | None = None
+
+    def vms(self) -> dict[str, Any]:
+        """Its VMs by name, through a session of the test's own."""
+        self.session = self.session or VsphereSession(self.where)
+        return {vm.name: vm for vm in self.session._view.view}
+
+    def script(self, name: str, **numbers: int) -> None:
+        """Sets numbers of a VM's quickStats, in their own units."""
+        keys = [vim.option.OptionValue(key=f"SET.summary.quickStats.{key}", value=value) for key, value in numbers.items()]
+        self.vms()[name].ReconfigVM_Task(vim.vm.ConfigSpec(extraConfig=keys))
+
+
+@pytest.fixture(scope="session")
+def program() -> Path:
+    """The simulator, from the cache or built now."""
+    if shutil.which("go") is None or not GOVMOMI.is_dir():
+        pytest.skip("no vSphere simulator; as root: tools/setup vsphere")
+    built = cache_folder() / f"vcenter-{SOURCE.stat().st_mtime_ns}"
+    if not built.exists():
+        built.parent.mkdir(parents=True, exist_ok=True)
+        paths = {"GO111MODULE": "off", "GOFLAGS": "", "GOPATH": f"{built.parent}/go:/usr/share/gocode"}
+        words = ["go", "build", "-o", str(built), str(SOURCE)]
+        subprocess.run(words, env=os.environ | paths | {"GOCACHE": f"{built.parent}/go/cache"}, check=True)
+    return built
+
+
+@pytest.fixture
+def start(program: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
+    """Starts servers; ends them."""
+    running: list[Server] = []
+
+    def started(*words: str, user: str = "ballonet", password: str = "secret") -> Server:  # noqa: S107 the simulator's
+        process = subprocess.Popen([program, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        host, _, port = process.stdout.readline().strip().partition(":")
+        certificate = tmp_path / f"{port}.pem"
+        certificate.write_text(ssl.get_server_certificate((host, int(port))))
+        where = Where(server=host, port=int(port), user=user, password=password, ca_file=str(certificate))
+        running.append(Server(process, where))
+        return running[-1]
+
+    yield started
+    for server in running:
+        if server.session is not None:
+            server.session.close()
+        server.process.kill()
+        server.process.communicate()
