@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains calibrate agent deb docs lock all
+.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -46,6 +46,9 @@ bench-daemon: setup ## what the daemon costs with 100, 500 and 1,000 guests: abo
 bench-domains: setup ## three domains through libvirt and through QMP: about 8 min
 	@tools/setup libvirt
 	$(bin)/python benchmarks/domains.py
+bench-vsphere: setup ## one read of a vSphere API with 10, 100 and 1,000 VMs: a minute
+	@tools/setup vsphere
+	$(bin)/python benchmarks/vsphere_read.py
 calibrate: setup ## the simulator against real guests, into benchmarks/results: about 13 min
 	$(bin)/python benchmarks/calibrate.py
 agent: ## the guest's agent, one file, and its systemd unit, into dist

@@ -12,10 +12,18 @@ import pytest
 from daemons import PROGRAM, Daemon, until
 
 ROOT = Path(__file__).parents[2]
-PAGES = ("README.md", "docs/guide.md", "docs/concepts.md", "docs/reference/control.md", "docs/reference/config.md")
+PAGES = (
+    "README.md",
+    "docs/guide.md",
+    "docs/concepts.md",
+    "docs/vsphere.md",
+    "docs/reference/control.md",
+    "docs/reference/config.md",
+)
 ELSEWHERE = {
     "ballonet top": "test_top_shows_and_holds",
     "ballonet lab run": "tests/lab/test_leaves_nothing.py and make demo, on real guests",
+    "ballonet restore": "tests/vsphere, on a vSphere API",
     "make": "the gates",
     "apt install": "a clean Debian 12 root, by hand",
     "systemctl": "no systemd here",

@@ -1,7 +1,5 @@
 """A vSphere API on this machine: govmomi's simulator (API 6.5), built from Debian's packages. Not an ESXi."""
 
-import os
-import shutil
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -13,10 +11,7 @@ import pytest
 from pyVmomi import vim
 
 from ballonet.hypervisors.vsphere.session import VsphereSession, Where
-from ballonet.lab.image import cache_folder
-
-SOURCE = Path(__file__).with_name("vcenter.go")
-GOVMOMI = Path("/usr/share/gocode/src/github.com/vmware/govmomi/simulator")
+from vsphere.build import build
 
 
 @dataclass
@@ -41,15 +36,10 @@ class Server:
 @pytest.fixture(scope="session")
 def program() -> Path:
     """The simulator, from the cache or built now."""
-    if shutil.which("go") is None or not GOVMOMI.is_dir():
-        pytest.skip("no vSphere simulator; as root: tools/setup vsphere")
-    built = cache_folder() / f"vcenter-{SOURCE.stat().st_mtime_ns}"
-    if not built.exists():
-        built.parent.mkdir(parents=True, exist_ok=True)
-        paths = {"GO111MODULE": "off", "GOFLAGS": "", "GOPATH": f"{built.parent}/go:/usr/share/gocode"}
-        words = ["go", "build", "-o", str(built), str(SOURCE)]
-        subprocess.run(words, env=os.environ | paths | {"GOCACHE": f"{built.parent}/go/cache"}, check=True)
-    return built
+    try:
+        return build()
+    except FileNotFoundError as missing:
+        pytest.skip(str(missing))
 
 
 @pytest.fixture

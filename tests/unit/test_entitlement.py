@@ -1,0 +1,118 @@
+"""Steering by entitlement: shares and reservations from needs, within bounds, and no more often than pays."""
+
+import asyncio
+
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from ballonet.act.entitle import EVERY_S, PAGING_EVERY_S, Entitler
+from ballonet.decide.entitlement import MOST_SHARES, RESERVED_SHARE, entitlements, is_worth
+from ballonet.hypervisors.contract import RefusedError
+from ballonet.model.entitlement import Entitlement
+from ballonet.model.plan import Decision, Plan, Reason, Reserve, ReserveReason
+from ballonet.model.snapshot import Guest, Host, Mode, Snapshot
+from ballonet.model.units import GIB, MIB
+
+SIZE = 8 * GIB
+
+
+def world(*needs: int, total: int = 32 * GIB, reason: Reason = Reason.CALM, **guest: object) -> tuple[Plan, Snapshot]:
+    """Guests of 8 GiB, vm-0 and so on, that need so much; three quarters of that at the least."""
+    one = Guest(name="", ceiling_bytes=SIZE, keep_bytes=SIZE, **guest)  # type: ignore[arg-type]
+    guests = tuple(replace(one, name=f"vm-{number}") for number in range(len(needs)))
+    told = tuple(
+        Decision(guest.name, SIZE, reason, {}, False, need // 2, need, need * 3 // 4, MIB)
+        for guest, need in zip(guests, needs, strict=True)
+    )
+    plan = Plan(policy="adaptive", guests=told, reserve=Reserve(GIB, ReserveReason.OPERATOR, {}))
+    return plan, Snapshot(host=Host(total_bytes=total, available_bytes=GIB), guests=guests)
+
+
+def test_shares_follow_need_and_weight() -> None:
+    """10 for each MiB, as ESXi's normal."""
+    found = entitlements(*world(4 * GIB, GIB))
+    assert found["vm-0"] == Entitlement(shares=40960, reservation_bytes=3 * GIB)
+    assert found["vm-1"] == Entitlement(shares=10240, reservation_bytes=768 * MIB)
+    assert entitlements(*world(4 * GIB, shares=3000))["vm-0"].shares == 3 * 40960
+
+
+def test_nobody_is_touched_who_is_watched_left_alone_or_unheard() -> None:
+    """R13, R5 and the modes."""
+    assert entitlements(*world(GIB, mode=Mode.OBSERVE)) == {}
+    assert entitlements(*world(GIB, mode=Mode.ADVISE)) == {}
+    assert entitlements(*world(GIB, can_balloon=False, leave_alone="no Tools")) == {}
+    for reason in (Reason.STALE, Reason.ALONE, Reason.UNKNOWN, Reason.OBSERVED):
+        assert entitlements(*world(GIB, reason=reason)) == {}
+
+
+@given(st.lists(st.integers(1, SIZE), min_size=1, max_size=12), st.integers(GIB, 64 * GIB), st.integers(0, 2 * GIB))
+def test_reservations_fit(needs: list[int], total: int, guaranteed: int) -> None:
+    """Never more than half of the host beyond what was guaranteed, nobody more than it has; shares are what the API takes."""
+    found = entitlements(*world(*needs, total=total, guaranteed_bytes=guaranteed))
+    assert sum(one.reservation_bytes for one in found.values()) <= max(RESERVED_SHARE * total, guaranteed * len(needs))
+    for one in found.values():
+        assert 0 <= one.reservation_bytes <= SIZE
+        assert one.reservation_bytes >= guaranteed // MIB * MIB
+        assert 1 <= one.shares <= MOST_SHARES
+
+
+def test_small_changes_are_not_sent() -> None:
+    """A tenth, and 64 MiB."""
+    old = Entitlement(shares=1000, reservation_bytes=GIB)
+    assert not is_worth(old, replace(old, shares=1100, reservation_bytes=GIB + 100 * MIB))
+    assert is_worth(old, replace(old, shares=1101))
+    assert is_worth(old, replace(old, reservation_bytes=GIB + 120 * MIB))
+    assert not is_worth(replace(old, reservation_bytes=0), replace(old, reservation_bytes=64 * MIB))
+    assert is_worth(old, replace(old, limit_bytes=GIB))
+
+
+class Esx:
+    """Remembers what it was told."""
+
+    def __init__(self, *names: str) -> None:
+        self.known = {name: Entitlement(shares=81920, reservation_bytes=0, limit_bytes=6 * GIB) for name in names}
+        self.sent: list[tuple[str, Entitlement]] = []
+        self.refuses = ""
+
+    def host(self) -> Host | None:
+        return None
+
+    def entitlements(self) -> dict[str, Entitlement]:
+        return self.known
+
+    async def restore(self, _deadline_s: float = 30.0) -> tuple[dict[str, Entitlement], dict[str, str]]:
+        return {}, {}
+
+    async def entitle(self, name: str, wish: Entitlement, _deadline_s: float) -> None:
+        if name == self.refuses:
+            raise RefusedError("no")
+        self.known[name] = wish
+        self.sent.append((name, wish))
+
+
+async def test_as_seldom_as_pays() -> None:
+    """Each guest once a minute, four times while it pages; somebody's limit stays; what shrinks goes first; a refusal is told."""
+    now, esx = 0.0, Esx("vm-0", "vm-1")
+    entitler = Entitler(esx, lambda: now)
+
+    async def turn(*needs: int, reason: Reason = Reason.CALM) -> int:
+        before = len(esx.sent)
+        await entitler.apply(*world(*needs, reason=reason))
+        await asyncio.sleep(0.01)
+        return len(esx.sent) - before
+
+    assert await turn(GIB, 2 * GIB) == 2
+    assert all(wish.limit_bytes == 6 * GIB for _, wish in esx.sent)
+    now = EVERY_S - 1
+    assert await turn(4 * GIB, GIB) == 0
+    now = EVERY_S
+    assert await turn(4 * GIB, GIB) == 2
+    assert [name for name, _ in esx.sent[2:]] == ["vm-1", "vm-0"]
+    now += PAGING_EVERY_S
+    assert await turn(6 * GIB, GIB, reason=Reason.DISTRESS) == 1
+    now, esx.refuses = 1000.0, "vm-0"
+    assert await turn(GIB, GIB) == 0
+    outcome = await entitler.apply(*world(GIB, GIB))
+    assert outcome.failed == {"vm-0": "no"}
+    await entitler.close()
