@@ -5,10 +5,12 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 
-from ballonet.hypervisors.contract import GuestGoneError, Hypervisor, RefusedError, Steering
+from msgspec.structs import replace
+
+from ballonet.hypervisors.contract import Entitling, GuestGoneError, Hypervisor, HypervisorError, RefusedError, Steering
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest
 from ballonet.model.units import MIB
@@ -17,23 +19,29 @@ REACHED_BYTES = 4 * MIB
 
 
 async def check_hypervisor(hypervisor: Hypervisor, name: str, deadline_s: float = 20.0) -> None:
-    """Runs the contract on one guest; leaves it with all of its memory.
+    """Runs the contract on one guest, as far as its steering goes; leaves it with all of its memory and entitled as it was.
 
     Args:
-        hypervisor: open, steering by target.
+        hypervisor: open.
         name: of a running guest with a balloon driver, not in need of a quarter of its memory.
         deadline_s: for each thing that takes the guest's help.
 
     Raises:
         AssertionError: something does not hold; the text says what.
     """
-    assert hypervisor.capabilities.steering is Steering.TARGET, "only target steering is checked here"
+    steering = hypervisor.capabilities.steering
+    assert steering in {Steering.TARGET, Steering.ENTITLEMENT}, "only target and entitlement are checked here"
     guest = await _wait(hypervisor, name, deadline_s, lambda one: one.can_balloon and one.stats is not None)
     names = [one.name for one in hypervisor.guests()]
     assert len(names) == len(set(names)), "names are not unique"
     assert guest.keep_bytes is not None, "a guest that balloons has no keep_bytes"
     assert 0 < guest.keep_bytes <= guest.ceiling_bytes, "keep_bytes is not within 1 and the ceiling"
     assert guest.leave_alone == "", "a guest that can balloon is to be left alone"
+    hypervisor.watch("nobody", Look(0.2, 0))
+    if steering is Steering.ENTITLEMENT:
+        assert isinstance(hypervisor, Entitling), "it steers by entitlement and does not entitle"
+        await _check_entitling(hypervisor, guest, deadline_s)
+        return
     await _check_refusals(hypervisor, guest)
     less = guest.ceiling_bytes * 3 // 4
     for keep_bytes in (less, guest.ceiling_bytes):
@@ -41,21 +49,44 @@ async def check_hypervisor(hypervisor: Hypervisor, name: str, deadline_s: float 
         await _wait(hypervisor, name, deadline_s, partial(_is_at, keep_bytes=keep_bytes))
     hypervisor.watch(name, Look(0.2, 0))
     await _wait(hypervisor, name, deadline_s, lambda one: one.stats_age_s is not None and one.stats_age_s < 1.0)
-    hypervisor.watch("nobody", Look(0.2, 0))
+
+
+async def _check_entitling(hypervisor: Entitling, guest: Guest, deadline_s: float) -> None:
+    name, host = guest.name, hypervisor.host()
+    assert host is not None, "it has guests and no host"
+    assert 0 <= host.available_bytes <= host.total_bytes, "the host's memory is not within its bounds"
+    old = hypervisor.entitlements()[name]
+    assert 0 <= old.reservation_bytes <= guest.ceiling_bytes, "a reservation is not within 0 and the ceiling"
+    for wrong in (
+        replace(old, reservation_bytes=guest.ceiling_bytes + MIB),
+        replace(old, reservation_bytes=-MIB),
+        replace(old, shares=0),
+    ):
+        await _refused(hypervisor.entitle(name, wrong, deadline_s), RefusedError)
+    await _refused(hypervisor.entitle("nobody", old, deadline_s), GuestGoneError)
+    for wish in (
+        replace(old, shares=old.shares // 2 + 1, level="custom"),
+        replace(old, shares=old.shares // 2 + 1, level="custom", reservation_bytes=guest.ceiling_bytes // 8 // MIB * MIB),
+    ):
+        await hypervisor.entitle(name, wish, deadline_s)
+        assert hypervisor.entitlements()[name] == wish, "what was set is not what it is entitled to"
+    done, failed = await hypervisor.restore(deadline_s)
+    assert (done.get(name), failed) == (old, {}), "what it was entitled to before is not put back"
+    assert await hypervisor.restore(deadline_s) == ({}, {}), "what was put back is put back again"
+
+
+async def _refused(command: Awaitable[None], error: type[HypervisorError]) -> None:
+    try:
+        await command
+    except error:
+        return
+    raise AssertionError(f"a command that cannot be was not answered with {error.__name__}")
 
 
 async def _check_refusals(hypervisor: Hypervisor, guest: Guest) -> None:
     for keep_bytes in (0, -1, guest.ceiling_bytes + 1):
-        try:
-            await hypervisor.set_keep(guest.name, keep_bytes, 1.0)
-        except RefusedError:
-            continue
-        raise AssertionError(f"{keep_bytes} bytes was not refused")
-    try:
-        await hypervisor.set_keep("nobody", guest.ceiling_bytes, 1.0)
-    except GuestGoneError:
-        return
-    raise AssertionError("a guest that is not there took a command")
+        await _refused(hypervisor.set_keep(guest.name, keep_bytes, 1.0), RefusedError)
+    await _refused(hypervisor.set_keep("nobody", guest.ceiling_bytes, 1.0), GuestGoneError)
 
 
 def _is_at(guest: Guest, keep_bytes: int) -> bool:

@@ -14,21 +14,25 @@ from ballonet.hypervisors.qemu.qmp import LONGEST_BYTES, NonsenseError, QmpSessi
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\r\n'
 
 
+GONE: dict[asyncio.Server, asyncio.Event] = {}
+"""Told when the peer of a server has ended."""
+
+
 @pytest.mark.parametrize("says", [b"garbage\r\n", b'{"QMP": ', b"", GREETING + b"\xff\xfe nonsense\r\n"])
 async def test_peer_that_is_no_qmp(tmp_path: Path, says: bytes) -> None:
     """Garbage, half a line, nothing, or garbage after the greeting is an error in time."""
 
     async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(says)
-        with contextlib.suppress(ConnectionError):
-            await reader.read()
-        writer.close()
+        await _until_left(reader, writer)
+        gone.set()
 
+    gone = asyncio.Event()
     server = await asyncio.start_unix_server(peer, str(tmp_path / "q.sock"))
     async with server:
         with pytest.raises(NoAnswerError, match=r"q\.sock"):
             await QmpSession.open(str(tmp_path / "q.sock"), 0.3)
-        await asyncio.sleep(0.02)  # the peer hears it
+        await asyncio.wait_for(gone.wait(), 5.0)
 
 
 async def test_socket_without_anybody(tmp_path: Path) -> None:
@@ -54,18 +58,28 @@ async def _session(tmp_path: Path, *says: bytes, then: float = 0.0) -> tuple[Qmp
         for one in says:
             writer.write(one)
             await asyncio.sleep(then)
-        with contextlib.suppress(ConnectionError):
-            await reader.read()
-        writer.close()
+        await _until_left(reader, writer)
+        gone.set()
 
+    gone = asyncio.Event()
     server = await asyncio.start_unix_server(peer, str(tmp_path / "q.sock"))
+    GONE[server] = gone
     return await QmpSession.open(str(tmp_path / "q.sock"), 2.0), server
 
 
 async def _end(session: QmpSession, server: asyncio.Server) -> None:
     session.close()
     server.close()
-    await asyncio.sleep(0.02)  # the peer hears it
+    await asyncio.wait_for(GONE.pop(server).wait(), 5.0)
+
+
+async def _until_left(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Nothing of a peer outlives its test."""
+    with contextlib.suppress(ConnectionError):
+        await reader.read()
+    writer.close()
+    with contextlib.suppress(ConnectionError):
+        await writer.wait_closed()
 
 
 async def test_lines_are_cut_anywhere(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ from ballonet.hypervisors.vsphere.session import VsphereSession
 from ballonet.model.entitlement import Entitlement
 from ballonet.model.snapshot import Voice
 from ballonet.model.units import GIB, KIB, MIB
+from ballonet.testing import check_hypervisor
 from daemons import PROGRAM, until
 from vsphere.conftest import Server
 
@@ -76,6 +77,19 @@ async def test_entitlements_are_set_kept_and_put_back(start: Start, tmp_path: Pa
         was = server.vms()[FIRST].config.memoryAllocation
         assert (was.shares.level, was.shares.shares, was.reservation) == ("normal", 40960, 0)
         assert await hypervisor.restore() == ({}, {})
+    finally:
+        await hypervisor.close()
+
+
+async def test_contract(start: Start, tmp_path: Path) -> None:
+    """The suite that every adapter must pass, as far as its steering goes."""
+    server = start("-vms", "2")
+    hypervisor = VsphereHypervisor(server.where, tmp_path)
+    await hypervisor.open()
+    try:
+        await check_hypervisor(hypervisor, FIRST)
+        await hypervisor.close()
+        await hypervisor.close()
     finally:
         await hypervisor.close()
 
