@@ -29,12 +29,12 @@ def world(*needs: int, total: int = 32 * GIB, reason: Reason = Reason.CALM, **gu
     return plan, Snapshot(host=Host(total_bytes=total, available_bytes=GIB), guests=guests)
 
 
-def test_shares_follow_need_and_weight() -> None:
-    """10 for each MiB, as ESXi's normal."""
+def test_reservations_follow_need_and_shares_the_operator() -> None:
+    """10 for each MiB that it has, as ESXi's normal, times its weight."""
     found = entitlements(*world(4 * GIB, GIB))
-    assert found["vm-0"] == Entitlement(shares=40960, reservation_bytes=3 * GIB)
-    assert found["vm-1"] == Entitlement(shares=10240, reservation_bytes=768 * MIB)
-    assert entitlements(*world(4 * GIB, shares=3000))["vm-0"].shares == 3 * 40960
+    assert found["vm-0"] == Entitlement(shares=81920, reservation_bytes=3 * GIB)
+    assert found["vm-1"] == Entitlement(shares=81920, reservation_bytes=768 * MIB)
+    assert entitlements(*world(4 * GIB, shares=3000))["vm-0"].shares == 3 * 81920
 
 
 def test_nobody_is_touched_who_is_watched_left_alone_or_unheard() -> None:
@@ -71,7 +71,7 @@ class Esx:
     """Remembers what it was told."""
 
     def __init__(self, *names: str) -> None:
-        self.known = {name: Entitlement(shares=81920, reservation_bytes=0, limit_bytes=6 * GIB) for name in names}
+        self.known = {name: Entitlement(shares=81920, reservation_bytes=0, limit_bytes=6 * GIB, level="normal") for name in names}
         self.sent: list[tuple[str, Entitlement]] = []
         self.refuses = ""
 
@@ -92,7 +92,7 @@ class Esx:
 
 
 async def test_as_seldom_as_pays() -> None:
-    """Each guest once a minute, four times while it pages; somebody's limit stays; what shrinks goes first; a refusal is told."""
+    """Each guest once in 20 s, sooner while it pages; somebody's limit stays; what shrinks goes first; a refusal is told."""
     now, esx = 0.0, Esx("vm-0", "vm-1")
     entitler = Entitler(esx, lambda: now)
 
@@ -111,6 +111,7 @@ async def test_as_seldom_as_pays() -> None:
     assert [name for name, _ in esx.sent[2:]] == ["vm-1", "vm-0"]
     now += PAGING_EVERY_S
     assert await turn(6 * GIB, GIB, reason=Reason.DISTRESS) == 1
+    assert all(wish.level == "normal" for _, wish in esx.sent)
     now, esx.refuses = 1000.0, "vm-0"
     assert await turn(GIB, GIB) == 0
     outcome = await entitler.apply(*world(GIB, GIB))

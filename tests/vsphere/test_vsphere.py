@@ -179,11 +179,13 @@ mode = "act"
 [control]
 socket = "{folder}/control.sock"
 state = "{folder}/state"
+[guest.DC0_H0_VM0]
+shares = 2000
 """
 
 
 def test_daemon_follows_need_and_is_undone(start: Start, tmp_path: Path) -> None:
-    """Shares and reservations follow what each uses; killed, `ballonet restore` puts all of it back; no password shows."""
+    """Reservations follow use, shares the operator; killed, `ballonet restore` puts all of it back; no password shows."""
     server = start("-vms", "3", "-memory", "4096", "-host", "12288")
     for number, active in enumerate((3000, 1000, 200)):
         server.script(f"DC0_H0_VM{number}", guestMemoryUsage=active, hostMemoryUsage=3500)
@@ -198,13 +200,17 @@ def test_daemon_follows_need_and_is_undone(start: Start, tmp_path: Path) -> None
         daemon = subprocess.Popen([sys.executable, "-m", "ballonet.daemon", str(config)], stderr=log)
     try:
         until(lambda: len(_changed(server)) == 3, 60)
-        shares = {name: one.shares.shares for name, one in _changed(server).items()}
-        assert shares["DC0_H0_VM0"] > 2 * shares["DC0_H0_VM1"] > 2 * shares["DC0_H0_VM2"]
         reserved = {name: one.reservation for name, one in _changed(server).items()}
-        assert reserved["DC0_H0_VM0"] > reserved["DC0_H0_VM1"] > 0
+        assert reserved["DC0_H0_VM0"] > reserved["DC0_H0_VM1"] > reserved["DC0_H0_VM2"] > 0
         assert sum(reserved.values()) <= 12288 / 2
+        shares = {name: (one.shares.level, one.shares.shares) for name, one in _changed(server).items()}
+        assert shares == {FIRST: ("custom", 81920), "DC0_H0_VM1": ("normal", 40960), "DC0_H0_VM2": ("normal", 40960)}
+        server.script(FIRST, guestMemoryUsage=400)
+        server.script("DC0_H0_VM2", guestMemoryUsage=3000)
+        until(lambda: _changed(server)["DC0_H0_VM2"].reservation > 2 * reserved["DC0_H0_VM2"], 60)
+        until(lambda: _changed(server)[FIRST].reservation < reserved[FIRST], 60)
         told = _ballonet("explain", config, FIRST).stdout
-        assert all(word in told for word in ("its hypervisor's active", "2.9 GiB", "its hypervisor's reservation", "samples"))
+        assert all(word in told for word in ("its hypervisor's active", "400 MiB", "its hypervisor's reservation", "samples"))
         arguments = Path(f"/proc/{daemon.pid}/cmdline").read_bytes()
     finally:
         os.kill(daemon.pid, signal.SIGKILL)
@@ -221,7 +227,7 @@ def test_daemon_follows_need_and_is_undone(start: Start, tmp_path: Path) -> None
 
 def _changed(server: Server) -> dict[str, Any]:
     allocations = {name: vm.config.memoryAllocation for name, vm in server.vms().items()}
-    return {name: one for name, one in allocations.items() if one.shares.level != "normal"}
+    return {name: one for name, one in allocations.items() if one.reservation or one.shares.level != "normal"}
 
 
 def _ballonet(command: str, config: Path, *words: str) -> "subprocess.CompletedProcess[str]":

@@ -22,8 +22,8 @@ from ballonet.model.tick import Outcome
 log = logging.getLogger(__name__)
 
 DEADLINE_S: Final = 30.0
-EVERY_S: Final = 60.0
-"""Between two changes of one guest: ESXi samples what a guest uses over 60 s. One that pages does not wait."""
+EVERY_S: Final = 20.0
+"""Between two changes of one guest: ESXi publishes what it sampled each 20 s. One that pages does not wait."""
 PAGING_EVERY_S: Final = 15.0
 """Its loop balances each 15 s."""
 _PAGING: Final = frozenset({Reason.DISTRESS, Reason.FEEDBACK})
@@ -58,7 +58,7 @@ class Entitler:
         for name, wish in entitlements(plan, snapshot).items():
             if (old := known.get(name)) is None:
                 continue
-            asked = replace(wish, limit_bytes=old.limit_bytes)
+            asked = replace(wish, limit_bytes=old.limit_bytes, level=old.level if wish.shares == old.shares else wish.level)
             wait_s = PAGING_EVERY_S if reasons[name] in _PAGING else EVERY_S
             if is_worth(old, asked) and now - self._sent_at.get(name, -math.inf) >= wait_s:
                 due.append((asked.reservation_bytes - old.reservation_bytes, name, asked))

@@ -45,10 +45,10 @@ def write_json(value: object) -> None:
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=int), indent=1).decode() + "\n")
 
 
-def checked_policies(names: Sequence[str]) -> list[str]:
-    """The names, when all are policies. Raises SettingsError."""
-    if wrong := sorted(set(names) - set(POLICIES)):
-        raise SettingsError(f"no policy {wrong[0]!r}; there are {', '.join(POLICIES)}")
+def checked_policies(names: Sequence[str], more: Sequence[str] = ()) -> list[str]:
+    """The names, when all are policies, or of `more`. Raises SettingsError."""
+    if wrong := sorted(set(names) - set(POLICIES) - set(more)):
+        raise SettingsError(f"no policy {wrong[0]!r}; there are {', '.join((*POLICIES, *more))}")
     return list(names)
 
 

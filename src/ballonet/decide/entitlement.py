@@ -1,8 +1,7 @@
-"""From what guests need to shares and reservations: ESXi's own loop then moves the memory where the policy wants it.
+"""From what guests need to reservations, and from what the operator weighs to shares: ESXi's own loop moves the memory.
 
-ESXi takes from the guest that pays least for what it holds: S / (P (f + k (1 - f))), S its shares, P its pages, f their active
-part, k = 4 (Waldspurger, Memory Resource Management in VMware ESX Server, OSDI 2002). With S in proportion to need, everybody
-pays the same exactly when each holds what it needs.
+A reservation is what ESXi never balloons or swaps, so it follows the least with which a guest does not page. Shares stay the
+operator's: in proportion to need they made simulated hosts worse (docs/decisions/0012).
 """
 
 from typing import Final
@@ -37,7 +36,7 @@ def entitlements(plan: Plan, snapshot: Snapshot) -> dict[str, Entitlement]:
     part = min(1.0, max(0, room - firm) / more) if more else 0.0
     return {
         guest.name: Entitlement(
-            shares=_shares(guest, one),
+            shares=_shares(guest),
             reservation_bytes=int(guest.guaranteed_bytes + part * _wish(guest, one)) // MIB * MIB,
         )
         for guest, one in seen
@@ -51,9 +50,8 @@ def is_worth(old: Entitlement, new: Entitlement) -> bool:
     return is_moved or abs(new.shares - old.shares) > STEP_SHARE * old.shares or new.limit_bytes != old.limit_bytes
 
 
-def _shares(guest: Guest, decision: Decision) -> int:
-    need = max(decision.need_bytes or 0, decision.floor_bytes, guest.guaranteed_bytes)
-    return max(1, min(MOST_SHARES, round(SHARES_PER_MIB * need / MIB * guest.shares / 1000)))
+def _shares(guest: Guest) -> int:
+    return max(1, min(MOST_SHARES, round(SHARES_PER_MIB * guest.ceiling_bytes / MIB * guest.shares / 1000)))
 
 
 def _wish(guest: Guest, decision: Decision) -> int:
