@@ -17,7 +17,7 @@ check: setup ## style, types and layers
 	$(bin)/lint-imports
 test: setup ## all tests; those on real guests where QEMU can be had
 	@tools/setup jdk libvirt prometheus vsphere
-	$(bin)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/control tests/guest tests/domains tests/vsphere
+	$(bin)/python -m pytest -n 2 --dist loadfile tests/unit tests/contract tests/control tests/guest tests/domains tests/vsphere tests/hyperv
 	$(bin)/python -m pytest tests/lab
 demo: setup ## the main job on real guests: ten of them on three quarters of their memory
 	$(bin)/ballonet demo
@@ -58,7 +58,7 @@ deb: setup ## a Debian package, into dist
 docs: setup ## check that the reference names what the code has
 	$(bin)/python -m pytest -q tests/unit/test_docs.py
 lock: ## pin the dependencies anew (needs uv)
-	uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --extra plot --extra tui --extra vsphere --group dev -o requirements.lock pyproject.toml
+	uv pip compile -q --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --extra plot --extra tui --extra vsphere --extra hyperv --group dev -o requirements.lock pyproject.toml
 	uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --no-emit-find-links --universal --python-version 3.11 --extra tui -c requirements.lock -o packaging/requirements.lock pyproject.toml
 	echo libvirt-python | uv pip compile -q --generate-hashes --no-header --no-annotate --no-emit-index-url --python-version 3.11 -o requirements-libvirt.lock -
 all: check test ## what CI runs

@@ -10,7 +10,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from ballonet.hypervisors.contract import Entitling, GuestGoneError, Hypervisor, HypervisorError, RefusedError, Steering
+from ballonet.hypervisors.contract import GuestGoneError, Guided, Hypervisor, HypervisorError, RefusedError, Steering
+from ballonet.model.knobs import BUFFER_PERCENT, PRIORITY, Bounds, Entitlement, Knobs
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest
 from ballonet.model.units import MIB
@@ -19,7 +20,7 @@ REACHED_BYTES = 4 * MIB
 
 
 async def check_hypervisor(hypervisor: Hypervisor, name: str, deadline_s: float = 20.0) -> None:
-    """Runs the contract on one guest, as far as its steering goes; leaves it with all of its memory and entitled as it was.
+    """Runs the contract on one guest, as far as its steering goes; leaves it with all of its memory and its knobs as they stood.
 
     Args:
         hypervisor: open.
@@ -30,7 +31,6 @@ async def check_hypervisor(hypervisor: Hypervisor, name: str, deadline_s: float 
         AssertionError: something does not hold; the text says what.
     """
     steering = hypervisor.capabilities.steering
-    assert steering in {Steering.TARGET, Steering.ENTITLEMENT}, "only target and entitlement are checked here"
     guest = await _wait(hypervisor, name, deadline_s, lambda one: one.can_balloon and one.stats is not None)
     names = [one.name for one in hypervisor.guests()]
     assert len(names) == len(set(names)), "names are not unique"
@@ -38,9 +38,9 @@ async def check_hypervisor(hypervisor: Hypervisor, name: str, deadline_s: float 
     assert 0 < guest.keep_bytes <= guest.ceiling_bytes, "keep_bytes is not within 1 and the ceiling"
     assert guest.leave_alone == "", "a guest that can balloon is to be left alone"
     hypervisor.watch("nobody", Look(0.2, 0))
-    if steering is Steering.ENTITLEMENT:
-        assert isinstance(hypervisor, Entitling), "it steers by entitlement and does not entitle"
-        await _check_entitling(hypervisor, guest, deadline_s)
+    if steering is not Steering.TARGET:
+        assert isinstance(hypervisor, Guided), "it steers by knobs and has none"
+        await _check_guided(hypervisor, guest, deadline_s)
         return
     await _check_refusals(hypervisor, guest)
     less = guest.ceiling_bytes * 3 // 4
@@ -51,28 +51,49 @@ async def check_hypervisor(hypervisor: Hypervisor, name: str, deadline_s: float 
     await _wait(hypervisor, name, deadline_s, lambda one: one.stats_age_s is not None and one.stats_age_s < 1.0)
 
 
-async def _check_entitling(hypervisor: Entitling, guest: Guest, deadline_s: float) -> None:
+async def _check_guided(hypervisor: Guided, guest: Guest, deadline_s: float) -> None:
     name, host = guest.name, hypervisor.host()
     assert host is not None, "it has guests and no host"
     assert 0 <= host.available_bytes <= host.total_bytes, "the host's memory is not within its bounds"
-    old = hypervisor.entitlements()[name]
+    assert name not in hypervisor.originals(), "what was never turned has an original"
+    old = hypervisor.knobs()[name]
+    wrong, right = _entitlements(old, guest) if isinstance(old, Entitlement) else _bounds(old)
+    for wish in wrong:
+        await _refused(hypervisor.turn(name, wish, deadline_s), RefusedError)
+    await _refused(hypervisor.turn("nobody", old, deadline_s), GuestGoneError)
+    assert hypervisor.knobs()[name] == old, "what was refused took effect"
+    for wish in right:
+        await hypervisor.turn(name, wish, deadline_s)
+        assert hypervisor.knobs()[name] == wish, "a knob does not stand where it was turned to"
+        assert hypervisor.originals()[name] == old, "how it stood before is not kept"
+    done, failed = await hypervisor.restore(deadline_s)
+    assert (done.get(name), failed) == (old, {}), "how it stood before is not put back"
+    assert await hypervisor.restore(deadline_s) == ({}, {}), "what was put back is put back again"
+
+
+def _entitlements(old: Entitlement, guest: Guest) -> tuple[list[Knobs], list[Knobs]]:
+    """What must be refused, and what must not."""
     assert 0 <= old.reservation_bytes <= guest.ceiling_bytes, "a reservation is not within 0 and the ceiling"
-    for wrong in (
+    less = replace(old, shares=old.shares // 2 + 1, level="custom")
+    other = Bounds(minimum_bytes=MIB, maximum_bytes=guest.ceiling_bytes, buffer_percent=20, priority=50)
+    return [
         replace(old, reservation_bytes=guest.ceiling_bytes + MIB),
         replace(old, reservation_bytes=-MIB),
         replace(old, shares=0),
-    ):
-        await _refused(hypervisor.entitle(name, wrong, deadline_s), RefusedError)
-    await _refused(hypervisor.entitle("nobody", old, deadline_s), GuestGoneError)
-    for wish in (
-        replace(old, shares=old.shares // 2 + 1, level="custom"),
-        replace(old, shares=old.shares // 2 + 1, level="custom", reservation_bytes=guest.ceiling_bytes // 8 // MIB * MIB),
-    ):
-        await hypervisor.entitle(name, wish, deadline_s)
-        assert hypervisor.entitlements()[name] == wish, "what was set is not what it is entitled to"
-    done, failed = await hypervisor.restore(deadline_s)
-    assert (done.get(name), failed) == (old, {}), "what it was entitled to before is not put back"
-    assert await hypervisor.restore(deadline_s) == ({}, {}), "what was put back is put back again"
+        other,
+    ], [less, replace(less, reservation_bytes=guest.ceiling_bytes // 8 // MIB * MIB)]
+
+
+def _bounds(old: Bounds) -> tuple[list[Knobs], list[Knobs]]:
+    """The same; minimum and maximum stay, as a running guest's cannot be put back."""
+    assert 0 <= old.minimum_bytes <= old.maximum_bytes, "the minimum is not within 0 and the maximum"
+    return [
+        replace(old, minimum_bytes=old.minimum_bytes + MIB),
+        replace(old, maximum_bytes=old.maximum_bytes - MIB),
+        replace(old, buffer_percent=BUFFER_PERCENT[1] + 1),
+        replace(old, priority=PRIORITY[1] + 1),
+        Entitlement(shares=1000, reservation_bytes=0),
+    ], [replace(old, buffer_percent=old.buffer_percent + 15), replace(old, priority=PRIORITY[1] - old.priority + 1)]
 
 
 async def _refused(command: Awaitable[None], error: type[HypervisorError]) -> None:

@@ -1,20 +1,22 @@
 """Steering by entitlement: shares and reservations from needs, within bounds, and no more often than pays."""
 
 import asyncio
+from collections.abc import Callable
 
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ballonet.act.entitle import EVERY_S, PAGING_EVERY_S, Entitler
+from ballonet.act.guide import PACES, Guide
 from ballonet.decide.entitlement import MOST_SHARES, RESERVED_SHARE, entitlements, is_worth
-from ballonet.hypervisors.contract import RefusedError
-from ballonet.model.entitlement import Entitlement
+from ballonet.hypervisors.contract import Capabilities, Guided, RefusedError, Steering
+from ballonet.model.knobs import Entitlement, Knobs
 from ballonet.model.plan import Decision, Plan, Reason, Reserve, ReserveReason
 from ballonet.model.snapshot import Guest, Host, Mode, Snapshot
 from ballonet.model.units import GIB, MIB
 
 SIZE = 8 * GIB
+RULE_S, URGENT_S = PACES[Steering.ENTITLEMENT]
 
 
 def world(*needs: int, total: int = 32 * GIB, reason: Reason = Reason.CALM, **guest: object) -> tuple[Plan, Snapshot]:
@@ -67,34 +69,36 @@ def test_small_changes_are_not_sent() -> None:
     assert is_worth(old, replace(old, limit_bytes=GIB))
 
 
-class Esx:
+class Esx(Guided):
     """Remembers what it was told."""
 
-    def __init__(self, *names: str) -> None:
-        self.known = {name: Entitlement(shares=81920, reservation_bytes=0, limit_bytes=6 * GIB, level="normal") for name in names}
-        self.sent: list[tuple[str, Entitlement]] = []
+    def __init__(self, *names: str, limit_bytes: int | None = None) -> None:
+        one = Entitlement(shares=81920, reservation_bytes=0, limit_bytes=limit_bytes, level="normal")
+        self.known: dict[str, Knobs] = dict.fromkeys(names, one)
+        self.sent: list[tuple[str, Knobs]] = []
         self.refuses = ""
 
-    def host(self) -> Host | None:
-        return None
-
-    def entitlements(self) -> dict[str, Entitlement]:
+    def knobs(self) -> dict[str, Knobs]:
         return self.known
 
-    async def restore(self, _deadline_s: float = 30.0) -> tuple[dict[str, Entitlement], dict[str, str]]:
-        return {}, {}
+    def originals(self) -> dict[str, Knobs]:
+        return {}
 
-    async def entitle(self, name: str, wish: Entitlement, _deadline_s: float) -> None:
+    async def turn(self, name: str, wish: Knobs, deadline_s: float) -> None:
         if name == self.refuses:
             raise RefusedError("no")
         self.known[name] = wish
         self.sent.append((name, wish))
 
 
+def guide(esx: Esx, clock: Callable[[], float]) -> Guide:
+    return Guide(esx, Capabilities(name="esx", steering=Steering.ENTITLEMENT, mechanisms=frozenset()), clock)
+
+
 async def test_as_seldom_as_pays() -> None:
     """Each guest once in 20 s, sooner while it pages; somebody's limit stays; what shrinks goes first; a refusal is told."""
-    now, esx = 0.0, Esx("vm-0", "vm-1")
-    entitler = Entitler(esx, lambda: now)
+    now, esx = 0.0, Esx("vm-0", "vm-1", limit_bytes=6 * GIB)
+    entitler = guide(esx, lambda: now)
 
     async def turn(*needs: int, reason: Reason = Reason.CALM) -> int:
         before = len(esx.sent)
@@ -103,15 +107,15 @@ async def test_as_seldom_as_pays() -> None:
         return len(esx.sent) - before
 
     assert await turn(GIB, 2 * GIB) == 2
-    assert all(wish.limit_bytes == 6 * GIB for _, wish in esx.sent)
-    now = EVERY_S - 1
+    assert all(isinstance(wish, Entitlement) and wish.limit_bytes == 6 * GIB for _, wish in esx.sent)
+    now = RULE_S - 1
     assert await turn(4 * GIB, GIB) == 0
-    now = EVERY_S
+    now = RULE_S
     assert await turn(4 * GIB, GIB) == 2
     assert [name for name, _ in esx.sent[2:]] == ["vm-1", "vm-0"]
-    now += PAGING_EVERY_S
+    now += URGENT_S
     assert await turn(6 * GIB, GIB, reason=Reason.DISTRESS) == 1
-    assert all(wish.level == "normal" for _, wish in esx.sent)
+    assert all(isinstance(wish, Entitlement) and wish.level == "normal" for _, wish in esx.sent)
     now, esx.refuses = 1000.0, "vm-0"
     assert await turn(GIB, GIB) == 0
     outcome = await entitler.apply(*world(GIB, GIB))

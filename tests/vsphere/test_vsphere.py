@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, RefusedError
 from ballonet.hypervisors.vsphere.adapter import VsphereHypervisor
 from ballonet.hypervisors.vsphere.session import VsphereSession
-from ballonet.model.entitlement import Entitlement
+from ballonet.model.knobs import Entitlement
 from ballonet.model.snapshot import Voice
 from ballonet.model.units import GIB, KIB, MIB
 from ballonet.testing import check_hypervisor
@@ -51,7 +51,7 @@ def test_what_is_read(start: Start) -> None:
     assert guest.voice is Voice.HYPERVISOR
     expected = {"balloon": 512 * MIB, "swapped": 256 * MIB, "compressed": 2 * MIB, "active": 1500 * MIB}
     assert guest.theirs == expected | {"reservation": 0, "shares": 40960}
-    assert row.entitlement == Entitlement(shares=40960, reservation_bytes=0, level="normal")
+    assert row.knobs == Entitlement(shares=40960, reservation_bytes=0, level="normal")
     session.close()
 
 
@@ -62,15 +62,15 @@ async def test_entitlements_are_set_kept_and_put_back(start: Start, tmp_path: Pa
     await hypervisor.open()
     try:
         await _until(lambda: len(hypervisor.guests()) == 2)
-        old = hypervisor.entitlements()[FIRST]
-        await hypervisor.entitle(FIRST, Entitlement(shares=5000, reservation_bytes=512 * MIB), 5.0)
-        await hypervisor.entitle(FIRST, Entitlement(shares=7000, reservation_bytes=512 * MIB), 5.0)
+        old = hypervisor.knobs()[FIRST]
+        await hypervisor.turn(FIRST, Entitlement(shares=5000, reservation_bytes=512 * MIB), 5.0)
+        await hypervisor.turn(FIRST, Entitlement(shares=7000, reservation_bytes=512 * MIB), 5.0)
         is_now = server.vms()[FIRST].config.memoryAllocation
         assert (is_now.shares.level, is_now.shares.shares, is_now.reservation, is_now.limit) == ("custom", 7000, 512, -1)
         with pytest.raises(RefusedError, match="is not within"):
-            await hypervisor.entitle(FIRST, Entitlement(shares=1, reservation_bytes=5 * GIB), 5.0)
+            await hypervisor.turn(FIRST, Entitlement(shares=1, reservation_bytes=5 * GIB), 5.0)
         with pytest.raises(GuestGoneError):
-            await hypervisor.entitle("nobody", old, 5.0)
+            await hypervisor.turn("nobody", old, 5.0)
         with pytest.raises(RefusedError, match="by itself"):
             await hypervisor.set_keep(FIRST, GIB, 5.0)
         assert await hypervisor.restore() == ({FIRST: old}, {})
@@ -107,7 +107,7 @@ async def test_nothing_is_sent_that_cannot_be_put_back(start: Start, tmp_path: P
         try:
             await _until(lambda hypervisor=hypervisor: bool(hypervisor.guests()))  # type: ignore[misc]
             with pytest.raises(RefusedError, match=r"file|cannot be read"):
-                await hypervisor.entitle(FIRST, Entitlement(shares=1, reservation_bytes=0), 5.0)
+                await hypervisor.turn(FIRST, Entitlement(shares=1, reservation_bytes=0), 5.0)
         finally:
             await hypervisor.close()
     assert server.vms()[FIRST].config.memoryAllocation.shares.shares == 40960
@@ -146,7 +146,7 @@ async def test_missing_privilege_is_named(start: Start, tmp_path: Path) -> None:
     try:
         await _until(lambda: bool(hypervisor.guests()))
         with pytest.raises(RefusedError, match=r"ballonet lacks the privilege VirtualMachine\.Config\.Resource"):
-            await hypervisor.entitle(FIRST, Entitlement(shares=5000, reservation_bytes=0), 5.0)
+            await hypervisor.turn(FIRST, Entitlement(shares=5000, reservation_bytes=0), 5.0)
     finally:
         await hypervisor.close()
 
@@ -162,7 +162,7 @@ async def test_server_that_dies_is_told_and_found_again(start: Start, tmp_path: 
         server.process.wait()
         await _until(lambda: (hypervisor.guests()[0].stats_age_s or 0) > 2)
         with pytest.raises(HypervisorError):
-            await hypervisor.entitle(FIRST, Entitlement(shares=5000, reservation_bytes=0), 5.0)
+            await hypervisor.turn(FIRST, Entitlement(shares=5000, reservation_bytes=0), 5.0)
     finally:
         await hypervisor.close()
 

@@ -11,8 +11,8 @@ from rich.table import Table
 from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, write_json
 from ballonet.daemon.config import PATH, read_config
 from ballonet.daemon.run import adapter
-from ballonet.hypervisors.contract import Entitling, HypervisorError
-from ballonet.model.entitlement import Entitlement
+from ballonet.hypervisors.contract import Guided, HypervisorError
+from ballonet.model.knobs import Bounds, Knobs
 from ballonet.model.settings import SettingsError
 from ballonet.model.units import format_size
 
@@ -21,14 +21,15 @@ class Restored(Struct, frozen=True, kw_only=True):
     """`ballonet.restored/1`."""
 
     schema: str = "ballonet.restored/1"
-    restored: dict[str, Entitlement]
+    restored: dict[str, Knobs]
     failed: dict[str, str]
 
 
 def restore(config: ConfigPath = PATH, json: Json = False) -> None:
-    """Put shares, reservations and limits back to what they were before ballonet changed them. Exits 1 when one could not be.
+    """Put the hypervisor's own knobs back to where they were before ballonet turned them. Exits 1 when one could not be.
 
-    For hypervisors that ballonet steers that way (ESXi). Stop the daemon first, or it sets them again. May be run again.
+    For ESXi (shares, reservations, limits) and Hyper-V (minimum, maximum, buffer, priority). Stop the daemon first, or it sets them
+    again. May be run again.
     """
     found = asyncio.run(_restored(config))
     if json:
@@ -41,8 +42,8 @@ def restore(config: ConfigPath = PATH, json: Json = False) -> None:
 
 async def _restored(config: Path) -> Restored:
     hypervisor = adapter(read_config(config))
-    if not isinstance(hypervisor, Entitling):
-        raise SettingsError(f"{config}: only [vsphere] has what `restore` puts back")
+    if not isinstance(hypervisor, Guided):
+        raise SettingsError(f"{config}: only [vsphere] and [hyperv] have what `restore` puts back")
     try:
         done, failed = await hypervisor.restore()
     except HypervisorError as error:
@@ -53,13 +54,20 @@ async def _restored(config: Path) -> Restored:
 
 
 def _show(found: Restored) -> None:
-    table = Table("guest", "shares", "reservation", "limit", box=box.SIMPLE)
+    table = Table("guest", "is back at", box=box.SIMPLE)
     for name, one in found.restored.items():
-        limit = "none" if one.limit_bytes is None else format_size(one.limit_bytes)
-        table.add_row(name, f"{one.shares} ({one.level})", format_size(one.reservation_bytes), limit)
+        table.add_row(name, _text(one))
     if found.restored:
         out.print(table)
     elif not found.failed:
         out.print("nothing to put back: ballonet has changed nothing here")
     for name, why in found.failed.items():
         err.print(f"{name}: {why}", markup=False)
+
+
+def _text(one: Knobs) -> str:
+    if isinstance(one, Bounds):
+        sizes = f"minimum {format_size(one.minimum_bytes)}, maximum {format_size(one.maximum_bytes)}"
+        return f"{sizes}, buffer {one.buffer_percent} %, priority {one.priority}"
+    limit = "no limit" if one.limit_bytes is None else f"limit {format_size(one.limit_bytes)}"
+    return f"{one.shares} shares ({one.level}), reservation {format_size(one.reservation_bytes)}, {limit}"

@@ -23,8 +23,7 @@ from ballonet.cli.shown import judge, print_json, show, write
 from ballonet.model.settings import SettingsError
 from ballonet.scenarios.scenario import Scenario, load
 from ballonet.scenarios.trace import load_trace
-from ballonet.sim import esx
-from ballonet.sim.run import run_arms
+from ballonet.sim.run import FACES, run_arms
 from ballonet.sim.speeds import SPEEDS
 
 
@@ -46,7 +45,7 @@ def simulate(
 
     Exits 1 when what the scenario expects of `adaptive` does not hold. Nothing on this machine is touched.
     """
-    policies = checked_policies(policy or ["adaptive"], (esx.NAME,))
+    policies = checked_policies(policy or ["adaptive"], tuple(FACES))
     if speeds not in SPEEDS:
         raise SettingsError(f"no speeds {speeds!r}; there are {', '.join(SPEEDS)}")
     loaded = _load(scenario, trace)

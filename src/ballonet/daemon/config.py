@@ -1,7 +1,7 @@
 """The daemon's configuration: TOML, checked whole before any of it is used. docs/reference/config.md."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
 
@@ -73,6 +73,29 @@ class VsphereConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A file that nobody else may read. The variable BALLONET_VSPHERE_PASSWORD comes first."""
     ca_file: str = ""
     """Certificates to trust, PEM; empty = the system's."""
+    limits: bool = False
+    """Also set limits while the host is short: the only way to force a balloon; taken back from a VM that waits for memory."""
+    drs: bool = False
+    """Steer though the host is in a cluster whose DRS moves VMs."""
+
+
+class HypervConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[hyperv]`: one Hyper-V host by PowerShell remoting; ballonet steers minimum, maximum, buffer and priority."""
+
+    server: str
+    user: str
+    """As Windows has it: `HOST\\user` or `user@domain`."""
+    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
+    """Of WinRM; unset: 5986, or 5985 without TLS."""
+    tls: bool = True
+    auth: Literal["negotiate", "kerberos", "ntlm", "basic"] = "negotiate"
+    """`basic` sends the password itself, and only over TLS."""
+    endpoint: str = "Microsoft.PowerShell"
+    """The session configuration: one of Just Enough Administration, where there is one."""
+    password_file: str = ""
+    """A file that nobody else may read. The variable BALLONET_HYPERV_PASSWORD comes first."""
+    ca_file: str = ""
+    """Certificates to trust, PEM; empty = the system's."""
 
 
 class ControlConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -127,6 +150,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     libvirt: LibvirtConfig | None = None
     proxmox: ProxmoxConfig | None = None
     vsphere: VsphereConfig | None = None
+    hyperv: HypervConfig | None = None
     host: HostConfig = HostConfig()
     loop: LoopConfig = LoopConfig()
     control: ControlConfig = ControlConfig()
@@ -204,14 +228,17 @@ def _check(config: Config, path: Path) -> None:
             ("[libvirt]", config.libvirt),
             ("[proxmox]", config.proxmox),
             ("[vsphere]", config.vsphere),
+            ("[hyperv]", config.hyperv),
         )
         if one
     ]
     if not named:
-        text = 'names no guests: add [libvirt], [proxmox], [vsphere], or [qemu] with sockets = ["/run/qemu/*.qmp"]'
+        text = 'names no guests: add [libvirt], [proxmox], [vsphere], [hyperv], or [qemu] with sockets = ["/run/qemu/*.qmp"]'
         raise SettingsError(f"{path}: {text}")
     if len(named) > 1:
         raise SettingsError(f"{path}: {' and '.join(named)}: keep one; a daemon steers all guests of a host in one way")
+    if config.hyperv is not None and config.hyperv.auth == "basic" and not config.hyperv.tls:
+        raise SettingsError(f"{path}: at `hyperv.auth`: basic sends the password itself; set hyperv.tls, or another auth")
     if config.loop.policy not in POLICIES:
         raise SettingsError(f"{path}: at `loop.policy`: no policy {config.loop.policy!r}; there are {', '.join(POLICIES)}")
     for name, one in config.guest.items():

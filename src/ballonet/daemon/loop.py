@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 
 from ballonet.act.apply import Actor
-from ballonet.act.entitle import Entitler
+from ballonet.act.guide import Guide
 from ballonet.decide.step import START, step
-from ballonet.hypervisors.contract import Entitling, Hypervisor
+from ballonet.hypervisors.contract import Guided, Hypervisor
 from ballonet.model.limits import Limits
 from ballonet.model.tick import Tick
 from ballonet.sense.host import SenseError
@@ -48,7 +48,7 @@ class Loop:
         """
         self._eye = eye
         self._news = hypervisor.news
-        self._actor = Entitler(hypervisor) if isinstance(hypervisor, Entitling) else Actor(hypervisor)
+        self._actor = Guide(hypervisor, hypervisor.capabilities) if isinstance(hypervisor, Guided) else Actor(hypervisor)
         self._limits = limits
         self._policy = policy
         self._on_tick = on_tick

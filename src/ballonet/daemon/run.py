@@ -13,7 +13,7 @@ from ballonet.act.ladder import Ladder
 from ballonet.control.messages import given
 from ballonet.control.server import ControlServer, Door
 from ballonet.daemon.changes import Changes
-from ballonet.daemon.config import Config, VsphereConfig, read_config
+from ballonet.daemon.config import Config, HypervConfig, VsphereConfig, read_config
 from ballonet.daemon.desk import DaemonDesk
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.loop import Loop
@@ -40,6 +40,8 @@ def adapter(config: Config) -> Hypervisor:
         return ProxmoxHypervisor(root, listens=config.proxmox.agents)
     if config.vsphere is not None:
         return _vsphere(config.vsphere, Path(config.control.state))
+    if config.hyperv is not None:
+        return _hyperv(config.hyperv, Path(config.control.state))
     if config.libvirt is None:
         return QemuHypervisor(config.qemu.sockets, root, listens=config.qemu.agents)
     try:
@@ -65,8 +67,30 @@ def _vsphere(config: VsphereConfig, state: Path) -> Hypervisor:
         password=password,
         host=config.host,
         ca_file=config.ca_file,
+        may_limit=config.limits,
+        despite_drs=config.drs,
     )
     return VsphereHypervisor(where, state)
+
+
+def _hyperv(config: HypervConfig, state: Path) -> Hypervisor:
+    try:
+        from ballonet.hypervisors.hyperv.adapter import HypervHypervisor  # noqa: PLC0415 only where it is installed
+        from ballonet.hypervisors.hyperv.session import Where  # noqa: PLC0415
+    except ImportError as error:
+        raise SettingsError(f"[hyperv] needs pypsrp: pip install 'ballonet[hyperv]' ({error})") from error
+    password = secret("BALLONET_HYPERV_PASSWORD", config.password_file, "hyperv.password_file")
+    where = Where(
+        server=config.server,
+        port=config.port or (5986 if config.tls else 5985),
+        user=config.user,
+        password=password,
+        tls=config.tls,
+        auth=config.auth,
+        endpoint=config.endpoint,
+        ca_file=config.ca_file,
+    )
+    return HypervHypervisor(where, state)
 
 
 class Daemon:
@@ -123,6 +147,7 @@ class Daemon:
             "libvirt": old.libvirt,
             "proxmox": old.proxmox,
             "vsphere": old.vsphere,
+            "hyperv": old.hyperv,
             "host": host,
             "control": old.control,
         }

@@ -1,14 +1,18 @@
 """From what guests need to reservations, and from what the operator weighs to shares: ESXi's own loop moves the memory.
 
 A reservation is what ESXi never balloons or swaps, so it follows the least with which a guest does not page. Shares stay the
-operator's: in proportion to need they made simulated hosts worse (docs/decisions/0012).
+operator's: in proportion to need they made simulated hosts worse (docs/decisions/0012). A limit forces a balloon, and becomes
+swap where it is too low: set only where the operator allows it, while the host is short, and taken back from who waits for it.
 """
 
+from collections.abc import Mapping
 from typing import Final
 
-from ballonet.model.entitlement import Entitlement
+from msgspec.structs import replace
+
+from ballonet.model.knobs import Entitlement, Knobs
 from ballonet.model.plan import Decision, Plan, Reason
-from ballonet.model.snapshot import Guest, Mode, Snapshot
+from ballonet.model.snapshot import Guest, Snapshot
 from ballonet.model.units import MIB
 
 SHARES_PER_MIB: Final = 10
@@ -20,16 +24,51 @@ RESERVED_SHARE: Final = 0.5
 STEP_SHARE: Final = 0.1
 STEP_BYTES: Final = 64 * MIB
 """Less of a change than both is not sent: each one is a task at the server, and an event in its history."""
-_NOT_NOW: Final = frozenset({Reason.ALONE, Reason.UNKNOWN, Reason.OBSERVED, Reason.STALE})
+LIMIT_ACTIVE_SHARE: Final = 1.25
+LIMIT_SHARE: Final = 0.35
+"""Of what a guest uses, and of its size: a limit is never below either. A balloon takes 65 % of a guest at the most
+(Mem.CtlMaxPercent); what a limit asks for beyond that is swapped.
+"""
+LATENCY_PERCENT: Final = 1
+"""Of its time that a guest with a limit may wait for memory (mem.latency) before the limit is taken back."""
+_SUFFERING: Final = frozenset({Reason.DISTRESS, Reason.FEEDBACK})
+
+
+def changes(
+    plan: Plan,
+    snapshot: Snapshot,
+    knobs: Mapping[str, Knobs],
+    originals: Mapping[str, Knobs],
+    *,
+    may_limit: bool = False,
+) -> list[tuple[str, Entitlement]]:
+    """What is worth to be set. Reservations that shrink go first: what they free, others may reserve.
+
+    Args:
+        plan: of this tick.
+        snapshot: that it was made of.
+        knobs: how they stand.
+        originals: how they stood before ballonet.
+        may_limit: whether the operator allows limits.
+    """
+    decisions = {one.name: one for one in plan.guests}
+    found = []
+    guests = {guest.name: guest for guest in snapshot.guests}
+    for name, wish in entitlements(plan, snapshot).items():
+        if not isinstance(old := knobs.get(name), Entitlement):
+            continue
+        before = originals.get(name, old)
+        is_theirs = isinstance(before, Entitlement) and before.limit_bytes is not None
+        limit = _limit(guests[name], decisions[name], wish, old, plan) if may_limit and not is_theirs else old.limit_bytes
+        asked = replace(wish, limit_bytes=limit, level=old.level if wish.shares == old.shares else wish.level)
+        if is_worth(old, asked):
+            found.append((asked.reservation_bytes - old.reservation_bytes, name, asked))
+    return [(name, wish) for _, name, wish in sorted(found, key=lambda one: one[:2])]
 
 
 def entitlements(plan: Plan, snapshot: Snapshot) -> dict[str, Entitlement]:
     """What each guest shall be entitled to; nobody who is only watched, left alone, or of whom nothing new is known."""
-    seen = [
-        (guest, one)
-        for guest, one in zip(snapshot.guests, plan.guests, strict=True)
-        if guest.mode is Mode.ACT and guest.can_balloon and one.need_bytes is not None and one.reason not in _NOT_NOW
-    ]
+    seen = [(guest, one) for guest, one in zip(snapshot.guests, plan.guests, strict=True) if one.is_steered(guest)]
     room = int(RESERVED_SHARE * snapshot.host.total_bytes)
     firm = sum(guest.guaranteed_bytes for guest, _ in seen)
     more = sum(_wish(guest, one) for guest, one in seen)
@@ -43,8 +82,10 @@ def entitlements(plan: Plan, snapshot: Snapshot) -> dict[str, Entitlement]:
     }
 
 
-def is_worth(old: Entitlement, new: Entitlement) -> bool:
+def is_worth(old: Knobs, new: Entitlement) -> bool:
     """Whether a change is large enough to be sent."""
+    if not isinstance(old, Entitlement):
+        return False
     moved = abs(new.reservation_bytes - old.reservation_bytes)
     is_moved = moved > max(STEP_BYTES, STEP_SHARE * max(old.reservation_bytes, new.reservation_bytes))
     return is_moved or abs(new.shares - old.shares) > STEP_SHARE * old.shares or new.limit_bytes != old.limit_bytes
@@ -57,3 +98,17 @@ def _shares(guest: Guest) -> int:
 def _wish(guest: Guest, decision: Decision) -> int:
     """What it would have reserved beyond its guarantee: the least with which it does not page."""
     return max(0, min(decision.tight_bytes or 0, guest.ceiling_bytes) - guest.guaranteed_bytes)
+
+
+def _limit(guest: Guest, one: Decision, wish: Entitlement, old: Entitlement, plan: Plan) -> int | None:
+    """Down to what a guest needs while the host is short; none when it is not, or when the guest suffers."""
+    latency = guest.theirs.get("latency", 0)
+    suffers = one.reason in _SUFFERING or (isinstance(latency, int) and latency >= LATENCY_PERCENT)
+    if plan.host_state == "high" or suffers:
+        return None
+    least = max(wish.reservation_bytes, LIMIT_ACTIVE_SHARE * (one.used_bytes or 0), LIMIT_SHARE * guest.ceiling_bytes)
+    limit = -(-int(max(least, one.need_bytes or 0, one.floor_bytes)) // MIB) * MIB
+    if old.limit_bytes is not None and abs(limit - old.limit_bytes) <= STEP_BYTES and old.limit_bytes >= wish.reservation_bytes:
+        return old.limit_bytes
+    is_held = guest.resident_bytes is not None and guest.resident_bytes - limit > STEP_BYTES
+    return limit if is_held or (old.limit_bytes is not None and limit < guest.ceiling_bytes) else None

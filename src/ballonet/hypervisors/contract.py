@@ -10,7 +10,7 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
-from ballonet.model.entitlement import Entitlement
+from ballonet.model.knobs import Knobs
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Host, Mechanism, Mode
 
@@ -33,6 +33,8 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """The adapter's name in the configuration."""
     steering: Steering
     mechanisms: frozenset[Mechanism]
+    may_limit: bool = False
+    """Whether the operator allows limits, where it steers by entitlement."""
 
 
 class KeptSettings(Struct, frozen=True, kw_only=True):
@@ -133,29 +135,35 @@ class Hypervisor(Protocol):
 
 
 @runtime_checkable
-class Entitling(Protocol):
-    """What an adapter does beside, where the hypervisor is another machine with a loop of its own (steering by entitlement)."""
+class Guided(Protocol):
+    """What an adapter does beside, where the hypervisor is another machine with a loop of its own, which has knobs (steering by
+    entitlement or bounds).
+    """
 
     def host(self) -> Host | None:
         """That machine, as it says of itself; None = not heard yet, or not for long."""
         ...
 
-    def entitlements(self) -> dict[str, Entitlement]:
-        """What each guest is entitled to now."""
+    def knobs(self) -> dict[str, Knobs]:
+        """How they stand for each guest now."""
         ...
 
-    async def restore(self, deadline_s: float = 30.0) -> tuple[dict[str, Entitlement], dict[str, str]]:
-        """Puts back what each guest was entitled to before ballonet changed it: who is, and who is not and why. May be called on
-        an adapter that was not opened. Raises HypervisorError when nothing can be read.
-        """
+    def originals(self) -> dict[str, Knobs]:
+        """How they stood before ballonet turned one, as far as it did."""
         ...
 
-    async def entitle(self, name: str, wish: Entitlement, deadline_s: float) -> None:
-        """Sets what a guest is entitled to; what it was before ballonet is written down first.
+    async def turn(self, name: str, wish: Knobs, deadline_s: float) -> None:
+        """Sets a guest's knobs; how they stood before ballonet is written down first.
 
         Raises:
             GuestGoneError: no such guest.
-            RefusedError: the hypervisor says no; the text says why and what mends it.
+            RefusedError: out of range, or the hypervisor says no; the text says why and what mends it.
             NoAnswerError: nothing in time.
+        """
+        ...
+
+    async def restore(self, deadline_s: float = 30.0) -> tuple[dict[str, Knobs], dict[str, str]]:
+        """Puts back how the knobs stood before ballonet: of whom they are, and of whom they are not and why. May be called on an
+        adapter that was not opened, and again. Raises HypervisorError when nothing can be read.
         """
         ...

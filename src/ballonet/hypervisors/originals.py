@@ -1,4 +1,4 @@
-"""What each guest was entitled to before ballonet came: written down before the first change, so that it can all be put back.
+"""What each guest's knobs were before ballonet came: written down before the first change, so that it can all be put back.
 
 A file of JSON that is replaced as a whole, flushed to the disk before anything is sent: a daemon that is killed at any moment
 leaves no change without its original.
@@ -11,14 +11,14 @@ import msgspec
 from msgspec import Struct
 
 from ballonet.hypervisors.contract import RefusedError
-from ballonet.model.entitlement import Entitlement
+from ballonet.model.knobs import Knobs
 
 
 class Original(Struct, frozen=True, kw_only=True):
     """One guest's."""
 
     name: str
-    entitlement: Entitlement
+    knobs: Knobs
 
 
 class Originals:
@@ -37,7 +37,7 @@ class Originals:
         except FileNotFoundError:
             self.kept = {}
         except (OSError, msgspec.DecodeError) as error:
-            text = "what guests were entitled to before; repair it, or put the values back by hand and remove it"
+            text = "what guests were set to before; repair it, or put the values back by hand and remove it"
             raise RefusedError(f"{path} cannot be read ({error}): it says {text}") from error
 
     def keep(self, key: str, original: Original) -> None:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.units import format_size
 
 PLAN_SCHEMA: Final = "ballonet.plan/1"
@@ -117,6 +118,10 @@ class Decision(Struct, frozen=True):
     """The least with which it does not page in the next moments."""
     floor_bytes: int = 0
     """Never below (R6)."""
+
+    def is_steered(self, guest: Guest) -> bool:
+        """Whether a hypervisor's own loop may be told of this guest: it is not only watched or left alone, and there is news."""
+        return guest.mode is Mode.ACT and guest.can_balloon and self.need_bytes is not None and self.reason.is_for_command
 
     @property
     def sentence(self) -> str:

@@ -137,8 +137,11 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     reports_free_pages: bool | None = None
     """Whether its driver hands free pages to the host by itself (virtio 1.2, 5.5.6.5: page reporting); None = not known."""
 
-    theirs: dict[str, int] = {}
-    """What the hypervisor's own loop does with it, by its word, in bytes (shares: a number); empty = it has none."""
+    theirs: dict[str, int | str] = {}
+    """What the hypervisor's own loop does with it, by its word and in its names; empty = it has none. In bytes; pressure, buffer
+    and latency in percent; shares and priority are numbers."""
+    grows_to_bytes: int | None = None
+    """How far above its ceiling of now the operator lets it grow, where a running guest's ceiling can be raised."""
 
     def claims(self) -> Iterator[Claim]:
         """Every number of this guest with its age and origin, for faces and history."""

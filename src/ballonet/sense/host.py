@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, Protocol
 
-from ballonet.hypervisors.contract import Entitling
+from ballonet.hypervisors.contract import Guided
 from ballonet.model.snapshot import Host
 from ballonet.sense.cgroup import Cgroups
 
@@ -26,7 +26,7 @@ class HostSense(Protocol):
 class RemoteHost:
     """A host that its hypervisor tells of."""
 
-    def __init__(self, hypervisor: Entitling) -> None:
+    def __init__(self, hypervisor: Guided) -> None:
         """Args:
         hypervisor: open.
         """
@@ -42,7 +42,7 @@ class RemoteHost:
 
 def host_sense(hypervisor: object, root: Path) -> HostSense:
     """What reads the host of these guests."""
-    return RemoteHost(hypervisor) if isinstance(hypervisor, Entitling) else ProcHost(root)
+    return RemoteHost(hypervisor) if isinstance(hypervisor, Guided) else ProcHost(root)
 
 
 class ProcHost:

@@ -61,5 +61,6 @@ class Eye:
             shares=settings.shares,
             mode=settings.mode,
             leave_alone=settings.hold or guest.leave_alone,
+            grows_to_bytes=ceiling if ceiling > guest.ceiling_bytes else None,
         )
         return guest, settings, made

@@ -6,6 +6,7 @@ import math
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Final
 
 from ballonet.daemon.loop import Loop
 from ballonet.model.limits import Limits
@@ -14,15 +15,18 @@ from ballonet.model.tick import Tick
 from ballonet.report.flight import Flight
 from ballonet.report.record import GuestRecord, Record
 from ballonet.scenarios.scenario import GuestScript, Scenario, scripts, warm_keeps
-from ballonet.sense.host import RemoteHost
 from ballonet.sense.picture import Eye, GuestSettings
-from ballonet.sim import beasts, clairvoyant, clock, esx
+from ballonet.sim import beasts, clairvoyant, clock, on_top
+from ballonet.sim.esx import EsxFace
+from ballonet.sim.hyperv import HypervFace
 from ballonet.sim.hypervisor import SimHypervisor
 from ballonet.sim.speeds import KVM, Speeds
 from ballonet.sim.world import SimWorld
 
 IDEAL_SHARE = 1.25
 """The host of the `ideal` arm, of what is promised: every guest fully backed, and the reserve on top."""
+FACES: Final = {f"{face.below}{on_top.ON_TOP}": face for face in (EsxFace, HypervFace)}
+"""Arms in which ballonet stands on another's loop."""
 SERIES_S = 3600.0
 """A longer run keeps no series of samples; its chart would be a smear anyway."""
 
@@ -161,8 +165,8 @@ async def _lives(what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_
     """One daemon after the other: each is killed at the next fault of the kind `restart`, with all that it remembers."""
     clock = asyncio.get_running_loop().time
     by_name = {script.name: _settings(script) for script in what.scripts}
-    if what.policy == esx.NAME:
-        await _on_top(what, hypervisor, by_name, on_tick)
+    if (face := FACES.get(what.policy)) is not None:
+        await on_top.run(face(hypervisor), hypervisor, what.limits, by_name.__getitem__, on_tick)
     ends = sorted(world.start_s + fault.at_s for fault in what.scenario.faults if fault.kind == "restart")
     for end in (*ends, math.inf):
         eye = Eye(world, hypervisor, by_name.__getitem__)
@@ -170,19 +174,6 @@ async def _lives(what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end if end < math.inf else None):
                 await loop.run()
-
-
-async def _on_top(
-    what: SimOrder, hypervisor: SimHypervisor, by_name: dict[str, GuestSettings], on_tick: Callable[[Tick], None]
-) -> None:
-    """Two loops: the host's own, and ballonet's, which tells it who is entitled to what."""
-    face, clock = esx.EsxFace(hypervisor), asyncio.get_running_loop().time
-    await face.open()
-    own = Eye(hypervisor.world, hypervisor, lambda name: face.told(name, by_name[name]))
-    ours = Eye(RemoteHost(face), face, by_name.__getitem__)
-    async with asyncio.TaskGroup() as both:
-        both.create_task(Loop(own, hypervisor, what.limits, policy=esx.BELOW, on_tick=on_tick, clock=clock).run())
-        both.create_task(Loop(ours, face, what.limits, clock=clock).run())
 
 
 def _settings(script: GuestScript) -> GuestSettings:

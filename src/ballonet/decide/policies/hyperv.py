@@ -2,12 +2,13 @@
 
 pressure = demand / assigned; ideal = demand x (1 + buffer), which at the default buffer of 20 % is a pressure of 83 %.
 Demand is commit, not residency: MemTotal - MemAvailable and what is paged out. Memory is added while the host has some,
-by priority and pressure; it is taken from the lowest pressure when a guest is short. What guests were promised at most
-(Maximum) plays no part beyond its bound.
+by priority and pressure; it is taken from the lowest pressure when a guest, or the reserve, is short. What guests were
+promised at most (Maximum) plays no part beyond its bound.
 
 Microsoft publishes neither step nor rate: here one look moves what is needed, at most an eighth of a guest.
 
-Options: `buffer_share` (0.2), `host_reserve_bytes` (by the sliding scale). Priority is the guest's shares.
+Options: `buffer_share` (0.2), `buffer_share.NAME` for one guest, `host_reserve_bytes` (by the sliding scale). Priority is the
+guest's shares.
 """
 
 from typing import Final
@@ -26,10 +27,11 @@ def divide(table: Table) -> None:
     """One look."""
     buffer = table.option("buffer_share", BUFFER_SHARE)
     seats = [seat for seat in table.seats if seat.is_movable]
-    ideals = {seat.guest.name: _ideal_bytes(seat, buffer) for seat in seats}
+    buffers = {seat.guest.name: table.option(f"buffer_share.{seat.guest.name}", buffer) for seat in seats}
+    ideals = {seat.guest.name: _ideal_bytes(seat, buffers[seat.guest.name]) for seat in seats}
     free = table.available_bytes - table.option("host_reserve_bytes", least_bytes(table.total_bytes))
     keeps = {seat.guest.name: seat.keep_bytes for seat in seats}
-    short = 0
+    short = max(0, int(-free))
     for seat in sorted(seats, key=lambda one: (-one.guest.shares, -pressure(one))):
         more = max(0, min(ideals[seat.guest.name] - seat.keep_bytes, _step_bytes(seat)))
         given = int(max(0, min(more, free)))

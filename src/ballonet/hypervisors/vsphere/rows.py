@@ -8,7 +8,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from ballonet.model.entitlement import Entitlement
+from ballonet.hypervisors.remote import Row
+from ballonet.model.knobs import Entitlement
 from ballonet.model.snapshot import Guest, GuestStats, Host, Voice
 from ballonet.model.units import KIB, MIB
 
@@ -28,23 +29,23 @@ STATES: Final = ("high", "clear", "soft", "hard", "low")
 """mem.state.latest counts them from 0; "clear" exists since 6.0 (VMware, vSphere Resource Management)."""
 
 
-class VmRow(Struct, frozen=True, kw_only=True):
-    """One running VM."""
+class Felt(Struct, frozen=True, kw_only=True):
+    """What a VM felt of too little memory."""
 
-    ref: str
-    """Of the managed object."""
-    guest: Guest
-    entitlement: Entitlement
-    ceiling_mib: int
+    swapped_in_bytes: int = 0
+    """Counted by ourselves since we watch."""
+    latency_percent: float = 0.0
+    """Of its time it waits for memory."""
 
 
-def vm_row(ref: str, said: dict[str, Any], swapped_in_bytes: int) -> VmRow | None:
+def vm_row(ref: str, said: dict[str, Any], felt: Felt, alone: str = "") -> Row | None:
     """One VM; None where it does not run, or is still being made.
 
     Args:
         ref: of the managed object.
         said: its properties; what is unset is missing.
-        swapped_in_bytes: counted by ourselves since we watch.
+        felt: of too little memory, of late.
+        alone: why all VMs of this host are left alone; empty = they are not.
     """
     size, allocation = said.get("config.hardware.memoryMB"), said.get("config.memoryAllocation")
     if said.get("runtime.powerState") != "poweredOn" or not size or allocation is None or not said.get("name"):
@@ -58,7 +59,7 @@ def vm_row(ref: str, said: dict[str, Any], swapped_in_bytes: int) -> VmRow | Non
     has_tools = said.get("guest.toolsRunningStatus") == "guestToolsRunning"
     stats = None
     if active is not None:
-        stats = GuestStats(total_bytes=total, available_bytes=max(0, total - active), swap_in_bytes=swapped_in_bytes)
+        stats = GuestStats(total_bytes=total, available_bytes=max(0, total - active), swap_in_bytes=felt.swapped_in_bytes)
     guest = Guest(
         name=said["name"],
         ceiling_bytes=ceiling,
@@ -68,13 +69,18 @@ def vm_row(ref: str, said: dict[str, Any], swapped_in_bytes: int) -> VmRow | Non
         stats_age_s=None if stats is None else 0.0,
         voice=Voice.NONE if stats is None else Voice.HYPERVISOR,
         can_balloon=has_tools,
-        leave_alone="" if has_tools else NO_TOOLS,
+        leave_alone=alone if has_tools else NO_TOOLS,
         uuid=said.get("config.uuid") or "",
-        theirs=known
-        | {"active": active or 0, "reservation": entitlement.reservation_bytes, "shares": entitlement.shares}
-        | ({} if entitlement.limit_bytes is None else {"limit": entitlement.limit_bytes}),
+        theirs=_theirs(known, active, entitlement, felt),
     )
-    return VmRow(ref=ref, guest=guest, entitlement=entitlement, ceiling_mib=size)
+    return Row(ref=ref, guest=guest, knobs=entitlement)
+
+
+def _theirs(taken: dict[str, int], active: int | None, entitlement: Entitlement, felt: Felt) -> dict[str, int | str]:
+    """ESXi's own numbers, by its names."""
+    limit = {} if entitlement.limit_bytes is None else {"limit": entitlement.limit_bytes, "latency": round(felt.latency_percent)}
+    own = {"active": active or 0, "reservation": entitlement.reservation_bytes, "shares": entitlement.shares}
+    return {**taken, **own, **limit}
 
 
 _TAKEN: Final = {

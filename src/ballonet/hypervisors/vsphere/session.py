@@ -18,9 +18,9 @@ from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
-from ballonet.hypervisors.vsphere.rows import HOST_PROPERTIES, VM_PROPERTIES, VmRow, host_of, vm_row
-from ballonet.model.entitlement import Entitlement
-from ballonet.model.snapshot import Host
+from ballonet.hypervisors.remote import Picture, Row
+from ballonet.hypervisors.vsphere.rows import HOST_PROPERTIES, VM_PROPERTIES, Felt, host_of, vm_row
+from ballonet.model.knobs import Entitlement, Knobs
 from ballonet.model.units import KIB, MIB
 
 DEADLINE_S: Final = 10.0
@@ -29,7 +29,10 @@ OLDEST: Final = (6, 0)
 REAL_TIME_S: Final = 20
 """Between two samples of a host's own counters."""
 SWAP_IN: Final = "mem.swapinRate.average"
+LATENCY: Final = "mem.latency.average"
+"""Of its time, what a VM waits for memory that was swapped or compressed, in hundredths of a percent: the one counter of pain."""
 STATE: Final = "mem.state.latest"
+DRS: Final = "DRS moves the VMs of its cluster by what they are entitled to; set vsphere.drs = true to steer it all the same"
 
 
 class Where(Struct, frozen=True, kw_only=True):
@@ -42,13 +45,10 @@ class Where(Struct, frozen=True, kw_only=True):
     host: str = ""
     """The one of a vCenter's; empty = the only one."""
     ca_file: str = ""
-
-
-class Picture(Struct, frozen=True, kw_only=True):
-    """What one read saw."""
-
-    host: Host
-    rows: tuple[VmRow, ...]
+    may_limit: bool = False
+    """Whether limits may be set."""
+    despite_drs: bool = False
+    """Steer though DRS moves the VMs of its cluster."""
 
 
 class VsphereSession:
@@ -59,7 +59,7 @@ class VsphereSession:
         self._where = where
         self.calls: Counter[str] = Counter()
         """How often what was asked of the server."""
-        self._swapped_in: dict[str, int] = {}
+        self._felt: dict[str, Felt] = {}
         self._stub: Any = None
         self._content: Any = None
         try:
@@ -77,6 +77,7 @@ class VsphereSession:
         _check_version(where, self._content.about.apiVersion)
         self._content.sessionManager.Login(where.user, where.password, None)
         self._host = self._find_host()
+        self._alone = "" if where.despite_drs or not self._has_drs() else DRS
         self._view = self._content.viewManager.CreateContainerView(self._content.rootFolder, [vim.VirtualMachine], True)
         counters = self._content.perfManager.perfCounter
         self._counters = {f"{one.groupInfo.key}.{one.nameInfo.key}.{one.rollupType}": one.key for one in counters}
@@ -94,13 +95,22 @@ class VsphereSession:
             raise RefusedError(f"{self._where.server} has {len(hosts)} hosts; name one as vsphere.host: {names}")
         return next(iter(hosts.values()))
 
+    def _has_drs(self) -> bool:
+        """Whether another controller moves the VMs of this host to others."""
+        ((_, said),) = self._properties(self._host, vim.HostSystem, ("parent",))
+        if not isinstance(cluster := said.get("parent"), vim.ClusterComputeResource):
+            return False
+        ((_, said),) = self._properties(cluster, vim.ClusterComputeResource, ("configurationEx",))
+        drs = getattr(said.get("configurationEx"), "drsConfig", None)
+        return bool(drs and drs.enabled)
+
     def read(self) -> Picture:
         """The host and its running VMs now. Raises HypervisorError."""
         with _told(self._where):
             found = [(ref, said) for ref, said in self._properties(self._view, vim.VirtualMachine, VM_PROPERTIES)]
             ours = [(ref, said) for ref, said in found if said.get("runtime.host") == self._host]
-            state = self._rates([ref for ref, said in ours if getattr(said.get("summary.quickStats"), "swappedMemory", 0)])
-            rows = (vm_row(ref._moId, said, self._swapped_in.get(ref._moId, 0)) for ref, said in ours)  # noqa: SLF001 pyVmomi's own name for it
+            state = self._rates([ref for ref, said in ours if _may_suffer(said)])
+            rows = (vm_row(ref._moId, said, self._felt.get(ref._moId, Felt()), self._alone) for ref, said in ours)  # noqa: SLF001 pyVmomi's own name for it
             ((_, host),) = self._properties(self._host, vim.HostSystem, HOST_PROPERTIES)
             return Picture(host=host_of(host, state), rows=tuple(row for row in rows if row is not None))
 
@@ -123,38 +133,42 @@ class VsphereSession:
             self.calls["ContinueRetrievePropertiesEx"] += 1
             answer = self._content.propertyCollector.ContinueRetrievePropertiesEx(answer.token)
 
-    def _rates(self, swapped: list[Any]) -> int | None:
-        """Counts on what was swapped in, of VMs that have swapped, and returns the host's state. One call.
+    def _rates(self, suffering: list[Any]) -> int | None:
+        """Counts on what VMs feel that have swapped or have a limit, and returns the host's state. One call.
 
         Levels of swapped memory stay long after the pressure: rates tell.
         """
         metric = vim.PerformanceManager.MetricId
-        asked = [(ref, self._counters.get(SWAP_IN)) for ref in swapped] + [(self._host, self._counters.get(STATE))]
+        asked = [(ref, (SWAP_IN, LATENCY)) for ref in suffering] + [(self._host, (STATE,))]
         specs = [
-            vim.PerformanceManager.QuerySpec(
-                entity=ref, metricId=[metric(counterId=counter, instance="")], intervalId=REAL_TIME_S, maxSample=1
-            )
-            for ref, counter in asked
-            if counter is not None
+            vim.PerformanceManager.QuerySpec(entity=ref, metricId=metrics, intervalId=REAL_TIME_S, maxSample=1)
+            for ref, names in asked
+            if (metrics := [metric(counterId=self._counters[name], instance="") for name in names if name in self._counters])
         ]
         if not specs:
             return None
         self.calls["QueryPerf"] += 1
         state = None
+        names = {number: name for name, number in self._counters.items()}
         for one in self._content.perfManager.QueryPerf(specs):
-            value = next((series.value[-1] for series in one.value if series.value), None)
-            if value is not None and one.entity == self._host:
-                state = int(value)
-            elif value is not None:  # KBps over the last sample
+            found = {names.get(series.id.counterId): int(series.value[-1]) for series in one.value if series.value}
+            if one.entity == self._host:
+                state = found.get(STATE)
+            else:
                 key = one.entity._moId  # noqa: SLF001 pyVmomi's own name for it
-                self._swapped_in[key] = self._swapped_in.get(key, 0) + int(value) * KIB
+                before = self._felt.get(key, Felt())
+                more = found.get(SWAP_IN, 0) * KIB  # KBps over the last sample
+                latency = found.get(LATENCY, 0) / 100
+                self._felt[key] = Felt(swapped_in_bytes=before.swapped_in_bytes + more, latency_percent=latency)
         return state
 
-    def entitle(self, row: VmRow, wish: Entitlement) -> None:
+    def turn(self, row: Row, wish: Knobs) -> None:
         """Sets shares, reservation and limit of a VM; what is as it was is not sent: a server refuses to be told what it said
         itself (overheadLimit). Raises HypervisorError.
         """
-        old, fields = row.entitlement, dict[str, Any]()
+        old, fields = row.knobs, dict[str, Any]()
+        if not isinstance(old, Entitlement) or not isinstance(wish, Entitlement):
+            raise RefusedError(f"{row.guest.name}: {wish} is not what ESXi has")
         if (wish.shares, wish.level) != (old.shares, old.level):
             fields["shares"] = vim.SharesInfo(level=wish.level, shares=wish.shares)
         if wish.reservation_bytes != old.reservation_bytes:
@@ -184,6 +198,12 @@ def _reached(where: Where) -> ssl.SSLContext:
         context.wrap_socket(tcp, server_hostname=where.server),
     ):
         return context
+
+
+def _may_suffer(said: dict[str, Any]) -> bool:
+    """Whether a VM has swapped, or has a limit."""
+    allocation = said.get("config.memoryAllocation")
+    return bool(getattr(said.get("summary.quickStats"), "swappedMemory", 0)) or getattr(allocation, "limit", -1) not in (None, -1)
 
 
 def _why(fault: Any) -> str:
@@ -222,9 +242,7 @@ def _told(where: Where, name: str = "") -> Iterator[None]:
         raise NoAnswerError(f"{place}: the session has ended; it is opened again") from error
     except vmodl.MethodFault as error:
         what = type(error).__name__.rpartition(".")[2]
-        raise RefusedError(
-            f"{name or place}: {what}: {getattr(error, 'msg', '') or getattr(error, 'invalidProperty', '') or 'refused'}"
-        ) from error
+        raise RefusedError(f"{name or place}: {what}: {_why(error)}") from error
     except (OSError, http.client.HTTPException) as error:
         text = f"{place}: cannot be reached ({error}); see vsphere.server, and whether TCP {where.port} is open"
         raise NoAnswerError(text) from error

@@ -1,0 +1,1 @@
+"""Microsoft Hyper-V, by PowerShell remoting. Needs pypsrp: `pip install 'ballonet[hyperv]'`."""

@@ -1,0 +1,284 @@
+"""Hypervisors on another machine, with a loop of their own: one session, read as a whole each second, in a thread.
+
+What they have in common; vsphere and hyperv say how to get in, what their numbers mean, and what their knobs allow.
+"""
+
+import abc
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final, Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
+
+from ballonet.hypervisors.contract import (
+    Capabilities,
+    GuestGoneError,
+    HypervisorError,
+    KeptSettings,
+    NoAnswerError,
+    RefusedError,
+)
+from ballonet.hypervisors.originals import Original, Originals
+from ballonet.model.knobs import Knobs
+from ballonet.model.plan import Look
+from ballonet.model.snapshot import Guest, Host
+
+log = logging.getLogger(__name__)
+
+READ_EVERY_S: Final = 1.0
+SILENT_S: Final = 60.0
+"""A picture older than this is none."""
+RETRY_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
+"""A wrong password, asked too often, locks an account: VMware's own default is five within three minutes."""
+
+
+class Row(Struct, frozen=True, kw_only=True):
+    """One guest and its knobs."""
+
+    ref: str
+    """What its hypervisor calls it."""
+    guest: Guest
+    knobs: Knobs
+    is_running: bool = True
+
+    @property
+    def key(self) -> str:
+        """What does not change of it."""
+        return self.guest.uuid or self.guest.name
+
+
+class Picture(Struct, frozen=True, kw_only=True):
+    """What one read saw. Who does not run is there only to have its knobs put back."""
+
+    host: Host
+    rows: tuple[Row, ...]
+
+
+class Session(Protocol):
+    """Open until it is closed or breaks. Blocking, for a thread."""
+
+    def read(self) -> Picture:
+        """The host and its guests now. Raises HypervisorError."""
+        ...
+
+    def turn(self, row: Row, wish: Knobs) -> None:
+        """Sets what differs of a guest's knobs. Raises HypervisorError."""
+        ...
+
+    def close(self) -> None:
+        """Leaves; what breaks on the way is of no interest."""
+        ...
+
+
+class RemoteHypervisor(abc.ABC):
+    """The guests of one such host."""
+
+    def __init__(self, server: str, state: Path) -> None:
+        """Args:
+        server: its name, for the log.
+        state: folder for how the knobs stood before.
+        """
+        self._server = server
+        self._originals_path = state / "originals.json"
+        self._originals: Originals | None = None
+        self._news = asyncio.Event()
+        self._session: Session | None = None
+        self._turn = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None
+        self._rows: dict[str, Row] = {}
+        self._host: Host | None = None
+        self._read_at = 0.0
+        self._trouble = ""
+
+    # What differs
+
+    @property
+    @abc.abstractmethod
+    def capabilities(self) -> Capabilities:
+        """As the contract says."""
+
+    @abc.abstractmethod
+    def _connect(self) -> Session:
+        """A new session; blocking. Raises HypervisorError."""
+
+    @abc.abstractmethod
+    def _check(self, row: Row, wish: Knobs) -> None:
+        """Raises RefusedError when a guest's knobs cannot stand so."""
+
+    @abc.abstractmethod
+    def _back(self, row: Row, original: Knobs) -> tuple[Knobs, str]:
+        """How far a guest can be put back now, and what is left to do, in words; empty = nothing."""
+
+    @abc.abstractmethod
+    def _why_not(self) -> str:
+        """Why no balloon is sized."""
+
+    # What does not
+
+    @property
+    def news(self) -> asyncio.Event:
+        """As the contract says."""
+        return self._news
+
+    async def open(self) -> None:
+        """Starts to watch."""
+        self._task = asyncio.create_task(self._run())
+
+    async def close(self) -> None:
+        """Leaves; knobs stay as they stand. `ballonet restore` puts them back."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+        await self._drop()
+
+    async def _drop(self) -> None:
+        session, self._session = self._session, None
+        if session is not None:
+            await asyncio.to_thread(session.close)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                self._take(await self.look())
+                failures, self._trouble = 0, ""
+            except HypervisorError as error:
+                failures += 1
+                self._tell(str(error))
+                await self._drop()
+            except Exception:  # whatever a server says, the loop goes on
+                failures += 1
+                log.exception("host failed", extra={"server": self._server})
+                await self._drop()
+            await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S)) - 1] if failures else READ_EVERY_S)
+
+    async def look(self) -> Picture:
+        """Asks once, with a new session where there is none. Raises HypervisorError."""
+        async with self._turn:
+            if self._session is None:
+                self._session = await asyncio.to_thread(self._connect)
+            return await asyncio.to_thread(self._session.read)
+
+    def _take(self, picture: Picture) -> None:
+        is_first = self._host is None
+        self._rows = _named(picture.rows)
+        self._host, self._read_at = picture.host, time.monotonic()
+        if is_first:
+            self._news.set()
+
+    def _tell(self, trouble: str) -> None:
+        if trouble != self._trouble:
+            log.warning("host in trouble", extra={"server": self._server, "trouble": trouble})
+        self._trouble = trouble
+
+    def host(self) -> Host | None:
+        """As the contract says."""
+        age_s = time.monotonic() - self._read_at
+        return None if self._host is None or age_s > SILENT_S else replace(self._host, age_s=age_s)
+
+    def guests(self) -> tuple[Guest, ...]:
+        """As the contract says; their numbers grow old while the server is silent."""
+        age_s = time.monotonic() - self._read_at
+        return tuple(
+            replace(
+                row.guest,
+                name=name,
+                keep_age_s=age_s,
+                resident_age_s=age_s,
+                stats_age_s=None if row.guest.stats is None else age_s,
+            )
+            for name, row in self._rows.items()
+            if row.is_running
+        )
+
+    def knobs(self) -> dict[str, Knobs]:
+        """As the contract says."""
+        return {name: row.knobs for name, row in self._rows.items() if row.is_running}
+
+    def originals(self) -> dict[str, Knobs]:
+        """As the contract says."""
+        kept: Mapping[str, Original] = {} if self._originals is None else self._originals.kept
+        return {name: kept[row.key].knobs for name, row in self._rows.items() if row.key in kept}
+
+    def settings(self, _name: str) -> KeptSettings | None:
+        """As the contract says: there is no place for them that is not the hypervisor's own."""
+        return None
+
+    def pid(self, _name: str) -> int | None:
+        """None: it runs elsewhere."""
+        return None
+
+    def pids(self) -> tuple[int, ...]:
+        """None."""
+        return ()
+
+    def watch(self, name: str, look: Look) -> None:  # noqa: B027 nothing is to be done
+        """All are read at once, as often as the host has something new."""
+
+    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:  # noqa: B027 as above
+        """No agent is heard through another machine."""
+
+    async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:  # noqa: ARG002 the contract's
+        """Nobody outside sizes a balloon there. Raises RefusedError."""
+        self._row(name)
+        raise RefusedError(f"{name}: {self._why_not()}")
+
+    async def turn(self, name: str, wish: Knobs, deadline_s: float) -> None:
+        """As the contract says."""
+        row = self._row(name)
+        self._check(row, wish)
+        self._originals = self._originals or Originals(self._originals_path)
+        self._originals.keep(row.key, Original(name=name, knobs=row.knobs))
+        await self._set(row, wish, deadline_s)
+        self._rows[name] = replace(row, knobs=wish)
+
+    def _row(self, name: str) -> Row:
+        row = self._rows.get(name)
+        if row is None or not row.is_running:
+            raise GuestGoneError(f"{name}: no such guest")
+        return row
+
+    async def _set(self, row: Row, wish: Knobs, deadline_s: float) -> None:
+        try:
+            async with asyncio.timeout(deadline_s), self._turn:
+                if self._session is None:
+                    raise NoAnswerError(f"{row.guest.name}: no session ({self._trouble})")
+                await asyncio.to_thread(self._session.turn, row, wish)
+        except TimeoutError as error:
+            raise NoAnswerError(f"{row.guest.name}: no answer in {deadline_s} s") from error
+
+    async def restore(self, deadline_s: float = 30.0) -> tuple[dict[str, Knobs], dict[str, str]]:
+        """As the contract says; killed in the middle, it may be called again."""
+        self._originals = originals = Originals(self._originals_path)
+        self._take(await self.look())
+        rows = {row.key: row for row in self._rows.values()}
+        done, failed = dict[str, Knobs](), dict[str, str]()
+        for key, original in list(originals.kept.items()):
+            try:
+                if (row := rows.get(key)) is None:
+                    raise GuestGoneError("it does not run here; start it, or set the values by hand")
+                back, left = self._back(row, original.knobs)
+                await self._set(row, back, deadline_s)
+                if left:
+                    failed[original.name] = left
+                else:
+                    originals.forget(key)
+                    done[original.name] = original.knobs
+            except HypervisorError as error:
+                failed[original.name] = str(error)
+        self._take(await self.look())
+        return done, failed
+
+
+def _named(rows: tuple[Row, ...]) -> dict[str, Row]:
+    """By name; where two have one, by name and reference."""
+    found: dict[str, Row] = {}
+    for row in rows:
+        name = row.guest.name
+        found[f"{name}@{row.ref}" if name in found else name] = row
+    return found

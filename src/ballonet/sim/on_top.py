@@ -1,0 +1,168 @@
+"""Two loops over one simulated host: a hypervisor's own moves the memory, and ballonet on top turns its knobs.
+
+What such hypervisors have in common; esx.py and hyperv.py say which loop it is and what the knobs do. Simulated; none of them was
+measured for it.
+"""
+
+import abc
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+from msgspec.structs import replace
+
+from ballonet.daemon.loop import Loop
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Guided, Steering
+from ballonet.model.knobs import Knobs
+from ballonet.model.limits import Limits
+from ballonet.model.plan import Look
+from ballonet.model.snapshot import Guest, Host, Mechanism, Snapshot
+from ballonet.model.tick import Tick
+from ballonet.sense.host import RemoteHost
+from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sim.hypervisor import SimHypervisor
+
+ON_TOP: Final = "+ballonet"
+"""Ends the name of such an arm, after the peer's that it stands on."""
+
+
+class Face(Guided, abc.ABC):
+    """What ballonet sees and sets of a simulated host with a loop of its own."""
+
+    steering: Steering
+    below: str
+    """The policy that is its loop."""
+    samples_s: float
+    """Between two samples that it publishes."""
+
+    def __init__(self, guests: SimHypervisor) -> None:
+        """Args:
+        guests: which the host's own loop steers.
+        """
+        self._guests = guests
+        self._seen: tuple[Guest, ...] = ()
+        self._seen_at = -self.samples_s
+        self._knobs = {one.script.name: self.normal(one.script.memory_bytes) for one in guests.world.guests}
+        self._originals = dict(self._knobs)
+        self._news = asyncio.Event()
+
+    @abc.abstractmethod
+    def normal(self, size: int) -> Knobs:
+        """How the knobs stand for a guest of this size that nobody turned any for."""
+
+    @abc.abstractmethod
+    def shown(self, guest: Guest) -> Guest:
+        """What it shows of a guest."""
+
+    @abc.abstractmethod
+    def told(self, name: str, settings: GuestSettings) -> GuestSettings:
+        """What its loop goes by for a guest."""
+
+    def options(self) -> dict[str, float]:
+        """What else its loop goes by."""
+        return {}
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """As the contract says."""
+        return Capabilities(name=f"sim-{self.below}", steering=self.steering, mechanisms=frozenset({Mechanism.BALLOON}))
+
+    @property
+    def news(self) -> asyncio.Event:
+        """Nothing wakes ballonet here: such a host tells no faster than it samples."""
+        return self._news
+
+    async def open(self) -> None:
+        """The guests are there."""
+
+    async def close(self) -> None:
+        """As the contract says."""
+
+    def host(self) -> Host:
+        """As the contract says."""
+        return self._guests.world.read()
+
+    def guests(self) -> tuple[Guest, ...]:
+        """As the contract says: as of the last sample."""
+        now = self._guests.world.now
+        if now - self._seen_at >= self.samples_s:
+            self._seen_at = now
+            self._seen = tuple(map(self.shown, self._guests.guests()))
+        return self._seen
+
+    def knobs(self) -> dict[str, Knobs]:
+        """As the contract says."""
+        return self._knobs
+
+    def originals(self) -> dict[str, Knobs]:
+        """As the contract says."""
+        return self._originals
+
+    async def turn(self, name: str, wish: Knobs, deadline_s: float) -> None:  # noqa: ARG002 it takes no time here
+        """As the contract says."""
+        if name not in self._knobs:
+            raise GuestGoneError(f"{name}: no such guest")
+        self._knobs[name] = wish
+
+    async def restore(self, deadline_s: float = 30.0) -> tuple[dict[str, Knobs], dict[str, str]]:  # noqa: ARG002 as above
+        """As the contract says."""
+        changed = {name: old for name, old in self._originals.items() if self._knobs[name] != old}
+        self._knobs |= changed
+        return changed, {}
+
+    def settings(self, _name: str) -> None:
+        """As the contract says."""
+
+    def pid(self, _name: str) -> int | None:
+        """As the contract says."""
+        return None
+
+    def pids(self) -> tuple[int, ...]:
+        """As the contract says."""
+        return ()
+
+    def watch(self, name: str, look: Look) -> None:
+        """As the contract says."""
+
+    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
+        """As the contract says."""
+
+    async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
+        """Nobody outside sizes a balloon."""
+
+
+class _OwnEye(Eye):
+    """What the host's own loop sees: its guests, with the knobs as they stand."""
+
+    def __init__(self, face: Face, guests: SimHypervisor, settings: Callable[[str], GuestSettings]) -> None:
+        super().__init__(guests.world, guests, lambda name: face.told(name, settings(name)))
+        self._face = face
+
+    def look(self) -> Snapshot:
+        """As any eye, with the loop's own options."""
+        return replace(super().look(), options=self._face.options())
+
+
+async def run(
+    face: Face,
+    guests: SimHypervisor,
+    limits: Limits,
+    settings: Callable[[str], GuestSettings],
+    on_tick: Callable[[Tick], None],
+) -> None:
+    """Both loops, until they are cancelled.
+
+    Args:
+        face: of the host.
+        guests: on it.
+        limits: of every decision.
+        settings: the operator's word on a guest.
+        on_tick: told of the ticks of the host's own loop, which moves the memory.
+    """
+    clock = asyncio.get_running_loop().time
+    ours = Eye(RemoteHost(face), face, settings)
+    async with asyncio.TaskGroup() as both:
+        both.create_task(
+            Loop(_OwnEye(face, guests, settings), guests, limits, policy=face.below, on_tick=on_tick, clock=clock).run()
+        )
+        both.create_task(Loop(ours, face, limits, clock=clock).run())
