@@ -5,10 +5,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from hyperv.toy import ToyHost
-from hyperv.winrm import WinrmServer
 
 from ballonet.hypervisors.hyperv.session import Where
+from hyperv.toy import ToyHost
+from hyperv.winrm import WinrmServer
 
 
 @dataclass

@@ -1,5 +1,5 @@
-"""The hyperv adapter on a loopback WinRM server with a toy of Hyper-V behind it: what it reads, steers, puts back, and says when it
-cannot. It never ran on a real Hyper-V host.
+"""The hyperv adapter on a loopback WinRM server with a toy of Hyper-V behind it: what it reads, steers, puts back, and says when
+it cannot. It never ran on a real Hyper-V host.
 """
 
 import asyncio
@@ -13,8 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hyperv.conftest import Server
-from hyperv.toy import ToyHost, ToyVm
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
@@ -25,6 +23,8 @@ from ballonet.model.snapshot import Voice
 from ballonet.model.units import GIB, MIB
 from ballonet.testing import check_hypervisor
 from daemons import PROGRAM, until
+from hyperv.conftest import Server
+from hyperv.toy import ToyHost, ToyVm
 
 Start = Callable[..., Server]
 
@@ -71,7 +71,7 @@ def test_what_is_read(start: Start, auth: str, *, tls: bool) -> None:
 
 
 def test_who_cannot_be_ballooned_is_told_apart(start: Start) -> None:
-    """Static memory is not Dynamic Memory, and a driver that is silent is neither; counters that may not be read are missing only."""
+    """Static memory is not Dynamic Memory, a silent driver is neither; counters that may not be read are missing only."""
     host = ToyHost([ToyVm("dynamic"), ToyVm("static", is_dynamic=False), ToyVm("silent", demand=0)], has_counters=False)
     session = HypervSession(start(host).where)
     rows = {row.guest.name: row.guest for row in session.read().rows}
@@ -153,8 +153,11 @@ def test_who_does_not_get_in_reads_why(start: Start, change: dict[str, object], 
     ],
 )
 def test_error_records_are_told(start: Start, fields: dict[str, bool], says: str) -> None:
-    """pypsrp calls such a pipeline a success: what it wrote to its errors must be read."""
-    session = HypervSession(start(ToyHost(vms(1), **fields)).where)  # type: ignore[arg-type] all of them are flags
+    """Pypsrp calls such a pipeline a success: what it wrote to its errors must be read."""
+    host = ToyHost(vms(1))
+    for name, value in fields.items():
+        setattr(host, name, value)
+    session = HypervSession(start(host).where)
     with pytest.raises(RefusedError, match=says):
         session.read()
     session.close()
@@ -177,7 +180,7 @@ def test_what_is_forbidden_is_told_and_who_is_gone_too(start: Start) -> None:
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
-        ("Command:401", ""),
+        ("Command:401", "not let in"),
         ("Command:drop", "cannot be reached|no answer"),
         ("Receive:drop", "cannot be reached|no answer"),
         ("Command:garbage", "not PowerShell remoting"),
@@ -188,7 +191,7 @@ def test_what_is_forbidden_is_told_and_who_is_gone_too(start: Start) -> None:
     ],
 )
 async def test_faults_end_in_a_clear_error_and_a_retry_that_ends(start: Start, tmp_path: Path, fault: str, says: str) -> None:
-    """Some are survived in place (no data yet, slow, asked to log in again); after the others the next look has a new session."""
+    """Some are survived in place (no data yet, slow); after the others the next look has a new session."""
     server = start(ToyHost(vms(3)))
     hypervisor = HypervHypervisor(server.where, tmp_path / "state")
     try:
@@ -245,8 +248,8 @@ shares = 2000
 
 
 def test_daemon_follows_demand_and_is_undone(start: Start, tmp_path: Path) -> None:
-    """100 VMs, a demand that rises and one that falls: buffers follow, a maximum rises, nothing forbidden is sent, and all of it is
-    undone after a kill -9, but what the ratchet holds until a VM is off.
+    """100 VMs, a demand that rises and one that falls: buffers follow, a maximum rises, nothing forbidden is sent, and all of it
+    is undone after a kill -9, but what the ratchet holds until a VM is off.
     """
     host = ToyHost([*vms(99, demand=GIB), ToyVm("static", is_dynamic=False)], memory=200 * GIB)
     server = start(host)

@@ -67,7 +67,7 @@ class ToyHost:
         objects: list[Any] = []
         with self.lock:
             for name, parameters in statement:
-                run = {
+                run: Any = {
                     "Get-VM": self._get_vm,
                     "Get-VMMemory": self._get_memory,
                     "Get-CimInstance": self._get_cim,
@@ -81,7 +81,9 @@ class ToyHost:
 
     def _get_vm(self, _objects: list[Any], parameters: Mapping[str, Any]) -> list[ToyVm]:
         if not self.is_admin:
-            raise CmdletError("AccessDenied,Microsoft.HyperV.PowerShell.Commands.GetVM", "You do not have the required permission")
+            raise CmdletError(
+                "AccessDenied,Microsoft.HyperV.PowerShell.Commands.GetVM", "You do not have the required permission"
+            )
         if "Id" not in parameters:
             self.balance()
             return list(self.vms)
@@ -152,7 +154,7 @@ def _select(objects: list[Any], parameters: Mapping[str, Any]) -> list[dict[str,
 
 def _said(one: Any) -> Mapping[str, Any]:
     if not isinstance(one, ToyVm):
-        return one  # type: ignore[no-any-return] what the other cmdlets give
+        return dict(one)
     speaks = one.is_running and one.is_dynamic
     return {
         "VMName": one.name,

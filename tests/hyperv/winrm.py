@@ -3,7 +3,7 @@ Negotiate with encrypted messages; faults on demand. Envelopes have the shape of
 """
 
 import base64
-import datetime
+import datetime as dt
 import http.server
 import ipaddress
 import ssl
@@ -21,10 +21,11 @@ import spnego
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from hyperv.toy import CmdletError, ToyHost
 from psrpcore import PSRPPayload, ServerPipeline, ServerRunspacePool, StreamType
 from psrpcore.types import ErrorCategoryInfo, NETException, PSCustomObject, PSGuid, PSInt64
 from pypsrp.encryption import WinRMEncryption
+
+from hyperv.toy import CmdletError, ToyHost
 
 NS = {
     "s": "http://www.w3.org/2003/05/soap-envelope",
@@ -80,15 +81,15 @@ class WinrmServer(http.server.ThreadingHTTPServer):
 
 
 def _write_certificate(path: Path, until_days: int) -> None:
-    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime.now(datetime.UTC)
+    key, now = ec.generate_private_key(ec.SECP256R1()), dt.datetime.now(dt.UTC)
     name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "toy")])
     names = x509.SubjectAlternativeName([x509.IPAddress(ipaddress.ip_address("127.0.0.1"))])
     form = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key()).serial_number(1)
-    form = form.not_valid_before(now - datetime.timedelta(days=30)).not_valid_after(now + datetime.timedelta(days=until_days))
-    form = form.add_extension(names, critical=False).add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-    secret = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    form = form.not_valid_before(now - dt.timedelta(days=30)).not_valid_after(now + dt.timedelta(days=until_days))
+    form = form.add_extension(names, critical=False).add_extension(
+        x509.BasicConstraints(ca=True, path_length=None), critical=True
     )
+    secret = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
     path.write_bytes(form.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM) + secret)
 
 
@@ -106,7 +107,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *_words: Any) -> None:
         """Nothing to standard error."""
 
-    def do_POST(self) -> None:  # noqa: N802 as http.server calls it
+    def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if not self.is_in and not self._let_in(body):
             return
@@ -141,7 +142,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
                 return False
             self.is_in = self.context.complete
             if not self.is_in or (answer and not body):
-                self._reply(200 if self.is_in else 401, b"", {"WWW-Authenticate": f"{kind} {base64.b64encode(answer or b'').decode()}"})
+                self._reply(
+                    200 if self.is_in else 401, b"", {"WWW-Authenticate": f"{kind} {base64.b64encode(answer or b'').decode()}"}
+                )
                 return False
         if not self.is_in:
             self._refuse()
@@ -254,10 +257,11 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         pipeline = pool.pipeline_table[uuid.UUID(command)]
         pipeline.start()
         statement: list[tuple[str, dict[str, Any]]] = []
-        for one in pipeline.metadata.commands:
+        commands: Any = getattr(pipeline.metadata, "commands", [])
+        for one in commands:
             assert not one.is_script, "script text was sent"
             statement.append((one.command_text, dict(one.parameters)))
-            if one.end_of_statement or one is pipeline.metadata.commands[-1]:
+            if one.end_of_statement or one is commands[-1]:
                 try:
                     for said in self.server.host.run(statement):
                         pipeline.write_output(PSCustomObject(**{key: _typed(value) for key, value in said.items()}))
@@ -313,9 +317,13 @@ def _typed(value: Any) -> Any:
 
 
 def _fault(code: int) -> str:
-    why = {NOTHING_YET: "The WS-Management service cannot complete the operation within the time specified.", DENIED: "Access is denied."}
+    why = {
+        NOTHING_YET: "The WS-Management service cannot complete the operation within the time specified.",
+        DENIED: "Access is denied.",
+    }
     text = why.get(code, "The maximum number of concurrent shells for this user has been exceeded.")
     kind = "http://schemas.microsoft.com/wbem/wsman/1/wsmanfault"
     detail = f'<f:WSManFault xmlns:f="{kind}" Code="{code}" Machine="127.0.0.1"><f:Message>{text}</f:Message></f:WSManFault>'
     said = f'<s:Reason><s:Text xml:lang="en-US">{text}</s:Text></s:Reason><s:Detail>{detail}</s:Detail>'
-    return f"<s:Fault><s:Code><s:Value>s:Receiver</s:Value><s:Subcode><s:Value>w:InternalError</s:Value></s:Subcode></s:Code>{said}</s:Fault>"
+    kind = "<s:Code><s:Value>s:Receiver</s:Value><s:Subcode><s:Value>w:InternalError</s:Value></s:Subcode></s:Code>"
+    return f"<s:Fault>{kind}{said}</s:Fault>"

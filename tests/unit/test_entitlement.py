@@ -3,12 +3,13 @@
 import asyncio
 from collections.abc import Callable
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ballonet.act.guide import PACES, Guide
-from ballonet.decide.entitlement import MOST_SHARES, RESERVED_SHARE, entitlements, is_worth
+from ballonet.act.guide import LIMIT_PAUSE_S, PACES, Guide
+from ballonet.decide.entitlement import MOST_SHARES, RESERVED_SHARE, changes, entitlements, is_worth
 from ballonet.hypervisors.contract import Capabilities, Guided, RefusedError, Steering
 from ballonet.model.knobs import Entitlement, Knobs
 from ballonet.model.plan import Decision, Plan, Reason, Reserve, ReserveReason
@@ -75,14 +76,21 @@ class Esx(Guided):
     def __init__(self, *names: str, limit_bytes: int | None = None) -> None:
         one = Entitlement(shares=81920, reservation_bytes=0, limit_bytes=limit_bytes, level="normal")
         self.known: dict[str, Knobs] = dict.fromkeys(names, one)
+        self.before = dict(self.known)
         self.sent: list[tuple[str, Knobs]] = []
         self.refuses = ""
+
+    def host(self) -> Host | None:
+        return None
+
+    async def restore(self, deadline_s: float = 30.0) -> tuple[dict[str, Knobs], dict[str, str]]:
+        return {}, {}
 
     def knobs(self) -> dict[str, Knobs]:
         return self.known
 
     def originals(self) -> dict[str, Knobs]:
-        return {}
+        return self.before
 
     async def turn(self, name: str, wish: Knobs, deadline_s: float) -> None:
         if name == self.refuses:
@@ -120,4 +128,53 @@ async def test_as_seldom_as_pays() -> None:
     assert await turn(GIB, GIB) == 0
     outcome = await entitler.apply(*world(GIB, GIB))
     assert outcome.failed == {"vm-0": "no"}
+    await entitler.close()
+
+
+def tight_world(state: str, **guest: object) -> tuple[Plan, Snapshot]:
+    """vm-0 needs 2 GiB of its 8 and holds 6."""
+    plan, snapshot = world(2 * GIB, resident_bytes=6 * GIB, **guest)  # type: ignore[arg-type]
+    return msgspec.structs.replace(plan, host_state=state), snapshot
+
+
+def limit_of(state: str, old: Entitlement, before: Entitlement | None = None, **guest: object) -> int | None:
+    """What limit would be sent; 0 = nothing is."""
+    originals: dict[str, Knobs] = {"vm-0": before or Entitlement(shares=81920, reservation_bytes=0)}
+    found = changes(*tight_world(state, **guest), {"vm-0": old}, originals, may_limit=True)
+    return found[0][1].limit_bytes if found else 0
+
+
+def test_limits_are_set_while_the_host_is_short_and_taken_back() -> None:
+    """Never below what is needed or 35 % of the size; gone when it hurts; somebody else's stays; off by default."""
+    free = Entitlement(shares=81920, reservation_bytes=1536 * MIB)
+    assert limit_of("soft", free) == int(0.35 * SIZE // MIB + 1) * MIB
+    assert limit_of("high", free) == 0
+    limited = replace(free, limit_bytes=3 * GIB)
+    assert limit_of("high", limited) is None
+    assert limit_of("soft", limited, theirs={"latency": 1}) is None
+    assert limit_of("soft", limited, before=replace(free, limit_bytes=3 * GIB)) == 0
+    assert changes(*tight_world("low"), {"vm-0": free}, {}) == []
+
+
+async def test_limit_that_was_taken_back_stays_away() -> None:
+    """For ten minutes; reservations go on meanwhile."""
+    now, esx = 0.0, Esx("vm-0")
+    entitler = Guide(
+        esx, Capabilities(name="esx", steering=Steering.ENTITLEMENT, mechanisms=frozenset(), may_limit=True), lambda: now
+    )
+
+    async def limit(**guest: object) -> int | None:
+        await entitler.apply(*tight_world("hard", **guest))
+        await asyncio.sleep(0.01)
+        one = esx.known["vm-0"]
+        assert isinstance(one, Entitlement)
+        return one.limit_bytes
+
+    assert await limit() is not None
+    now = 1.0
+    assert await limit(theirs={"latency": 5}) is None
+    now += LIMIT_PAUSE_S - 1
+    assert await limit() is None
+    now += 2
+    assert await limit() is not None
     await entitler.close()

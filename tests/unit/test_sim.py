@@ -98,3 +98,14 @@ def test_storms() -> None:
     storms = list(sweep(1000))
     assert [broken for _, _, broken in storms if broken] == []  # `ballonet.sim.fuzz.shrink` makes one small
     assert storms[-1][0] >= 1000
+
+
+@pytest.mark.parametrize(("below", "gains"), [("esx", False), ("hyperv", True)])
+def test_ballonet_on_top_of_anothers_loop(below: str, *, gains: bool) -> None:
+    """What docs/vsphere.md and docs/hyperv.md say: on ESXi it neither gains nor costs, on Hyper-V it gains. Simulated hosts."""
+    alone, on_top = (one.summary for one in run_arms(load("consolidation"), [below, f"{below}+ballonet"]).results)
+    assert alone.throughput_share is not None
+    assert on_top.throughput_share is not None
+    more = on_top.throughput_share - alone.throughput_share
+    assert more > 0.1 if gains else abs(more) < 0.01
+    assert on_top.budget_violations <= alone.budget_violations

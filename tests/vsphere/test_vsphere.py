@@ -113,6 +113,39 @@ async def test_nothing_is_sent_that_cannot_be_put_back(start: Start, tmp_path: P
     assert server.vms()[FIRST].config.memoryAllocation.shares.shares == 40960
 
 
+async def test_limit_forces_a_balloon_and_is_put_back(start: Start, tmp_path: Path) -> None:
+    """The simulator's toy balloon shows what a limit does; a limit below the reservation is never sent."""
+    server = start("-vms", "1")
+    hypervisor = VsphereHypervisor(replace(server.where, may_limit=True), tmp_path)
+    assert hypervisor.capabilities.may_limit
+    await hypervisor.open()
+    try:
+        await _until(lambda: bool(hypervisor.guests()))
+        old = hypervisor.knobs()[FIRST]
+        assert isinstance(old, Entitlement)
+        await hypervisor.turn(FIRST, replace(old, limit_bytes=2 * GIB), 5.0)
+        await _until(lambda: hypervisor.guests()[0].theirs.get("balloon") == 2 * GIB)
+        shown = hypervisor.guests()[0].theirs
+        assert (shown["limit"], "latency" in shown) == (2 * GIB, True)
+        with pytest.raises(RefusedError, match="is not within"):
+            await hypervisor.turn(FIRST, replace(old, limit_bytes=GIB, reservation_bytes=2 * GIB), 5.0)
+        assert await hypervisor.restore() == ({FIRST: old}, {})
+        assert server.vms()[FIRST].config.memoryAllocation.limit == -1
+    finally:
+        await hypervisor.close()
+
+
+@pytest.mark.parametrize("despite_drs", [False, True])
+def test_drs_is_another_controller(start: Start, *, despite_drs: bool) -> None:
+    """R15: VMs in a cluster with DRS are watched only, until the operator says otherwise."""
+    server = start("-vms", "1", "-cluster")
+    session = VsphereSession(replace(server.where, despite_drs=despite_drs))
+    alone = {row.guest.leave_alone for row in session.read().rows}
+    session.close()
+    assert len(alone) == 1
+    assert ("vsphere.drs = true" in alone.pop()) is not despite_drs
+
+
 @pytest.mark.parametrize(
     ("words", "change", "says"),
     [

@@ -107,6 +107,7 @@ func main() {
 	password := flag.String("password", "secret", "")
 	readOnly := flag.Bool("read-only", false, "without the privilege to reconfigure")
 	version := flag.String("version", "", "of the API, if not the simulator's own")
+	cluster := flag.Bool("cluster", false, "its host is in a cluster with DRS")
 	expired := flag.Bool("expired", false, "its certificate")
 	flag.Parse()
 	log.SetOutput(io.Discard)
@@ -114,6 +115,9 @@ func main() {
 
 	model := simulator.VPX()
 	model.Cluster, model.Host, model.Machine, model.Pool = 0, 1, *count, 0
+	if *cluster {
+		model.Cluster, model.ClusterHost, model.Host = 1, 1, 0
+	}
 	if *version != "" {
 		model.ServiceContent.About.ApiVersion = *version
 	}

@@ -37,6 +37,13 @@ PACES: Final = {
 }
 
 
+def _is_release(old: Knobs, wish: Knobs) -> bool:
+    """Whether it takes a limit back: that waits for nothing."""
+    if not isinstance(old, Entitlement) or not isinstance(wish, Entitlement):
+        return False
+    return old.limit_bytes is not None and wish.limit_bytes is None
+
+
 class Guide:
     """Turns knobs, one guest at a time, in the background."""
 
@@ -71,7 +78,8 @@ class Guide:
         return [
             (name, wish)
             for name, wish in self._changes(plan, snapshot)
-            if now - self._sent_at.get(name, -math.inf) >= (pace.urgent_s if reasons[name] in _URGENT else pace.rule_s)
+            if _is_release(self._guided.knobs()[name], wish)
+            or now - self._sent_at.get(name, -math.inf) >= (pace.urgent_s if reasons[name] in _URGENT else pace.rule_s)
         ]
 
     def _changes(self, plan: Plan, snapshot: Snapshot) -> list[tuple[str, Knobs]]:

@@ -28,8 +28,8 @@ class Restored(Struct, frozen=True, kw_only=True):
 def restore(config: ConfigPath = PATH, json: Json = False) -> None:
     """Put the hypervisor's own knobs back to where they were before ballonet turned them. Exits 1 when one could not be.
 
-    For ESXi (shares, reservations, limits) and Hyper-V (minimum, maximum, buffer, priority). Stop the daemon first, or it sets them
-    again. May be run again.
+    For ESXi (shares, reservations, limits) and Hyper-V (minimum, maximum, buffer, priority). Stop the daemon first, or it sets
+    them again. May be run again.
     """
     found = asyncio.run(_restored(config))
     if json:

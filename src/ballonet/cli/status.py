@@ -14,6 +14,7 @@ from rich.table import Table
 from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, write_json
 from ballonet.cli.daemon import client, socket_of
 from ballonet.control.client import NoDaemonError
+from ballonet.control.explain import theirs_text
 from ballonet.control.messages import GuestStatus, Status
 from ballonet.control.tell import status_of
 from ballonet.daemon.config import PATH, Config, read_config
@@ -26,6 +27,8 @@ from ballonet.model.units import format_size
 from ballonet.sense.host import host_sense
 from ballonet.sense.picture import Eye
 
+SHORTLY: Final = ("balloon", "ballooned", "swapped", "compressed", "active", "demand", "pressure", "status", "limit")
+"""Of what such loops say, what `status` shows; what is nothing is left out."""
 LOOK_S: Final = 2.5
 """How long to listen: agents and balloon drivers speak once a second."""
 
@@ -94,6 +97,7 @@ def summary(found: Status) -> str:
     host = found.host
     sizes = [format_size(size) for size in (host.promised_bytes, host.memory_bytes, host.available_bytes)]
     hold = f" All guests are {host.hold}." if host.hold else ""
+    hold += f" Its own loop says: {host.theirs}." if host.theirs else ""
     return (
         f"Mode {host.mode.value}, policy {host.policy}, host {host.state}: guests may take {sizes[0]} of {sizes[1]}"
         f" that are for them, {sizes[2]} are available. Of the host {host.sentence}.{hold}"
@@ -101,13 +105,22 @@ def summary(found: Status) -> str:
 
 
 def table(found: Status) -> Table:
-    """The guests."""
+    """The guests; where the hypervisor has a loop of its own, what that does with them beside."""
     shown = Table(box=box.SIMPLE_HEAD)
-    for name in ("guest", "has", "keeps", "holds", "uses", "needs", "mode", "heard by", "why"):
+    has_theirs = any(guest.theirs for guest in found.guests)
+    own = ["its own loop"] if has_theirs else []
+    for name in ("guest", "has", "keeps", "holds", "uses", "needs", "mode", "heard by", *own, "why"):
         shown.add_column(name, justify="right" if name in {"has", "keeps", "holds", "uses", "needs"} else "left")
     for guest in found.guests:
-        shown.add_row(*cells(guest))
+        *most, why = cells(guest)
+        shown.add_row(*most, *([theirs(guest)] if has_theirs else []), why)
     return shown
+
+
+def theirs(guest: GuestStatus) -> str:
+    """What its hypervisor's own loop does with a guest, in short; `ballonet explain` has the rest."""
+    told = {name: theirs_text(name, guest.theirs[name]) for name in SHORTLY if guest.theirs.get(name)}
+    return ", ".join(f"{name} {text}" for name, text in told.items()) or "-"
 
 
 def cells(guest: GuestStatus) -> list[str]:

@@ -97,12 +97,13 @@ def _facts(case: Case) -> Iterator[Fact]:
     age = "never" if guest.stats_age_s is None else f"{guest.stats_age_s:.1f} s ago"
     yield Fact("last heard", f"{age}, by {VOICES[guest.voice]}")
     for name, value in guest.theirs.items():
-        yield Fact(f"its hypervisor's {name}", _theirs(name, value))
+        yield Fact(f"its hypervisor's {name}", theirs_text(name, value))
     yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
     yield Fact("mode", guest.mode.value)
 
 
-def _theirs(name: str, value: int | str) -> str:
+def theirs_text(name: str, value: int | str) -> str:
+    """A number of the hypervisor's own loop, in its unit."""
     if isinstance(value, str) or name in {"shares", "priority"}:
         return str(value)
     return f"{value} %" if name in {"pressure", "buffer", "latency"} else _size(value)

@@ -51,6 +51,8 @@ class GuestStatus(Struct, frozen=True, kw_only=True):
     """Why, in words; empty = it is not."""
     trouble: str
     """What became of the last command, when it failed."""
+    theirs: dict[str, int | str] = {}
+    """What its hypervisor's own loop does with it, where there is one: as in `ballonet.snapshot/1`."""
 
 
 class HostStatus(Struct, frozen=True, kw_only=True):
@@ -79,6 +81,8 @@ class HostStatus(Struct, frozen=True, kw_only=True):
     """PSI some avg10 of memory."""
     tick_s: float
     """How long the last tick took."""
+    theirs: str = ""
+    """The state that the hypervisor's own loop sees, in its words; empty = there is none."""
 
 
 class Status(Struct, frozen=True, kw_only=True):

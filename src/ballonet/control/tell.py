@@ -35,6 +35,7 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "") -> Status:
             sentence=plan.reserve.sentence,
             pressure_share=host.pressure_some_avg10_share,
             tick_s=tick.took_s,
+            theirs=host.theirs,
         ),
         guests=tuple(
             _guest(guest, decision, short.get(guest.name, 0), tick.outcome.failed.get(guest.name, ""))
@@ -64,6 +65,7 @@ def _guest(guest: Guest, decision: Decision, short_bytes: int, trouble: str) -> 
         heard_s=guest.stats_age_s,
         moves_by=tuple(one.value for one in guest.mechanisms),
         left_alone=guest.leave_alone,
+        theirs=guest.theirs,
         trouble=trouble,
     )
 

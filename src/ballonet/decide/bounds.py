@@ -70,7 +70,8 @@ def _maximum(guest: Guest, one: Decision, old: Bounds) -> int:
     most = guest.grows_to_bytes or 0
     if most <= old.maximum_bytes or (one.need_bytes or 0) < NEAR_SHARE * old.maximum_bytes:
         return old.maximum_bytes
-    return min(most, old.maximum_bytes + max(GRAIN_BYTES, _up(int(RATCHET_SHARE * old.maximum_bytes))))
+    step = max(GRAIN_BYTES, _up(int(RATCHET_SHARE * old.maximum_bytes)))
+    return old.maximum_bytes + min(step, (most - old.maximum_bytes) // GRAIN_BYTES * GRAIN_BYTES)
 
 
 def _buffer(guest: Guest, one: Decision, before_percent: int) -> int:

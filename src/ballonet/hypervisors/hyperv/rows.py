@@ -1,5 +1,7 @@
-"""What Hyper-V's cmdlets say of a host and its VMs, as values of ours. Sizes are bytes, but KiB in Win32_OperatingSystem and MiB in
-performance counters (Microsoft, Get-VM, Get-VMMemory; Hyper-V Dynamic Memory Performance Counters).
+"""What Hyper-V's cmdlets say of a host and its VMs, as values of ours.
+
+Sizes are bytes, but KiB in Win32_OperatingSystem and MiB in performance counters (Microsoft, Get-VM, Get-VMMemory; Hyper-V
+Dynamic Memory Performance Counters).
 """
 
 from collections.abc import Mapping
@@ -27,9 +29,7 @@ COUNTERS: Final = ("Name", "CurrentPressure", "GuestVisiblePhysicalMemory")
 RUNNING: Final = ("Running", 2)
 """VMState, as text or number."""
 STATIC: Final = "static memory: Hyper-V does not balloon it; with it off, Set-VMMemory -DynamicMemoryEnabled $true"
-SILENT: Final = (
-    "it tells no demand: its Dynamic Memory driver does not run (or not yet); on Linux see hv_balloon, on Windows whether the edition has it"
-)
+SILENT: Final = "it tells no demand: its Dynamic Memory driver does not run, or not yet (on Linux that is hv_balloon)"
 
 
 def host_of(said: Mapping[str, Any]) -> Host:
@@ -82,9 +82,7 @@ def vm_row(vm: Mapping[str, Any], memory: Mapping[str, Any], counters: Mapping[s
     )
 
 
-def _theirs(
-    vm: Mapping[str, Any], bounds: Bounds, sizes: Mapping[str, int], counters: Mapping[str, Any]
-) -> dict[str, int | str]:
+def _theirs(vm: Mapping[str, Any], bounds: Bounds, sizes: Mapping[str, int], counters: Mapping[str, Any]) -> dict[str, int | str]:
     """Hyper-V's own numbers, by its names. What it ballooned and what it hot-added are two things: the one is lent to others and
     comes back, the other is memory that the guest did not start with.
     """
@@ -113,7 +111,9 @@ def number(said: Mapping[str, Any], key: str, of: str) -> int:
     try:
         return int(value)
     except (TypeError, ValueError) as error:
-        raise RefusedError(f"{of}: the host says {value!r} for {key} where a number is due; is it Windows Server 2016 or later?") from error
+        raise RefusedError(
+            f"{of}: the host says {value!r} for {key} where a number is due; is it Windows Server 2016 or later?"
+        ) from error
 
 
 def _plain(value: Any) -> Any:

@@ -7,7 +7,6 @@ endpoint of Just Enough Administration serves as well. One pipeline with four st
 
 import contextlib
 import logging
-import os
 import socket
 import ssl
 from collections import Counter
@@ -53,6 +52,10 @@ class Where(Struct, frozen=True, kw_only=True):
     endpoint: str = "Microsoft.PowerShell"
     ca_file: str = ""
 
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"{self.user} at {self.server}:{self.port}"
+
 
 class HypervSession:
     """Open until it is closed or breaks."""
@@ -68,6 +71,7 @@ class HypervSession:
                 _reach(where)
             else:
                 socket.create_connection((where.server, where.port), DEADLINE_S).close()
+            trusted: Any = where.ca_file or True  # a path too, says requests
             connection = WSMan(
                 where.server,
                 port=where.port,
@@ -75,7 +79,7 @@ class HypervSession:
                 password=where.password,
                 ssl=where.tls,
                 auth=where.auth,
-                cert_validation=where.ca_file or True,  # type: ignore[arg-type] a path, says requests
+                cert_validation=trusted,
                 connection_timeout=DEADLINE_S,
                 operation_timeout=DEADLINE_S,
                 read_timeout=2 * DEADLINE_S,
@@ -145,7 +149,9 @@ def _picture(said: list[dict[str, Any]], where: Where) -> Picture:
     counters = {str(one["Name"]): one for one in said if "CurrentPressure" in one}
     host = host_of(system)
     vms = [one for one in said if "MemoryAssigned" in one]
-    rows = [vm_row(vm, memory[key], counters.get(str(vm["VMName"]), {}), host) for vm in vms if (key := str(vm["VMId"])) in memory]
+    rows = [
+        vm_row(vm, memory[key], counters.get(str(vm["VMName"]), {}), host) for vm in vms if (key := str(vm["VMId"])) in memory
+    ]
     return Picture(host=host, rows=tuple(rows))
 
 
@@ -169,7 +175,9 @@ def _refusal(where: Where, name: str, error: Any) -> HypervisorError:
     code, text = str(getattr(error, "fq_error", "") or ""), " ".join(str(error).split())
     place = f"{name or where.server}"
     if "CommandNotFound" in code:
-        return RefusedError(f"{place}: it has no Hyper-V cmdlets ({text}); on the host: Install-WindowsFeature Hyper-V-PowerShell")
+        return RefusedError(
+            f"{place}: it has no Hyper-V cmdlets ({text}); on the host: Install-WindowsFeature Hyper-V-PowerShell"
+        )
     if "AccessDenied" in code or "permission" in text:
         return RefusedError(f"{place}: {where.user} may not ({text}); add it to the group Hyper-V Administrators of the host")
     if "ObjectNotFound" in code:
@@ -194,13 +202,15 @@ def _told(where: Where, name: str = "") -> Iterator[None]:
     except WSManFaultError as error:
         raise _fault(place, where, error) from error
     except WinRMTransportError as error:
-        raise NoAnswerError(f"{place}: HTTP {error.code}; is WinRM there? On the host: winrm quickconfig -transport:https") from error
+        raise NoAnswerError(
+            f"{place}: HTTP {error.code}; is WinRM there? On the host: winrm quickconfig -transport:https"
+        ) from error
     except (requests.Timeout, TimeoutError) as error:
         raise NoAnswerError(f"{name or place}: no answer in time; whether it took effect is not known") from error
     except (OSError, requests.RequestException) as error:
         text = f"{place}: cannot be reached ({_reason(error)}); see hyperv.server, and whether TCP {where.port} is open"
         raise NoAnswerError(text) from error
-    except (WinRMError, ValueError) as error:
+    except (WinRMError, ValueError, SyntaxError) as error:  # ElementTree's is the last
         raise NoAnswerError(f"{place}: what it says is not PowerShell remoting as it should be ({error})") from error
 
 
@@ -214,8 +224,6 @@ def _fault(place: str, where: Where, error: Any) -> HypervisorError:
 
 def _reason(error: BaseException) -> str:
     """The innermost of it: requests and urllib3 wrap what the system says."""
-    while error.__cause__ or error.__context__:
-        error = error.__cause__ or error.__context__  # type: ignore[assignment] one of them is there
-    return str(getattr(error, "strerror", "") or error) or os.strerror(104)
-
-
+    while inner := error.__cause__ or error.__context__:
+        error = inner
+    return str(getattr(error, "strerror", "") or error)

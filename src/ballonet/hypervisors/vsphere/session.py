@@ -50,6 +50,10 @@ class Where(Struct, frozen=True, kw_only=True):
     despite_drs: bool = False
     """Steer though DRS moves the VMs of its cluster."""
 
+    def __repr__(self) -> str:
+        """Without the password."""
+        return f"{self.user} at {self.server}:{self.port}"
+
 
 class VsphereSession:
     """Open until it is closed or breaks."""
