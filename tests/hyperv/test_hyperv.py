@@ -208,6 +208,25 @@ async def test_faults_end_in_a_clear_error_and_a_retry_that_ends(start: Start, t
         await hypervisor.close()
 
 
+async def test_answer_that_comes_too_late_meets_nobody(start: Start, tmp_path: Path) -> None:
+    """The thread that still waits for it keeps its session; the next look has another."""
+    server = start(ToyHost(vms(2)))
+    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    try:
+        hypervisor._take(await hypervisor.look())
+        old = hypervisor.knobs()["vm-0"]
+        assert isinstance(old, Bounds)
+        server.winrm.faults.append("Command:slow")
+        with pytest.raises(NoAnswerError, match="no answer in 0.5 s"):
+            await hypervisor.turn("vm-0", replace(old, priority=60), 0.5)
+        assert len((await hypervisor.look()).rows) == 2
+        assert server.winrm.seen["Create"] == 2
+        await _until(lambda: server.host.of("vm-0").priority == 60)
+        assert hypervisor.originals() == {"vm-0": old}
+    finally:
+        await hypervisor.close()
+
+
 async def test_server_that_dies_is_told(start: Start, tmp_path: Path) -> None:
     """Commands fail meanwhile, the numbers grow old, and the loop goes on."""
     server = start(ToyHost(vms(1)))

@@ -7,9 +7,9 @@ import abc
 import asyncio
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Final, Protocol, TypeVar
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -29,7 +29,11 @@ from ballonet.model.snapshot import Guest, Host
 
 log = logging.getLogger(__name__)
 
+T = TypeVar("T")
+
 READ_EVERY_S: Final = 1.0
+LOOK_S: Final = 45.0
+"""For one look; libraries have deadlines of their own for each message, and retry."""
 SILENT_S: Final = 60.0
 """A picture older than this is none."""
 RETRY_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
@@ -161,8 +165,17 @@ class RemoteHypervisor(abc.ABC):
         """Asks once, with a new session where there is none. Raises HypervisorError."""
         async with self._turn:
             if self._session is None:
-                self._session = await asyncio.to_thread(self._connect)
-            return await asyncio.to_thread(self._session.read)
+                self._session = await self._within(LOOK_S, self._connect)
+            return await self._within(LOOK_S, self._session.read)
+
+    async def _within(self, deadline_s: float, call: Callable[..., T], *words: object) -> T:
+        """Asks in a thread. One that answers too late keeps its session to itself: the next call has a new one."""
+        try:
+            async with asyncio.timeout(deadline_s):
+                return await asyncio.to_thread(call, *words)
+        except TimeoutError as error:
+            self._session = None
+            raise NoAnswerError(f"{self._server}: no answer in {deadline_s:g} s") from error
 
     def _take(self, picture: Picture) -> None:
         is_first = self._host is None
@@ -244,13 +257,10 @@ class RemoteHypervisor(abc.ABC):
         return row
 
     async def _set(self, row: Row, wish: Knobs, deadline_s: float) -> None:
-        try:
-            async with asyncio.timeout(deadline_s), self._turn:
-                if self._session is None:
-                    raise NoAnswerError(f"{row.guest.name}: no session ({self._trouble})")
-                await asyncio.to_thread(self._session.turn, row, wish)
-        except TimeoutError as error:
-            raise NoAnswerError(f"{row.guest.name}: no answer in {deadline_s} s") from error
+        async with self._turn:
+            if self._session is None:
+                raise NoAnswerError(f"{row.guest.name}: no session ({self._trouble})")
+            await self._within(deadline_s, self._session.turn, row, wish)
 
     async def restore(self, deadline_s: float = 30.0) -> tuple[dict[str, Knobs], dict[str, str]]:
         """As the contract says; killed in the middle, it may be called again."""

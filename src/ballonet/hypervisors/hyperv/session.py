@@ -83,6 +83,7 @@ class HypervSession:
                 connection_timeout=DEADLINE_S,
                 operation_timeout=DEADLINE_S,
                 read_timeout=2 * DEADLINE_S,
+                reconnection_backoff=0.2,
                 no_proxy=True,
             )
             self._pool = RunspacePool(connection, configuration_name=where.endpoint)
