@@ -1,5 +1,6 @@
 """A daemon as a process of its own, over peers that answer by a script at real QMP sockets."""
 
+import asyncio
 import contextlib
 import os
 import signal
@@ -34,6 +35,18 @@ token_file = "{folder}/token"
 [guest.default]
 floor = "100MiB"
 """
+
+
+def ballonet(command: str, config: Path, *words: str) -> "subprocess.CompletedProcess[str]":
+    """A command, as an operator types it."""
+    return subprocess.run([PROGRAM, command, *words, "-c", config], capture_output=True, text=True, check=False)
+
+
+async def holds_soon(holds: Callable[[], bool], deadline_s: float = 15.0) -> None:
+    """Waits in an event loop. Raises TimeoutError."""
+    async with asyncio.timeout(deadline_s):
+        while not holds():
+            await asyncio.sleep(0.05)
 
 
 def free_port() -> int:

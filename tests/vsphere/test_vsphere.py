@@ -1,6 +1,5 @@
 """The vSphere adapter on govmomi's simulator: what it reads, what it steers, what it puts back, what it says when it cannot."""
 
-import asyncio
 import json
 import os
 import signal
@@ -20,7 +19,7 @@ from ballonet.model.knobs import Entitlement
 from ballonet.model.snapshot import Voice
 from ballonet.model.units import GIB, KIB, MIB
 from ballonet.testing import check_hypervisor
-from daemons import PROGRAM, until
+from daemons import ballonet, holds_soon, until
 from vsphere.conftest import Server
 
 Start = Callable[..., Server]
@@ -61,7 +60,7 @@ async def test_entitlements_are_set_kept_and_put_back(start: Start, tmp_path: Pa
     hypervisor = VsphereHypervisor(server.where, tmp_path)
     await hypervisor.open()
     try:
-        await _until(lambda: len(hypervisor.guests()) == 2)
+        await holds_soon(lambda: len(hypervisor.guests()) == 2)
         old = hypervisor.knobs()[FIRST]
         await hypervisor.turn(FIRST, Entitlement(shares=5000, reservation_bytes=512 * MIB), 5.0)
         await hypervisor.turn(FIRST, Entitlement(shares=7000, reservation_bytes=512 * MIB), 5.0)
@@ -105,7 +104,7 @@ async def test_nothing_is_sent_that_cannot_be_put_back(start: Start, tmp_path: P
         hypervisor = VsphereHypervisor(server.where, state)
         await hypervisor.open()
         try:
-            await _until(lambda hypervisor=hypervisor: bool(hypervisor.guests()))  # type: ignore[misc]
+            await holds_soon(lambda hypervisor=hypervisor: bool(hypervisor.guests()))  # type: ignore[misc]
             with pytest.raises(RefusedError, match=r"file|cannot be read"):
                 await hypervisor.turn(FIRST, Entitlement(shares=1, reservation_bytes=0), 5.0)
         finally:
@@ -120,11 +119,11 @@ async def test_limit_forces_a_balloon_and_is_put_back(start: Start, tmp_path: Pa
     assert hypervisor.capabilities.may_limit
     await hypervisor.open()
     try:
-        await _until(lambda: bool(hypervisor.guests()))
+        await holds_soon(lambda: bool(hypervisor.guests()))
         old = hypervisor.knobs()[FIRST]
         assert isinstance(old, Entitlement)
         await hypervisor.turn(FIRST, replace(old, limit_bytes=2 * GIB), 5.0)
-        await _until(lambda: hypervisor.guests()[0].theirs.get("balloon") == 2 * GIB)
+        await holds_soon(lambda: hypervisor.guests()[0].theirs.get("balloon") == 2 * GIB)
         shown = hypervisor.guests()[0].theirs
         assert (shown["limit"], "latency" in shown) == (2 * GIB, True)
         with pytest.raises(RefusedError, match="is not within"):
@@ -177,7 +176,7 @@ async def test_missing_privilege_is_named(start: Start, tmp_path: Path) -> None:
     hypervisor = VsphereHypervisor(server.where, tmp_path)
     await hypervisor.open()
     try:
-        await _until(lambda: bool(hypervisor.guests()))
+        await holds_soon(lambda: bool(hypervisor.guests()))
         with pytest.raises(RefusedError, match=r"ballonet lacks the privilege VirtualMachine\.Config\.Resource"):
             await hypervisor.turn(FIRST, Entitlement(shares=5000, reservation_bytes=0), 5.0)
     finally:
@@ -190,10 +189,10 @@ async def test_server_that_dies_is_told_and_found_again(start: Start, tmp_path: 
     hypervisor = VsphereHypervisor(server.where, tmp_path)
     await hypervisor.open()
     try:
-        await _until(lambda: bool(hypervisor.guests()))
+        await holds_soon(lambda: bool(hypervisor.guests()))
         server.process.kill()
         server.process.wait()
-        await _until(lambda: (hypervisor.guests()[0].stats_age_s or 0) > 2)
+        await holds_soon(lambda: (hypervisor.guests()[0].stats_age_s or 0) > 2)
         with pytest.raises(HypervisorError):
             await hypervisor.turn(FIRST, Entitlement(shares=5000, reservation_bytes=0), 5.0)
     finally:
@@ -225,7 +224,7 @@ def test_daemon_follows_need_and_is_undone(start: Start, tmp_path: Path) -> None
     config = tmp_path / "ballonet.toml"
     config.write_text(CONFIG.format(where=server.where, folder=tmp_path))
     (tmp_path / "password").write_text("secret\n")
-    refused = _ballonet("status", config)
+    refused = ballonet("status", config)
     assert refused.returncode == 2
     assert "chmod 600" in refused.stderr
     (tmp_path / "password").chmod(0o600)
@@ -242,17 +241,17 @@ def test_daemon_follows_need_and_is_undone(start: Start, tmp_path: Path) -> None
         server.script("DC0_H0_VM2", guestMemoryUsage=3000)
         until(lambda: _changed(server)["DC0_H0_VM2"].reservation > 2 * reserved["DC0_H0_VM2"], 60)
         until(lambda: _changed(server)[FIRST].reservation < reserved[FIRST], 60)
-        told = _ballonet("explain", config, FIRST).stdout
+        told = ballonet("explain", config, FIRST).stdout
         assert all(word in told for word in ("its hypervisor's active", "400 MiB", "its hypervisor's reservation", "samples"))
         arguments = Path(f"/proc/{daemon.pid}/cmdline").read_bytes()
     finally:
         os.kill(daemon.pid, signal.SIGKILL)
         daemon.wait()
-    done = json.loads(_ballonet("restore", config, "--json").stdout)
+    done = json.loads(ballonet("restore", config, "--json").stdout)
     assert sorted(done["restored"]) == ["DC0_H0_VM0", "DC0_H0_VM1", "DC0_H0_VM2"]
     assert done["failed"] == {}
     assert _changed(server) == {}
-    assert "nothing to put back" in _ballonet("restore", config).stdout
+    assert "nothing to put back" in ballonet("restore", config).stdout
     said = (tmp_path / "log").read_bytes() + arguments + (tmp_path / "state/originals.json").read_bytes()
     assert b"secret" not in said
     assert b"Traceback" not in said
@@ -261,13 +260,3 @@ def test_daemon_follows_need_and_is_undone(start: Start, tmp_path: Path) -> None
 def _changed(server: Server) -> dict[str, Any]:
     allocations = {name: vm.config.memoryAllocation for name, vm in server.vms().items()}
     return {name: one for name, one in allocations.items() if one.reservation or one.shares.level != "normal"}
-
-
-def _ballonet(command: str, config: Path, *words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run([PROGRAM, command, *words, "-c", config], capture_output=True, text=True, check=False)
-
-
-async def _until(holds: Callable[[], bool], deadline_s: float = 15.0) -> None:
-    async with asyncio.timeout(deadline_s):
-        while not holds():
-            await asyncio.sleep(0.05)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError, Steering
-from ballonet.model.plan import Look
+from ballonet.hypervisors.elsewhere import Elsewhere
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism
 from ballonet.model.units import GIB
 
@@ -77,7 +77,7 @@ class FakeGuest:
         return GuestStats(**(true | self.says))
 
 
-class FakeHypervisor:
+class FakeHypervisor(Elsewhere):
     """Fake guests behind the contract, and a fake host that they live on."""
 
     def __init__(self, guests: Iterable[FakeGuest] = (), clock: Callable[[], float] = time.monotonic) -> None:
@@ -111,23 +111,6 @@ class FakeHypervisor:
         """Every guest as it is now by the clock."""
         self._advance()
         return tuple(self._reading(guest) for guest in self.fakes.values())
-
-    def settings(self, _name: str) -> None:
-        """As the contract says: there is no place for them."""
-
-    def pid(self, _name: str) -> int | None:
-        """As the contract says: there is none."""
-        return None
-
-    def pids(self) -> tuple[int, ...]:
-        """None: nothing runs."""
-        return ()
-
-    def watch(self, name: str, look: Look) -> None:
-        """Its numbers are always fresh."""
-
-    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
-        """No guest here has an agent."""
 
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says; a guest that hangs uses up its deadline on the real clock only if it is the clock."""

@@ -6,6 +6,8 @@ What they have in common; vsphere and hyperv say how to get in, what their numbe
 import abc
 import asyncio
 import logging
+import socket
+import ssl
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -18,13 +20,12 @@ from ballonet.hypervisors.contract import (
     Capabilities,
     GuestGoneError,
     HypervisorError,
-    KeptSettings,
     NoAnswerError,
     RefusedError,
 )
+from ballonet.hypervisors.elsewhere import Elsewhere
 from ballonet.hypervisors.originals import Original, Originals
 from ballonet.model.knobs import Knobs
-from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Host
 
 log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ class Session(Protocol):
         ...
 
 
-class RemoteHypervisor(abc.ABC):
+class RemoteHypervisor(Elsewhere, abc.ABC):
     """The guests of one such host."""
 
     def __init__(self, server: str, state: Path) -> None:
@@ -218,24 +219,6 @@ class RemoteHypervisor(abc.ABC):
         kept: Mapping[str, Original] = {} if self._originals is None else self._originals.kept
         return {name: kept[row.key].knobs for name, row in self._rows.items() if row.key in kept}
 
-    def settings(self, _name: str) -> KeptSettings | None:
-        """As the contract says: there is no place for them that is not the hypervisor's own."""
-        return None
-
-    def pid(self, _name: str) -> int | None:
-        """None: it runs elsewhere."""
-        return None
-
-    def pids(self) -> tuple[int, ...]:
-        """None."""
-        return ()
-
-    def watch(self, name: str, look: Look) -> None:  # noqa: B027 nothing is to be done
-        """All are read at once, as often as the host has something new."""
-
-    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:  # noqa: B027 as above
-        """No agent is heard through another machine."""
-
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:  # noqa: ARG002 the contract's
         """Nobody outside sizes a balloon there. Raises RefusedError."""
         self._row(name)
@@ -292,3 +275,15 @@ def _named(rows: tuple[Row, ...]) -> dict[str, Row]:
         name = row.guest.name
         found[f"{name}@{row.ref}" if name in found else name] = row
     return found
+
+
+def reached(server: str, port: int, ca_file: str, deadline_s: float) -> ssl.SSLContext:
+    """Whether somebody is there, with a certificate that is trusted: by one connection of our own, since libraries wait without
+    end for the first answer, or wrap what is wrong twice. Blocking. Raises OSError, of which ssl's are.
+    """
+    context = ssl.create_default_context(cafile=ca_file or None)
+    with (
+        socket.create_connection((server, port), deadline_s) as tcp,
+        context.wrap_socket(tcp, server_hostname=server),
+    ):
+        return context

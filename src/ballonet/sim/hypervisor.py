@@ -3,6 +3,7 @@
 import asyncio
 
 from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError, Steering
+from ballonet.hypervisors.elsewhere import Elsewhere
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism
 from ballonet.sim.guest import SimGuest
@@ -13,7 +14,7 @@ SILENT_S = 3.0
 """After which an adapter says that a guest does not answer."""
 
 
-class SimHypervisor:
+class SimHypervisor(Elsewhere):
     """An adapter whose guests are simulated. Time passes in a task of its own, on the running loop's clock."""
 
     def __init__(self, world: SimWorld) -> None:
@@ -50,24 +51,10 @@ class SimHypervisor:
         now = self.world.now
         return tuple(eye.reading(now) for eye in self._eyes.values() if not eye.guest.is_gone)
 
-    def settings(self, _name: str) -> None:
-        """As the contract says: there is no place for them."""
-
-    def pid(self, _name: str) -> int | None:
-        """As the contract says: there is none."""
-        return None
-
-    def pids(self) -> tuple[int, ...]:
-        """As the contract says: none runs."""
-        return ()
-
     def watch(self, name: str, look: Look) -> None:
         """As the contract says."""
         if (eye := self._eyes.get(name)) is not None:
             eye.look = look
-
-    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
-        """No guest here has an agent."""
 
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
         """As the contract says."""

@@ -13,9 +13,9 @@ from msgspec.structs import replace
 
 from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Guided, Steering
+from ballonet.hypervisors.elsewhere import Elsewhere
 from ballonet.model.knobs import Knobs
 from ballonet.model.limits import Limits
-from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Host, Mechanism, Snapshot
 from ballonet.model.tick import Tick
 from ballonet.sense.host import RemoteHost
@@ -26,7 +26,7 @@ ON_TOP: Final = "+ballonet"
 """Ends the name of such an arm, after the peer's that it stands on."""
 
 
-class Face(Guided, abc.ABC):
+class Face(Elsewhere, Guided, abc.ABC):
     """What ballonet sees and sets of a simulated host with a loop of its own."""
 
     steering: Steering
@@ -109,23 +109,6 @@ class Face(Guided, abc.ABC):
         changed = {name: old for name, old in self._originals.items() if self._knobs[name] != old}
         self._knobs |= changed
         return changed, {}
-
-    def settings(self, _name: str) -> None:
-        """As the contract says."""
-
-    def pid(self, _name: str) -> int | None:
-        """As the contract says."""
-        return None
-
-    def pids(self) -> tuple[int, ...]:
-        """As the contract says."""
-        return ()
-
-    def watch(self, name: str, look: Look) -> None:
-        """As the contract says."""
-
-    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
-        """As the contract says."""
 
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
         """Nobody outside sizes a balloon."""

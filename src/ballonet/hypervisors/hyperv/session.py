@@ -22,7 +22,7 @@ from pypsrp.wsman import WSMan
 
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.hyperv.rows import COUNTERS, MEMORY, SYSTEM, VM, host_of, vm_row
-from ballonet.hypervisors.remote import Picture, Row
+from ballonet.hypervisors.remote import Picture, Row, reached
 from ballonet.model.knobs import Bounds, Knobs
 
 DEADLINE_S: Final = 10
@@ -68,7 +68,7 @@ class HypervSession:
         self._pool: Any = None
         with _told(where):
             if where.tls:
-                _reach(where)
+                reached(where.server, where.port, where.ca_file, DEADLINE_S)
             else:
                 socket.create_connection((where.server, where.port), DEADLINE_S).close()
             trusted: Any = where.ca_file or True  # a path too, says requests
@@ -154,16 +154,6 @@ def _picture(said: list[dict[str, Any]], where: Where) -> Picture:
         vm_row(vm, memory[key], counters.get(str(vm["VMName"]), {}), host) for vm in vms if (key := str(vm["VMId"])) in memory
     ]
     return Picture(host=host, rows=tuple(rows))
-
-
-def _reach(where: Where) -> None:
-    """Whether somebody is there, with a certificate that is trusted: requests wraps what is wrong with it twice."""
-    context = ssl.create_default_context(cafile=where.ca_file or None)
-    with (
-        socket.create_connection((where.server, where.port), DEADLINE_S) as tcp,
-        context.wrap_socket(tcp, server_hostname=where.server),
-    ):
-        return
 
 
 def _blamed(error: Any) -> str:

@@ -6,7 +6,6 @@ simulator, where one call for each VM and property takes seconds.
 
 import contextlib
 import http.client
-import socket
 import ssl
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -18,7 +17,7 @@ from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
-from ballonet.hypervisors.remote import Picture, Row
+from ballonet.hypervisors.remote import Picture, Row, reached
 from ballonet.hypervisors.vsphere.rows import HOST_PROPERTIES, VM_PROPERTIES, Felt, host_of, vm_row
 from ballonet.model.knobs import Entitlement, Knobs
 from ballonet.model.units import KIB, MIB
@@ -75,7 +74,7 @@ class VsphereSession:
 
     def _log_in(self) -> None:
         where = self._where
-        context = _reached(where)
+        context = reached(where.server, where.port, where.ca_file, DEADLINE_S)
         self._stub = SmartStubAdapter(host=where.server, port=where.port, sslContext=context, httpConnectionTimeout=DEADLINE_S)
         self._content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
         _check_version(where, self._content.about.apiVersion)
@@ -192,16 +191,6 @@ class VsphereSession:
             with contextlib.suppress(Exception):
                 self._content.sessionManager.Logout()
             self._stub.DropConnections()
-
-
-def _reached(where: Where) -> ssl.SSLContext:
-    """Whether somebody is there, with a certificate that is trusted: known before the library tries, which waits without end."""
-    context = ssl.create_default_context(cafile=where.ca_file or None)
-    with (
-        socket.create_connection((where.server, where.port), DEADLINE_S) as tcp,
-        context.wrap_socket(tcp, server_hostname=where.server),
-    ):
-        return context
 
 
 def _may_suffer(said: dict[str, Any]) -> bool:

@@ -1,0 +1,26 @@
+"""Guests that are no processes of this host: nothing of theirs can be asked for here, so the answers are always the same."""
+
+from ballonet.hypervisors.contract import KeptSettings
+from ballonet.model.plan import Look
+
+
+class Elsewhere:
+    """The part of the contract that needs a process, an agent or a place for settings on this host."""
+
+    def settings(self, _name: str) -> KeptSettings | None:
+        """None: there is no place for them."""
+        return None
+
+    def pid(self, _name: str) -> int | None:
+        """None: it is no process here."""
+        return None
+
+    def pids(self) -> tuple[int, ...]:
+        """None."""
+        return ()
+
+    def watch(self, name: str, look: Look) -> None:
+        """All are seen alike, as often as there is something new."""
+
+    async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
+        """No agent is heard."""
