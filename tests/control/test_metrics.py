@@ -104,8 +104,8 @@ def test_a_real_prometheus_scrapes_it(daemon: Daemon, prometheus: str) -> None:
 
     def asked(query: str) -> list[float]:
         try:
-            answer = httpx.get(f"http://{prometheus}/api/v1/query", params={"query": query})
-        except httpx.HTTPError:
+            answer = httpx.get(f"http://{prometheus}/api/v1/query", params={"query": query}).raise_for_status()
+        except httpx.HTTPError:  # it does not listen yet, or is not ready
             return []
         found = answer.json().get("data", {}).get("result", [])
         return [float(one["value"][1]) for one in found]

@@ -123,6 +123,42 @@ async def test_the_ratchet_is_put_back_when_it_can(start: Start, tmp_path: Path)
         await hypervisor.close()
 
 
+async def test_what_was_there_before_is_known_after_a_restart_and_to_one_at_a_time(start: Start, tmp_path: Path) -> None:
+    """Or a daemon would take its own values for the operator's; and nobody puts back what another still turns."""
+    server = start(ToyHost(vms(2)))
+    first, second = (HypervHypervisor(server.where, tmp_path / "state") for _ in range(2))
+    await first.open()
+    try:
+        await holds_soon(lambda: len(first.guests()) == 2)
+        old = first.knobs()["vm-0"]
+        assert isinstance(old, Bounds)
+        await first.turn("vm-0", replace(old, buffer_percent=60), 5.0)
+        with pytest.raises(RefusedError, match="stop the daemon first"):
+            await second.restore()
+        await first.close()
+        await second.open()
+        await holds_soon(lambda: len(second.guests()) == 2)
+        assert second.originals() == {"vm-0": old}
+        assert await second.restore() == ({"vm-0": old}, {})
+    finally:
+        await first.close()
+        await second.close()
+
+
+async def test_who_has_the_name_of_another(start: Start, tmp_path: Path) -> None:
+    """A copy that is off takes no name from the one that runs; of two that run, both are named in full."""
+    twin, off = ToyVm("twin"), ToyVm("web", is_running=False)
+    server = start(ToyHost([off, ToyVm("web"), twin, ToyVm("twin")]))
+    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    try:
+        await hypervisor.look()
+        names = {guest.name for guest in hypervisor.guests()}
+        assert len(names) == 3
+        assert {"web", f"twin@{twin.id}"} < names
+    finally:
+        await hypervisor.close()
+
+
 @pytest.mark.parametrize(
     ("change", "until_days", "says"),
     [
@@ -212,7 +248,7 @@ async def test_answer_that_comes_too_late_meets_nobody(start: Start, tmp_path: P
     server = start(ToyHost(vms(2)))
     hypervisor = HypervHypervisor(server.where, tmp_path / "state")
     try:
-        hypervisor._take(await hypervisor.look())
+        await hypervisor.look()
         old = hypervisor.knobs()["vm-0"]
         assert isinstance(old, Bounds)
         server.winrm.faults.append("Command:slow")
@@ -289,6 +325,8 @@ def test_daemon_follows_demand_and_is_undone(start: Start, tmp_path: Path) -> No
         falls.demand = GIB
         told = ballonet("explain", config, "vm-0").stdout
         assert all(word in told for word in ("its hypervisor's pressure", "hot-added", "its hypervisor's buffer"))
+        beside = ballonet("restore", config)
+        assert (beside.returncode, "stop the daemon first" in beside.stderr) == (2, True)
         arguments = Path(f"/proc/{daemon.pid}/cmdline").read_bytes()
     finally:
         os.kill(daemon.pid, signal.SIGKILL)

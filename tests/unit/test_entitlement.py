@@ -178,3 +178,24 @@ async def test_limit_that_was_taken_back_stays_away() -> None:
     now += 2
     assert await limit() is not None
     await entitler.close()
+
+
+def test_limit_goes_with_the_balloon_and_with_the_leave_to_set_one() -> None:
+    """Without a balloon it is pure swap; held or only watched, it stays as it is."""
+    limited = Entitlement(shares=81920, reservation_bytes=1536 * MIB, limit_bytes=3 * GIB)
+    assert limit_of("soft", limited, can_balloon=False, leave_alone="no Tools") is None
+    assert limit_of("soft", limited, leave_alone="on hold since noon", reason=Reason.ALONE) == 0
+    assert limit_of("soft", limited, mode=Mode.OBSERVE) == 0
+    was: dict[str, Knobs] = {"vm-0": replace(limited, limit_bytes=None)}
+    assert [wish.limit_bytes for _, wish in changes(*tight_world("soft"), {"vm-0": limited}, was)] == [None]
+
+
+def test_what_the_operator_set_at_the_hypervisor_counts() -> None:
+    """High shares stay high, a reservation is never lowered, and none is asked for beyond a limit."""
+    was = Entitlement(shares=163840, reservation_bytes=6 * GIB, level="high")
+    assert changes(*world(4 * GIB), {"vm-0": was}, {"vm-0": was}) == []
+    ((_, wish),) = changes(*world(4 * GIB, shares=3000), {"vm-0": was}, {"vm-0": was})
+    assert (wish.shares, wish.level, wish.reservation_bytes) == (3 * 81920, "custom", 6 * GIB)
+    bound = Entitlement(shares=81920, reservation_bytes=0, limit_bytes=2 * GIB, level="normal")
+    ((_, wish),) = changes(*world(4 * GIB), {"vm-0": bound}, {"vm-0": bound})
+    assert (wish.limit_bytes, wish.reservation_bytes) == (2 * GIB, 2 * GIB)

@@ -126,7 +126,7 @@ async def test_limit_forces_a_balloon_and_is_put_back(start: Start, tmp_path: Pa
         await holds_soon(lambda: hypervisor.guests()[0].theirs.get("balloon") == 2 * GIB)
         shown = hypervisor.guests()[0].theirs
         assert (shown["limit"], "latency" in shown) == (2 * GIB, True)
-        with pytest.raises(RefusedError, match="is not within"):
+        with pytest.raises(RefusedError, match="below the reservation"):
             await hypervisor.turn(FIRST, replace(old, limit_bytes=GIB, reservation_bytes=2 * GIB), 5.0)
         assert await hypervisor.restore() == ({FIRST: old}, {})
         assert server.vms()[FIRST].config.memoryAllocation.limit == -1

@@ -106,6 +106,9 @@ class Guide:
             except HypervisorError as error:
                 self._failed[name] = str(error)
                 log.warning("command failed", extra={"guest": name, "trouble": str(error)})
+            except Exception as error:  # one guest's trouble is not the others'
+                self._failed[name] = f"{type(error).__name__}: {error}"
+                log.exception("command failed", extra={"guest": name})
             else:
                 self._sent.append(name)
 

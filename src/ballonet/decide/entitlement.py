@@ -12,11 +12,13 @@ from msgspec.structs import replace
 
 from ballonet.model.knobs import Entitlement, Knobs
 from ballonet.model.plan import Decision, Plan, Reason
-from ballonet.model.snapshot import Guest, Snapshot
+from ballonet.model.snapshot import Guest, Mode, Snapshot
 from ballonet.model.units import MIB
 
 SHARES_PER_MIB: Final = 10
 """Of a guest of normal shares (vSphere Resource Management: 5, 10 and 20 for low, normal and high)."""
+NORMAL_SHARES: Final = 1000
+"""Of ours: nobody said anything else of a guest."""
 MOST_SHARES: Final = 1_000_000
 """That the API takes (SharesInfo)."""
 RESERVED_SHARE: Final = 0.5
@@ -51,19 +53,38 @@ def changes(
         originals: how they stood before ballonet.
         may_limit: whether the operator allows limits.
     """
-    decisions = {one.name: one for one in plan.guests}
+    wishes, decisions = entitlements(plan, snapshot), {one.name: one for one in plan.guests}
     found = []
-    guests = {guest.name: guest for guest in snapshot.guests}
-    for name, wish in entitlements(plan, snapshot).items():
-        if not isinstance(old := knobs.get(name), Entitlement):
+    for guest in snapshot.guests:
+        name, one = guest.name, decisions[guest.name]
+        old, before = knobs.get(name), originals.get(name, knobs.get(name))
+        if not isinstance(old, Entitlement) or not isinstance(before, Entitlement):
             continue
-        before = originals.get(name, old)
-        is_theirs = isinstance(before, Entitlement) and before.limit_bytes is not None
-        limit = _limit(guests[name], decisions[name], wish, old, plan) if may_limit and not is_theirs else old.limit_bytes
-        asked = replace(wish, limit_bytes=limit, level=old.level if wish.shares == old.shares else wish.level)
+        limit = old.limit_bytes
+        if before.limit_bytes is None:  # else it is the operator's
+            limit = _limit(guest, one, wishes[name], old, plan) if may_limit and name in wishes else _freed(guest, one, old)
+        asked = _asked(guest, wishes[name], old, before, limit) if name in wishes else replace(old, limit_bytes=limit)
         if is_worth(old, asked):
             found.append((asked.reservation_bytes - old.reservation_bytes, name, asked))
     return [(name, wish) for _, name, wish in sorted(found, key=lambda one: one[:2])]
+
+
+def _asked(guest: Guest, wish: Entitlement, old: Entitlement, before: Entitlement, limit: int | None) -> Entitlement:
+    """Beside what somebody set by hand: its reservation is the least, its shares stay where ours are normal, its limit binds."""
+    reservation = max(wish.reservation_bytes, before.reservation_bytes)
+    shares, level = wish.shares, wish.level
+    if guest.shares == NORMAL_SHARES:
+        shares, level = before.shares, before.level
+    elif shares == old.shares:
+        level = old.level
+    most = reservation if limit is None else min(reservation, limit)
+    return Entitlement(shares=shares, level=level, reservation_bytes=most, limit_bytes=limit)
+
+
+def _freed(guest: Guest, one: Decision, old: Entitlement) -> int | None:
+    """No limit of ours on a guest that has lost its balloon, or its voice, or whose operator wants none; held, it stays."""
+    is_ours_to_free = guest.mode is Mode.ACT and (not guest.leave_alone or not guest.can_balloon)
+    return None if is_ours_to_free or one.reason is Reason.STALE else old.limit_bytes
 
 
 def entitlements(plan: Plan, snapshot: Snapshot) -> dict[str, Entitlement]:

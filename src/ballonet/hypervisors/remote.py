@@ -5,11 +5,13 @@ What they have in common; vsphere and hyperv say how to get in, what their numbe
 
 import abc
 import asyncio
+import contextlib
 import logging
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -38,7 +40,12 @@ LOOK_S: Final = 45.0
 SILENT_S: Final = 60.0
 """A picture older than this is none."""
 RETRY_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
-"""A wrong password, asked too often, locks an account: VMware's own default is five within three minutes."""
+DENIED_S: Final = 300.0
+"""After a login that was refused: a wrong password, tried too often, locks an account (VMware: five times in three minutes)."""
+
+
+class DeniedError(RefusedError):
+    """We are not let in."""
 
 
 class Row(Struct, frozen=True, kw_only=True):
@@ -48,12 +55,16 @@ class Row(Struct, frozen=True, kw_only=True):
     """What its hypervisor calls it."""
     guest: Guest
     knobs: Knobs
+    unique: str = ""
+    """What does not change of it and no other has; empty = its UUID is that."""
     is_running: bool = True
+    is_off: bool = False
+    """Shut down: its knobs can stand anywhere. Paused or saved, it is neither."""
 
     @property
     def key(self) -> str:
-        """What does not change of it."""
-        return self.guest.uuid or self.guest.name
+        """By which it is found again."""
+        return self.unique or self.guest.uuid or self.guest.name
 
 
 class Picture(Struct, frozen=True, kw_only=True):
@@ -88,13 +99,14 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
         state: folder for how the knobs stood before.
         """
         self._server = server
-        self._originals_path = state / "originals.json"
-        self._originals: Originals | None = None
+        self._originals = Originals(state / "originals.json")
         self._news = asyncio.Event()
         self._session: Session | None = None
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._rows: dict[str, Row] = {}
+        """Who runs, by name."""
+        self._off: tuple[Row, ...] = ()
         self._host: Host | None = None
         self._read_at = 0.0
         self._trouble = ""
@@ -131,6 +143,10 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
 
     async def open(self) -> None:
         """Starts to watch."""
+        try:
+            self._originals.read()
+        except RefusedError as error:
+            self._tell(str(error))  # turning a knob is refused by the same
         self._task = asyncio.create_task(self._run())
 
     async def close(self) -> None:
@@ -139,9 +155,7 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
-        await self._drop()
-
-    async def _drop(self) -> None:
+        self._originals.release()
         session, self._session = self._session, None
         if session is not None:
             await asyncio.to_thread(session.close)
@@ -149,25 +163,37 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
     async def _run(self) -> None:
         failures = 0
         while True:
+            wait_s = READ_EVERY_S
             try:
-                self._take(await self.look())
+                await self.look()
                 failures, self._trouble = 0, ""
             except HypervisorError as error:
+                wait_s = DENIED_S if isinstance(error, DeniedError) else RETRY_S[min(failures, len(RETRY_S) - 1)]
                 failures += 1
                 self._tell(str(error))
                 await self._drop()
-            except Exception:  # whatever a server says, the loop goes on
-                failures += 1
-                log.exception("host failed", extra={"server": self._server})
-                await self._drop()
-            await asyncio.sleep(RETRY_S[min(failures, len(RETRY_S)) - 1] if failures else READ_EVERY_S)
+            await asyncio.sleep(wait_s)
+
+    async def _drop(self) -> None:
+        async with self._turn:
+            session, self._session = self._session, None
+            if session is not None:
+                await asyncio.to_thread(session.close)
 
     async def look(self) -> Picture:
         """Asks once, with a new session where there is none. Raises HypervisorError."""
         async with self._turn:
             if self._session is None:
                 self._session = await self._within(LOOK_S, self._connect)
-            return await self._within(LOOK_S, self._session.read)
+            at = time.monotonic()
+            picture = await self._within(LOOK_S, self._session.read)
+        is_first = self._host is None
+        self._rows = _named([row for row in picture.rows if row.is_running])
+        self._off = tuple(row for row in picture.rows if not row.is_running)
+        self._host, self._read_at = picture.host, at
+        if is_first:
+            self._news.set()
+        return picture
 
     async def _within(self, deadline_s: float, call: Callable[..., T], *words: object) -> T:
         """Asks in a thread. One that answers too late keeps its session to itself: the next call has a new one."""
@@ -177,13 +203,15 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
         except TimeoutError as error:
             self._session = None
             raise NoAnswerError(f"{self._server}: no answer in {deadline_s:g} s") from error
-
-    def _take(self, picture: Picture) -> None:
-        is_first = self._host is None
-        self._rows = _named(picture.rows)
-        self._host, self._read_at = picture.host, time.monotonic()
-        if is_first:
-            self._news.set()
+        except (NoAnswerError, asyncio.CancelledError):
+            self._session = None
+            raise
+        except HypervisorError:
+            raise
+        except Exception as error:  # whatever a library says, the loop goes on
+            log.exception("host failed", extra={"server": self._server})
+            self._session = None
+            raise NoAnswerError(f"{self._server}: {type(error).__name__}: {error}") from error
 
     def _tell(self, trouble: str) -> None:
         if trouble != self._trouble:
@@ -207,16 +235,15 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
                 stats_age_s=None if row.guest.stats is None else age_s,
             )
             for name, row in self._rows.items()
-            if row.is_running
         )
 
     def knobs(self) -> dict[str, Knobs]:
         """As the contract says."""
-        return {name: row.knobs for name, row in self._rows.items() if row.is_running}
+        return {name: row.knobs for name, row in self._rows.items()}
 
     def originals(self) -> dict[str, Knobs]:
         """As the contract says."""
-        kept: Mapping[str, Original] = {} if self._originals is None else self._originals.kept
+        kept = self._originals.kept
         return {name: kept[row.key].knobs for name, row in self._rows.items() if row.key in kept}
 
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:  # noqa: ARG002 the contract's
@@ -228,14 +255,13 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
         """As the contract says."""
         row = self._row(name)
         self._check(row, wish)
-        self._originals = self._originals or Originals(self._originals_path)
+        self._originals.own()
         self._originals.keep(row.key, Original(name=name, knobs=row.knobs))
         await self._set(row, wish, deadline_s)
         self._rows[name] = replace(row, knobs=wish)
 
     def _row(self, name: str) -> Row:
-        row = self._rows.get(name)
-        if row is None or not row.is_running:
+        if (row := self._rows.get(name)) is None:
             raise GuestGoneError(f"{name}: no such guest")
         return row
 
@@ -247,34 +273,33 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
 
     async def restore(self, deadline_s: float = 30.0) -> tuple[dict[str, Knobs], dict[str, str]]:
         """As the contract says; killed in the middle, it may be called again."""
-        self._originals = originals = Originals(self._originals_path)
-        self._take(await self.look())
-        rows = {row.key: row for row in self._rows.values()}
+        self._originals.own()
+        rows = {row.key: row for row in (await self.look()).rows}
         done, failed = dict[str, Knobs](), dict[str, str]()
-        for key, original in list(originals.kept.items()):
+        for key, original in list(self._originals.kept.items()):
             try:
                 if (row := rows.get(key)) is None:
-                    raise GuestGoneError("it does not run here; start it, or set the values by hand")
+                    raise GuestGoneError("it is not here, or off; start it, or set the values by hand")
+                if self._session is None:
+                    await self.look()
                 back, left = self._back(row, original.knobs)
                 await self._set(row, back, deadline_s)
                 if left:
                     failed[original.name] = left
                 else:
-                    originals.forget(key)
+                    self._originals.forget(key)
                     done[original.name] = original.knobs
             except HypervisorError as error:
                 failed[original.name] = str(error)
-        self._take(await self.look())
+        with contextlib.suppress(HypervisorError):
+            await self.look()
         return done, failed
 
 
-def _named(rows: tuple[Row, ...]) -> dict[str, Row]:
-    """By name; where two have one, by name and reference."""
-    found: dict[str, Row] = {}
-    for row in rows:
-        name = row.guest.name
-        found[f"{name}@{row.ref}" if name in found else name] = row
-    return found
+def _named(rows: list[Row]) -> dict[str, Row]:
+    """By name; those of one name by name and reference."""
+    count = Counter(row.guest.name for row in rows)
+    return {row.guest.name if count[row.guest.name] == 1 else f"{row.guest.name}@{row.ref}": row for row in rows}
 
 
 def reached(server: str, port: int, ca_file: str, deadline_s: float) -> ssl.SSLContext:

@@ -46,7 +46,7 @@ class HypervHypervisor(RemoteHypervisor):
     def _back(self, row: Row, original: Knobs) -> tuple[Knobs, str]:
         """All of it while it is off; buffer and priority while it runs, and what the ratchet lets go back."""
         now = row.knobs
-        if not row.is_running or not isinstance(now, Bounds) or not isinstance(original, Bounds):
+        if row.is_off or not isinstance(now, Bounds) or not isinstance(original, Bounds):
             return original, ""
         back = replace(
             original,

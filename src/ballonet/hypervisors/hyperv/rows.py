@@ -27,6 +27,7 @@ MEMORY: Final = ("VMId", "Minimum", "Maximum", "Buffer", "Priority")
 SYSTEM: Final = ("TotalVisibleMemorySize", "FreePhysicalMemory")
 COUNTERS: Final = ("Name", "CurrentPressure", "GuestVisiblePhysicalMemory")
 RUNNING: Final = ("Running", 2)
+OFF: Final = ("Off", 3)
 """VMState, as text or number."""
 STATIC: Final = "static memory: Hyper-V does not balloon it; with it off, Set-VMMemory -DynamicMemoryEnabled $true"
 SILENT: Final = "it tells no demand: its Dynamic Memory driver does not run, or not yet (on Linux that is hv_balloon)"
@@ -79,6 +80,7 @@ def vm_row(vm: Mapping[str, Any], memory: Mapping[str, Any], counters: Mapping[s
         ),
         knobs=bounds,
         is_running=_plain(vm.get("State")) in RUNNING,
+        is_off=_plain(vm.get("State")) in OFF,
     )
 
 

@@ -9,23 +9,26 @@ import contextlib
 import logging
 import socket
 import ssl
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Final
 
 import requests
 from msgspec import Struct
-from pypsrp.complex_objects import ObjectMeta
+from pypsrp.complex_objects import ObjectMeta, PSInvocationState
 from pypsrp.exceptions import AuthenticationError, WinRMError, WinRMTransportError, WSManFaultError
 from pypsrp.powershell import PowerShell, RunspacePool
 from pypsrp.wsman import WSMan
 
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.hyperv.rows import COUNTERS, MEMORY, SYSTEM, VM, host_of, vm_row
-from ballonet.hypervisors.remote import Picture, Row, reached
+from ballonet.hypervisors.remote import DeniedError, Picture, Row, reached
 from ballonet.model.knobs import Bounds, Knobs
 
 DEADLINE_S: Final = 10
+PIPELINE_S: Final = 30
+"""For one pipeline. Each message has DEADLINE_S."""
 PERF: Final = "Win32_PerfFormattedData_BalancerStats_HyperVDynamicMemoryVM"
 """Not Get-Counter: its paths are in the language of the host."""
 PARAMETERS: Final = {
@@ -116,7 +119,12 @@ class HypervSession:
     def _run(self, shell: Any, what: str, name: str = "", may_fail: str = "") -> list[dict[str, Any]]:
         with _told(self._where, name):
             self.calls[what] += 1
-            shell.invoke()
+            shell.begin_invoke()
+            end = time.monotonic() + PIPELINE_S
+            while shell.state == PSInvocationState.RUNNING:
+                if time.monotonic() > end:  # pypsrp asks again and again
+                    raise NoAnswerError(f"{name or self._where.server}: {what}: no end in {PIPELINE_S} s; the host may hang")
+                shell.poll_invoke(timeout=DEADLINE_S)
             shell.close()
             for error in shell.streams.error:  # had_errors is of those only that end a pipeline
                 if not (may_fail and may_fail in _blamed(error)):
@@ -189,7 +197,7 @@ def _told(where: Where, name: str = "") -> Iterator[None]:
         raise NoAnswerError(f"{place}: its certificate is not trusted ({why}); put that of its CA in hyperv.ca_file") from error
     except AuthenticationError as error:
         how = f"user, password, or that the host takes {where.auth}"
-        raise RefusedError(f"{place}: {where.user} is not let in; see {how}, and hyperv.user, hyperv.password_file") from error
+        raise DeniedError(f"{place}: {where.user} is not let in; see {how}, and hyperv.user, hyperv.password_file") from error
     except WSManFaultError as error:
         raise _fault(place, where, error) from error
     except WinRMTransportError as error:

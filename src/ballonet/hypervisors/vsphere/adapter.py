@@ -38,8 +38,9 @@ class VsphereHypervisor(RemoteHypervisor):
         if not isinstance(wish, Entitlement):
             raise RefusedError(f"{row.guest.name}: {wish} is not what ESXi has")
         most = row.guest.ceiling_bytes
-        is_below = wish.limit_bytes is not None and wish.limit_bytes < wish.reservation_bytes
-        if is_below or wish.shares < 1 or not 0 <= wish.reservation_bytes <= most:
+        if wish.limit_bytes is not None and wish.limit_bytes < wish.reservation_bytes:
+            raise RefusedError(f"{row.guest.name}: {wish}: the limit is below the reservation")
+        if wish.shares < 1 or not 0 <= wish.reservation_bytes <= most:
             raise RefusedError(f"{row.guest.name}: {wish} is not within 1 share and its {most // MIB} MiB")
 
     def _back(self, row: Row, original: Knobs) -> tuple[Knobs, str]:  # noqa: ARG002 the other hypervisors'

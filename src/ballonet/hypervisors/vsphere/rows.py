@@ -16,6 +16,7 @@ from ballonet.model.units import KIB, MIB
 VM_PROPERTIES: Final = (
     "name",
     "config.uuid",
+    "config.instanceUuid",
     "config.hardware.memoryMB",
     "config.memoryAllocation",
     "guest.toolsRunningStatus",
@@ -73,7 +74,8 @@ def vm_row(ref: str, said: dict[str, Any], felt: Felt, alone: str = "") -> Row |
         uuid=said.get("config.uuid") or "",
         theirs=_theirs(known, active, entitlement, felt),
     )
-    return Row(ref=ref, guest=guest, knobs=entitlement)
+    unique = said.get("config.instanceUuid") or ""  # copies of a VM can have one BIOS UUID
+    return Row(ref=ref, guest=guest, knobs=entitlement, unique=unique)
 
 
 def _theirs(taken: dict[str, int], active: int | None, entitlement: Entitlement, felt: Felt) -> dict[str, int | str]:

@@ -7,22 +7,24 @@ simulator, where one call for each VM and property takes seconds.
 import contextlib
 import http.client
 import ssl
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from msgspec import Struct
 from pyVim.connect import SmartStubAdapter
-from pyVim.task import WaitForTask
 from pyVmomi import vim, vmodl
 
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
-from ballonet.hypervisors.remote import Picture, Row, reached
+from ballonet.hypervisors.remote import DeniedError, Picture, Row, reached
 from ballonet.hypervisors.vsphere.rows import HOST_PROPERTIES, VM_PROPERTIES, Felt, host_of, vm_row
 from ballonet.model.knobs import Entitlement, Knobs
 from ballonet.model.units import KIB, MIB
 
 DEADLINE_S: Final = 10.0
+TASK_S: Final = 25
+TASK_POLL_S: Final = 0.1
 OLDEST: Final = (6, 0)
 """Older APIs know no host state "clear" and other units."""
 REAL_TIME_S: Final = 20
@@ -183,7 +185,7 @@ class VsphereSession:
             self.calls["ReconfigVM_Task"] += 1
             machine = vim.VirtualMachine(row.ref, self._stub)
             task = machine.ReconfigVM_Task(vim.vm.ConfigSpec(memoryAllocation=allocation))
-            WaitForTask(task)
+            _wait(task, row.guest.name)
 
     def close(self) -> None:
         """Logs out; what breaks on the way is of no interest."""
@@ -197,6 +199,17 @@ def _may_suffer(said: dict[str, Any]) -> bool:
     """Whether a VM has swapped, or has a limit."""
     allocation = said.get("config.memoryAllocation")
     return bool(getattr(said.get("summary.quickStats"), "swappedMemory", 0)) or getattr(allocation, "limit", -1) not in (None, -1)
+
+
+def _wait(task: Any, name: str) -> None:
+    """Until a task has ended. pyVim's own way to wait is one message without end, and prints."""
+    end = time.monotonic() + TASK_S
+    while (info := task.info).state not in {vim.TaskInfo.State.success, vim.TaskInfo.State.error}:
+        if time.monotonic() > end:
+            raise NoAnswerError(f"{name}: its task is {info.state} after {TASK_S} s; whether it takes effect is not known")
+        time.sleep(TASK_POLL_S)
+    if info.state == vim.TaskInfo.State.error:
+        raise info.error
 
 
 def _why(fault: Any) -> str:
@@ -223,7 +236,7 @@ def _told(where: Where, name: str = "") -> Iterator[None]:
         raise NoAnswerError(f"{place}: its certificate is not trusted ({why}); put that of its CA in vsphere.ca_file") from error
     except vim.fault.InvalidLogin as error:
         text = f"{place}: wrong user or password for {where.user}; see vsphere.user and vsphere.password_file"
-        raise RefusedError(text) from error
+        raise DeniedError(text) from error
     except vim.fault.NoPermission as error:
         text = f"{name or place}: {where.user} lacks the privilege {error.privilegeId}; give it a role that has it, on the host"
         raise RefusedError(text) from error
