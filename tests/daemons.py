@@ -42,6 +42,18 @@ def ballonet(command: str, config: Path, *words: str) -> "subprocess.CompletedPr
     return subprocess.run([PROGRAM, command, *words, "-c", config], capture_output=True, text=True, check=False)
 
 
+@contextlib.contextmanager
+def until_killed(config: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    """A daemon that is killed with -9 at the end."""
+    with log.open("wb") as file:
+        daemon = subprocess.Popen([sys.executable, "-m", "ballonet.daemon", str(config)], stderr=file)
+    try:
+        yield daemon
+    finally:
+        daemon.kill()
+        daemon.wait()
+
+
 async def holds_soon(holds: Callable[[], bool], deadline_s: float = 15.0) -> None:
     """Waits in an event loop. Raises TimeoutError."""
     async with asyncio.timeout(deadline_s):

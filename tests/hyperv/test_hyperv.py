@@ -2,11 +2,8 @@
 it cannot. It never ran on a real Hyper-V host.
 """
 
+import asyncio
 import json
-import os
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -21,7 +18,7 @@ from ballonet.model.knobs import Bounds
 from ballonet.model.snapshot import Voice
 from ballonet.model.units import GIB, MIB
 from ballonet.testing import check_hypervisor
-from daemons import ballonet, holds_soon, until
+from daemons import ballonet, holds_soon, until, until_killed
 from hyperv.conftest import Server
 from hyperv.toy import ToyHost, ToyVm
 
@@ -236,7 +233,7 @@ async def test_faults_end_in_a_clear_error_and_a_retry_that_ends(start: Start, t
             with pytest.raises(HypervisorError, match=says) as caught:
                 await hypervisor.look()
             assert "\n" not in str(caught.value)
-            await hypervisor._drop()
+            hypervisor._leave()
         assert len((await hypervisor.look()).rows) == 3
         assert server.winrm.faults == []
     finally:
@@ -260,6 +257,51 @@ async def test_answer_that_comes_too_late_meets_nobody(start: Start, tmp_path: P
         assert hypervisor.originals() == {"vm-0": old}
     finally:
         await hypervisor.close()
+
+
+def test_host_that_hangs_ends_in_an_error(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pypsrp would ask for ever: each answer is that there is nothing yet."""
+    monkeypatch.setattr("ballonet.hypervisors.hyperv.session.PIPELINE_S", 0.3)
+    server = start(ToyHost(vms(1)))
+    session = HypervSession(server.where)
+    server.winrm.faults += ["Receive:2150858793"] * 1000
+    with pytest.raises(NoAnswerError, match="the host may hang"):
+        session.read()
+    server.winrm.faults.clear()
+    session.close()
+
+
+async def test_login_that_was_refused_is_not_tried_again_soon(start: Start, tmp_path: Path) -> None:
+    """It would lock the account; what is merely unreachable is tried again after a second."""
+    server = start(ToyHost(vms(1)))
+    hypervisor = HypervHypervisor(replace(server.where, password="wrong"), tmp_path / "state")  # noqa: S106 on purpose
+    await hypervisor.open()
+    try:
+        await holds_soon(lambda: server.winrm.turned_away == 1)
+        await asyncio.sleep(3.5)
+        assert server.winrm.turned_away == 1
+    finally:
+        await hypervisor.close()
+
+
+async def test_no_session_is_left_behind(start: Start, tmp_path: Path) -> None:
+    """Windows gives a user some thirty of them, and keeps each for two hours."""
+    server = start(ToyHost(vms(1)))
+    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    await hypervisor.look()
+    server.winrm.faults.append("Command:2150859173")
+    with pytest.raises(NoAnswerError):
+        await hypervisor.look()
+    await hypervisor.look()
+    server.winrm.faults.append("Command:slow")
+    under_way = asyncio.create_task(hypervisor.look())
+    await asyncio.sleep(0.3)
+    under_way.cancel()
+    await asyncio.gather(under_way, return_exceptions=True)
+    await hypervisor.look()
+    await hypervisor.close()
+    assert server.winrm.seen["Create"] == 3
+    await holds_soon(lambda: server.winrm.pools == {})
 
 
 async def test_server_that_dies_is_told(start: Start, tmp_path: Path) -> None:
@@ -311,9 +353,7 @@ def test_daemon_follows_demand_and_is_undone(start: Start, tmp_path: Path) -> No
     config.write_text(CONFIG.format(where=server.where, folder=tmp_path))
     (tmp_path / "password").write_text("secret\n")
     (tmp_path / "password").chmod(0o600)
-    with (tmp_path / "log").open("wb") as log:
-        daemon = subprocess.Popen([sys.executable, "-m", "ballonet.daemon", str(config)], stderr=log)
-    try:
+    with until_killed(config, tmp_path / "log") as daemon:
         until(lambda: host.of("vm-1").priority == 100, 30)
         rises, falls = host.of("vm-0"), host.of("vm-2")
         falls.demand = 6 * GIB
@@ -328,9 +368,6 @@ def test_daemon_follows_demand_and_is_undone(start: Start, tmp_path: Path) -> No
         beside = ballonet("restore", config)
         assert (beside.returncode, "stop the daemon first" in beside.stderr) == (2, True)
         arguments = Path(f"/proc/{daemon.pid}/cmdline").read_bytes()
-    finally:
-        os.kill(daemon.pid, signal.SIGKILL)
-        daemon.wait()
     assert host.refused == []
     assert rises.maximum <= 16 * GIB
     assert rises.maximum % (128 * MIB) == 0

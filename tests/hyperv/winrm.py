@@ -66,6 +66,8 @@ class WinrmServer(http.server.ThreadingHTTPServer):
         self.envelopes: list[str] = []
         self.texts: list[str] = []
         self.errors: list[str] = []
+        self.turned_away = 0
+        """Logins."""
         self.thread = threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
         self.thread.start()
 
@@ -151,6 +153,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         return self.is_in
 
     def _refuse(self) -> None:
+        self.server.turned_away += 1
         self._reply(401, b"", {"WWW-Authenticate": 'Negotiate, Basic realm="WSMAN"'})
 
     def _unwrap(self, body: bytes) -> ET.Element:

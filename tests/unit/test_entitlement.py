@@ -140,7 +140,7 @@ def tight_world(state: str, **guest: object) -> tuple[Plan, Snapshot]:
 def limit_of(state: str, old: Entitlement, before: Entitlement | None = None, **guest: object) -> int | None:
     """What limit would be sent; 0 = nothing is."""
     originals: dict[str, Knobs] = {"vm-0": before or Entitlement(shares=81920, reservation_bytes=0)}
-    found = changes(*tight_world(state, **guest), {"vm-0": old}, originals, may_limit=True)
+    found = changes(*tight_world(state, **guest), {"vm-0": old}, originals, may_limit={"vm-0"})
     return found[0][1].limit_bytes if found else 0
 
 

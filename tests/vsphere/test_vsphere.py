@@ -1,10 +1,6 @@
 """The vSphere adapter on govmomi's simulator: what it reads, what it steers, what it puts back, what it says when it cannot."""
 
 import json
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -19,7 +15,7 @@ from ballonet.model.knobs import Entitlement
 from ballonet.model.snapshot import Voice
 from ballonet.model.units import GIB, KIB, MIB
 from ballonet.testing import check_hypervisor
-from daemons import ballonet, holds_soon, until
+from daemons import ballonet, holds_soon, until, until_killed
 from vsphere.conftest import Server
 
 Start = Callable[..., Server]
@@ -228,9 +224,7 @@ def test_daemon_follows_need_and_is_undone(start: Start, tmp_path: Path) -> None
     assert refused.returncode == 2
     assert "chmod 600" in refused.stderr
     (tmp_path / "password").chmod(0o600)
-    with (tmp_path / "log").open("wb") as log:
-        daemon = subprocess.Popen([sys.executable, "-m", "ballonet.daemon", str(config)], stderr=log)
-    try:
+    with until_killed(config, tmp_path / "log") as daemon:
         until(lambda: len(_changed(server)) == 3, 60)
         reserved = {name: one.reservation for name, one in _changed(server).items()}
         assert reserved["DC0_H0_VM0"] > reserved["DC0_H0_VM1"] > reserved["DC0_H0_VM2"] > 0
@@ -244,9 +238,6 @@ def test_daemon_follows_need_and_is_undone(start: Start, tmp_path: Path) -> None
         told = ballonet("explain", config, FIRST).stdout
         assert all(word in told for word in ("its hypervisor's active", "400 MiB", "its hypervisor's reservation", "samples"))
         arguments = Path(f"/proc/{daemon.pid}/cmdline").read_bytes()
-    finally:
-        os.kill(daemon.pid, signal.SIGKILL)
-        daemon.wait()
     done = json.loads(ballonet("restore", config, "--json").stdout)
     assert sorted(done["restored"]) == ["DC0_H0_VM0", "DC0_H0_VM1", "DC0_H0_VM2"]
     assert done["failed"] == {}

@@ -73,30 +73,24 @@ class Guide:
         return outcome
 
     def _due(self, plan: Plan, snapshot: Snapshot) -> list[tuple[str, Knobs]]:
-        now, pace = self._clock(), PACES[self._can.steering]
+        now, pace, knobs = self._clock(), PACES[self._can.steering], self._guided.knobs()
         reasons = {one.name: one.reason for one in plan.guests}
-        return [
-            (name, wish)
-            for name, wish in self._changes(plan, snapshot)
-            if _is_release(self._guided.knobs()[name], wish)
-            or now - self._sent_at.get(name, -math.inf) >= (pace.urgent_s if reasons[name] in _URGENT else pace.rule_s)
-        ]
+        due = []
+        for name, wish in self._changes(plan, snapshot, knobs):
+            wait_s = pace.urgent_s if reasons[name] in _URGENT else pace.rule_s
+            if _is_release(knobs[name], wish):
+                self._freed_at[name], wait_s = now, 0.0
+            if now - self._sent_at.get(name, -math.inf) >= wait_s:
+                due.append((name, wish))
+        return due
 
-    def _changes(self, plan: Plan, snapshot: Snapshot) -> list[tuple[str, Knobs]]:
-        knobs, originals = self._guided.knobs(), self._guided.originals()
+    def _changes(self, plan: Plan, snapshot: Snapshot, knobs: dict[str, Knobs]) -> list[tuple[str, Knobs]]:
+        originals = self._guided.originals()
         if self._can.steering is Steering.BOUNDS:
             return [*bounds.changes(plan, snapshot, knobs, originals)]
-        found = entitlement.changes(plan, snapshot, knobs, originals, may_limit=self._can.may_limit)
-        asked = [(name, self._without_haste(name, knobs[name], wish)) for name, wish in found]
-        return [(name, wish) for name, wish in asked if entitlement.is_worth(knobs[name], wish)]
-
-    def _without_haste(self, name: str, old: Knobs, wish: Entitlement) -> Entitlement:
-        """Without the limit, where it would be one that was taken back only just."""
-        has_limit = isinstance(old, Entitlement) and old.limit_bytes is not None
-        if has_limit and wish.limit_bytes is None:
-            self._freed_at[name] = self._clock()
-        is_early = self._clock() - self._freed_at.get(name, -math.inf) < LIMIT_PAUSE_S
-        return replace(wish, limit_bytes=None) if is_early and not has_limit else wish
+        now = self._clock()
+        may_limit = {name for name in knobs if now - self._freed_at.get(name, -math.inf) >= LIMIT_PAUSE_S}
+        return [*entitlement.changes(plan, snapshot, knobs, originals, may_limit=may_limit if self._can.may_limit else ())]
 
     async def _send(self, due: list[tuple[str, Knobs]]) -> None:
         for name, wish in due:

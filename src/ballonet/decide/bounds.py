@@ -10,7 +10,7 @@ from typing import Final
 
 from ballonet.model.knobs import BUFFER_PERCENT, PRIORITY, Bounds, Knobs
 from ballonet.model.plan import Decision, Plan
-from ballonet.model.snapshot import Guest, Snapshot
+from ballonet.model.snapshot import NORMAL_SHARES, Guest, Snapshot
 from ballonet.model.units import MIB
 
 GRAIN_BYTES: Final = 128 * MIB
@@ -20,7 +20,7 @@ MOST_BUFFER_PERCENT: Final = 100
 BUFFER_STEP_PERCENT: Final = 10
 """Less of a change is not sent: each is a job at the host, and an entry in its event log."""
 NORMAL_PRIORITY: Final = 50
-"""Of 1000 shares: Hyper-V's default."""
+"""Hyper-V's default, for our normal shares."""
 RATCHET_SHARE: Final = 0.125
 """Of a guest, in one step."""
 NEAR_SHARE: Final = 0.9
@@ -54,8 +54,15 @@ def _wish(guest: Guest, one: Decision, old: Bounds, before: Bounds, *, is_short:
         minimum_bytes=_minimum(guest, one, old) if is_short else old.minimum_bytes,
         maximum_bytes=_maximum(guest, one, old),
         buffer_percent=_buffer(guest, one, before.buffer_percent),
-        priority=before.priority if guest.shares == 1000 else _within(PRIORITY, NORMAL_PRIORITY * guest.shares / 1000),  # noqa: PLR2004 the normal weight
+        priority=_priority(guest, before),
     )
+
+
+def _priority(guest: Guest, before: Bounds) -> int:
+    """The operator's weight; what somebody set at the host where it is the normal one."""
+    if guest.shares == NORMAL_SHARES:
+        return before.priority
+    return _within(PRIORITY, NORMAL_PRIORITY * guest.shares / NORMAL_SHARES)
 
 
 def _minimum(guest: Guest, one: Decision, old: Bounds) -> int:

@@ -5,20 +5,18 @@ operator's: in proportion to need they made simulated hosts worse (docs/decision
 swap where it is too low: set only where the operator allows it, while the host is short, and taken back from who waits for it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from typing import Final
 
 from msgspec.structs import replace
 
 from ballonet.model.knobs import Entitlement, Knobs
 from ballonet.model.plan import Decision, Plan, Reason
-from ballonet.model.snapshot import Guest, Mode, Snapshot
+from ballonet.model.snapshot import NORMAL_SHARES, Guest, Mode, Snapshot
 from ballonet.model.units import MIB
 
 SHARES_PER_MIB: Final = 10
 """Of a guest of normal shares (vSphere Resource Management: 5, 10 and 20 for low, normal and high)."""
-NORMAL_SHARES: Final = 1000
-"""Of ours: nobody said anything else of a guest."""
 MOST_SHARES: Final = 1_000_000
 """That the API takes (SharesInfo)."""
 RESERVED_SHARE: Final = 0.5
@@ -42,7 +40,7 @@ def changes(
     knobs: Mapping[str, Knobs],
     originals: Mapping[str, Knobs],
     *,
-    may_limit: bool = False,
+    may_limit: Container[str] = (),
 ) -> list[tuple[str, Entitlement]]:
     """What is worth to be set. Reservations that shrink go first: what they free, others may reserve.
 
@@ -51,7 +49,7 @@ def changes(
         snapshot: that it was made of.
         knobs: how they stand.
         originals: how they stood before ballonet.
-        may_limit: whether the operator allows limits.
+        may_limit: names of guests that may have a limit.
     """
     wishes, decisions = entitlements(plan, snapshot), {one.name: one for one in plan.guests}
     found = []
@@ -60,13 +58,13 @@ def changes(
         old, before = knobs.get(name), originals.get(name, knobs.get(name))
         if not isinstance(old, Entitlement) or not isinstance(before, Entitlement):
             continue
-        limit = old.limit_bytes
+        wish, limit = wishes.get(name), old.limit_bytes
         if before.limit_bytes is None:  # else it is the operator's
-            limit = _limit(guest, one, wishes[name], old, plan) if may_limit and name in wishes else _freed(guest, one, old)
-        asked = _asked(guest, wishes[name], old, before, limit) if name in wishes else replace(old, limit_bytes=limit)
+            limit = _limit(guest, one, wish, old, plan) if wish and name in may_limit else _freed(guest, one, old)
+        asked = _asked(guest, wish, old, before, limit) if wish else replace(old, limit_bytes=limit)
         if is_worth(old, asked):
             found.append((asked.reservation_bytes - old.reservation_bytes, name, asked))
-    return [(name, wish) for _, name, wish in sorted(found, key=lambda one: one[:2])]
+    return [(name, asked) for _, name, asked in sorted(found, key=lambda each: each[:2])]
 
 
 def _asked(guest: Guest, wish: Entitlement, old: Entitlement, before: Entitlement, limit: int | None) -> Entitlement:
@@ -113,7 +111,7 @@ def is_worth(old: Knobs, new: Entitlement) -> bool:
 
 
 def _shares(guest: Guest) -> int:
-    return max(1, min(MOST_SHARES, round(SHARES_PER_MIB * guest.ceiling_bytes / MIB * guest.shares / 1000)))
+    return max(1, min(MOST_SHARES, round(SHARES_PER_MIB * guest.ceiling_bytes / MIB * guest.shares / NORMAL_SHARES)))
 
 
 def _wish(guest: Guest, decision: Decision) -> int:

@@ -12,6 +12,7 @@ import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, Protocol, TypeVar
 
@@ -37,6 +38,8 @@ T = TypeVar("T")
 READ_EVERY_S: Final = 1.0
 LOOK_S: Final = 45.0
 """For one look; libraries have deadlines of their own for each message, and retry."""
+CLOSE_S: Final = 5.0
+"""For leaving, before the daemon ends all the same."""
 SILENT_S: Final = 60.0
 """A picture older than this is none."""
 RETRY_S: Final = (1.0, 2.0, 5.0, 15.0, 60.0)
@@ -102,11 +105,12 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
         self._originals = Originals(state / "originals.json")
         self._news = asyncio.Event()
         self._session: Session | None = None
+        self._thread: ThreadPoolExecutor | None = None
+        """The one that speaks on the session."""
         self._turn = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
         self._rows: dict[str, Row] = {}
         """Who runs, by name."""
-        self._off: tuple[Row, ...] = ()
         self._host: Host | None = None
         self._read_at = 0.0
         self._trouble = ""
@@ -156,9 +160,8 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
             await asyncio.gather(self._task, return_exceptions=True)
             self._task = None
         self._originals.release()
-        session, self._session = self._session, None
-        if session is not None:
-            await asyncio.to_thread(session.close)
+        if (left := self._leave()) is not None:
+            await asyncio.wait({asyncio.wrap_future(left)}, timeout=CLOSE_S)
 
     async def _run(self) -> None:
         failures = 0
@@ -171,46 +174,49 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
                 wait_s = DENIED_S if isinstance(error, DeniedError) else RETRY_S[min(failures, len(RETRY_S) - 1)]
                 failures += 1
                 self._tell(str(error))
-                await self._drop()
+                async with self._turn:
+                    self._leave()
             await asyncio.sleep(wait_s)
 
-    async def _drop(self) -> None:
-        async with self._turn:
-            session, self._session = self._session, None
-            if session is not None:
-                await asyncio.to_thread(session.close)
+    def _leave(self) -> Future[None] | None:
+        """Closes the session, once what is under way on it has ended; the next call has a new one."""
+        session, thread, self._session, self._thread = self._session, self._thread, None, None
+        left = None if session is None or thread is None else thread.submit(session.close)
+        if thread is not None:
+            thread.shutdown(wait=False)
+        return left
 
     async def look(self) -> Picture:
         """Asks once, with a new session where there is none. Raises HypervisorError."""
         async with self._turn:
             if self._session is None:
+                self._thread = ThreadPoolExecutor(1)
                 self._session = await self._within(LOOK_S, self._connect)
             at = time.monotonic()
             picture = await self._within(LOOK_S, self._session.read)
         is_first = self._host is None
         self._rows = _named([row for row in picture.rows if row.is_running])
-        self._off = tuple(row for row in picture.rows if not row.is_running)
         self._host, self._read_at = picture.host, at
         if is_first:
             self._news.set()
         return picture
 
     async def _within(self, deadline_s: float, call: Callable[..., T], *words: object) -> T:
-        """Asks in a thread. One that answers too late keeps its session to itself: the next call has a new one."""
+        """Asks in the session's own thread. What does not answer as it should, or in time, is left."""
         try:
             async with asyncio.timeout(deadline_s):
-                return await asyncio.to_thread(call, *words)
+                return await asyncio.get_running_loop().run_in_executor(self._thread, call, *words)
         except TimeoutError as error:
-            self._session = None
+            self._leave()
             raise NoAnswerError(f"{self._server}: no answer in {deadline_s:g} s") from error
-        except (NoAnswerError, asyncio.CancelledError):
-            self._session = None
+        except (GuestGoneError, RefusedError):
             raise
-        except HypervisorError:
+        except (NoAnswerError, asyncio.CancelledError):
+            self._leave()
             raise
         except Exception as error:  # whatever a library says, the loop goes on
             log.exception("host failed", extra={"server": self._server})
-            self._session = None
+            self._leave()
             raise NoAnswerError(f"{self._server}: {type(error).__name__}: {error}") from error
 
     def _tell(self, trouble: str) -> None:
@@ -302,13 +308,24 @@ def _named(rows: list[Row]) -> dict[str, Row]:
     return {row.guest.name if count[row.guest.name] == 1 else f"{row.guest.name}@{row.ref}": row for row in rows}
 
 
-def reached(server: str, port: int, ca_file: str, deadline_s: float) -> ssl.SSLContext:
+def reached(server: str, port: int, ca_file: str, deadline_s: float, key: str) -> ssl.SSLContext:
     """Whether somebody is there, with a certificate that is trusted: by one connection of our own, since libraries wait without
-    end for the first answer, or wrap what is wrong twice. Blocking. Raises OSError, of which ssl's are.
+    end for the first answer, or wrap what is wrong twice. Blocking. Raises OSError, and NoAnswerError for the certificate.
+
+    Args:
+        server: its name or address.
+        port: TCP.
+        ca_file: certificates to trust, PEM; empty = the system's.
+        deadline_s: for it.
+        key: of the configuration that names `ca_file`.
     """
     context = ssl.create_default_context(cafile=ca_file or None)
-    with (
-        socket.create_connection((server, port), deadline_s) as tcp,
-        context.wrap_socket(tcp, server_hostname=server),
-    ):
-        return context
+    try:
+        with (
+            socket.create_connection((server, port), deadline_s) as tcp,
+            context.wrap_socket(tcp, server_hostname=server),
+        ):
+            return context
+    except ssl.SSLCertVerificationError as error:
+        text = f"{server}:{port}: its certificate is not trusted ({error.verify_message}); put that of its CA in {key}"
+        raise NoAnswerError(text) from error

@@ -14,6 +14,8 @@ from typing import Any, Final, NamedTuple
 from msgspec import Struct
 
 SNAPSHOT_SCHEMA: Final = "ballonet.snapshot/1"
+NORMAL_SHARES: Final = 1000
+"""Of a guest of which nobody says otherwise."""
 
 
 class Source(enum.Enum):
@@ -121,7 +123,7 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """The operator's floor. None = the operator set none."""
     guaranteed_bytes: int = 0
     """Comes first when not everything fits."""
-    shares: int = 1000
+    shares: int = NORMAL_SHARES
     """Weight among the guests when memory is divided. > 0."""
     mechanisms: tuple[Mechanism, ...] = (Mechanism.BALLOON,)
     """How its memory moves. One with both uses virtio-mem for coarse and the balloon for fine steps."""

@@ -5,15 +5,13 @@ What is seen of it is what Get-VM shows: what is assigned and demanded, every se
 
 from msgspec.structs import replace
 
+from ballonet.decide.bounds import NORMAL_PRIORITY
 from ballonet.decide.policies.hyperv import BUFFER_SHARE
 from ballonet.hypervisors.contract import Steering
 from ballonet.model.knobs import Bounds, Knobs
-from ballonet.model.snapshot import Guest
+from ballonet.model.snapshot import NORMAL_SHARES
 from ballonet.sense.picture import GuestSettings
-from ballonet.sim.esx import without_voice
 from ballonet.sim.on_top import Face
-
-NORMAL_PRIORITY = 50
 
 
 class HypervFace(Face):
@@ -32,15 +30,11 @@ class HypervFace(Face):
         """Its minimum, and its priority as shares."""
         one = self._bounds(name)
         floor = max(one.minimum_bytes, settings.floor_bytes or 0) or None
-        return replace(settings, floor_bytes=floor, shares=max(1, round(1000 * one.priority / NORMAL_PRIORITY)))
+        return replace(settings, floor_bytes=floor, shares=max(1, round(NORMAL_SHARES * one.priority / NORMAL_PRIORITY)))
 
     def options(self) -> dict[str, float]:
         """Each guest's buffer."""
         return {f"buffer_share.{name}": self._bounds(name).buffer_percent / 100 for name in self._knobs}
-
-    def shown(self, guest: Guest) -> Guest:
-        """As hypervisors/hyperv/rows.py makes it of Get-VM."""
-        return without_voice(guest)
 
     def _bounds(self, name: str) -> Bounds:
         one = self._knobs[name]

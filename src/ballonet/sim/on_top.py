@@ -16,7 +16,7 @@ from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Guided, 
 from ballonet.hypervisors.elsewhere import Elsewhere
 from ballonet.model.knobs import Knobs
 from ballonet.model.limits import Limits
-from ballonet.model.snapshot import Guest, Host, Mechanism, Snapshot
+from ballonet.model.snapshot import Guest, GuestStats, Host, Mechanism, Snapshot, Voice
 from ballonet.model.tick import Tick
 from ballonet.sense.host import RemoteHost
 from ballonet.sense.picture import Eye, GuestSettings
@@ -51,10 +51,6 @@ class Face(Elsewhere, Guided, abc.ABC):
         """How the knobs stand for a guest of this size that nobody turned any for."""
 
     @abc.abstractmethod
-    def shown(self, guest: Guest) -> Guest:
-        """What it shows of a guest."""
-
-    @abc.abstractmethod
     def told(self, name: str, settings: GuestSettings) -> GuestSettings:
         """What its loop goes by for a guest."""
 
@@ -87,7 +83,7 @@ class Face(Elsewhere, Guided, abc.ABC):
         now = self._guests.world.now
         if now - self._seen_at >= self.samples_s:
             self._seen_at = now
-            self._seen = tuple(map(self.shown, self._guests.guests()))
+            self._seen = tuple(map(_shown, self._guests.guests()))
         return self._seen
 
     def knobs(self) -> dict[str, Knobs]:
@@ -112,6 +108,16 @@ class Face(Elsewhere, Guided, abc.ABC):
 
     async def set_keep(self, name: str, keep_bytes: int, deadline_s: float) -> None:
         """Nobody outside sizes a balloon."""
+
+
+def _shown(guest: Guest) -> Guest:
+    """What such a hypervisor samples of a guest, as the rows of vsphere and hyperv make it: what it uses of what it has."""
+    keep, stats = guest.keep_bytes or guest.ceiling_bytes, guest.stats
+    if stats is None or stats.total_bytes is None or stats.available_bytes is None:
+        return replace(guest, stats=None, stats_age_s=None)
+    used = max(0, stats.total_bytes - stats.available_bytes)
+    shown = GuestStats(total_bytes=keep, available_bytes=max(0, keep - used))
+    return replace(guest, stats=shown, stats_age_s=0.0, voice=Voice.HYPERVISOR)
 
 
 class _OwnEye(Eye):
