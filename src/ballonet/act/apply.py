@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Hypervisor, HypervisorError, NoAnswerError
-from ballonet.model.plan import Decision, Plan
+from ballonet.model.plan import Decision, Plan, PlanBudget
 from ballonet.model.snapshot import Guest, Mode, Snapshot, Voice
 from ballonet.model.tick import Outcome
 
@@ -52,15 +52,28 @@ class Actor:
         commands = [one for one in commands if guests[one.name].mode is Mode.ACT]
         takes = [one for one in commands if _is_take(one, guests[one.name])]
         gives = [one for one in commands if not _is_take(one, guests[one.name])]
-        left = plan.memory_bytes - sum(map(self._held_bytes, snapshot.guests)) if gives else 0
-        fitting: list[Decision] = []
-        waiting: list[Decision] = []
-        for give in gives:
-            more = max(0, (give.keep_bytes or 0) - self._held_bytes(guests[give.name]))
-            (fitting if more <= max(0, left) else waiting).append(give)
-            left -= more if more <= max(0, left) else 0
+        fitting, waiting = self._fitting(gives, plan, guests) if gives else ([], ())
         outcome = await self._send([*takes, *fitting], guests)
-        return replace(outcome, waiting=tuple(one.name for one in waiting))
+        return replace(outcome, waiting=waiting)
+
+    def _fitting(
+        self, gives: Iterable[Decision], plan: Plan, guests: Mapping[str, Guest]
+    ) -> tuple[list[Decision], tuple[str, ...]]:
+        """Those gives that fit now, on the host and under each limit around their guest; and who waits."""
+        limits = [PlanBudget("", plan.memory_bytes, tuple(guests)), *plan.budgets]
+        left = [one.memory_bytes - sum(self._held_bytes(guests[name], plan) for name in one.guests) for one in limits]
+        fitting: list[Decision] = []
+        waiting: list[str] = []
+        for give in gives:
+            more = max(0, (give.keep_bytes or 0) - self._held_bytes(guests[give.name], plan))
+            around = [number for number, one in enumerate(limits) if not number or give.name in one.guests]
+            if more > min(max(0, left[number]) for number in around):
+                waiting.append(give.name)
+                continue
+            fitting.append(give)
+            for number in around:
+                left[number] -= more
+        return fitting, tuple(waiting)
 
     async def close(self) -> None:
         """Gives up on commands that are under way: each takes effect or not, as with no answer."""
@@ -79,9 +92,11 @@ class Actor:
             and abs(asked - guest.keep_bytes) > REACHED_BYTES
         }
 
-    def _held_bytes(self, guest: Guest) -> int:
-        keep = guest.ceiling_bytes if guest.keep_bytes is None else guest.keep_bytes
-        return max(keep, guest.resident_bytes or 0, self._asked.get(guest.name, 0) if guest.name in self._tasks else 0)
+    def _held_bytes(self, guest: Guest, plan: Plan) -> int:
+        if (fixed := plan.fixed.get(guest.name)) is not None:
+            return fixed
+        keep = guest.ceiling_bytes if guest.keep_bytes is None or guest.is_starting else guest.keep_bytes
+        return max(keep, guest.occupied_bytes or 0, self._asked.get(guest.name, 0) if guest.name in self._tasks else 0)
 
     async def _send(self, commands: Iterable[Decision], guests: Mapping[str, Guest]) -> Outcome:
         failed: dict[str, str] = {}

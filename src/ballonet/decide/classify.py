@@ -3,21 +3,32 @@
 R8 old news is no news; R13 leave alone what cannot be ballooned; R7 parked guests are counted at what they hold.
 """
 
+import math
 from collections.abc import Callable
 from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide import estimate, feedback, stuck
+from ballonet.decide import estimate, feedback, inert, stuck
 from ballonet.decide.floor import floor_bytes, has_swap
 from ballonet.decide.memory import GuestMemory
 from ballonet.decide.seat import Seat
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Reason
 from ballonet.model.snapshot import Guest, Mode
+from ballonet.model.units import MIB
 
 OLD_INTERVALS: Final = 3
 """Statistics older than so many intervals are old (R8): one may be late, three are not."""
+RISE_SHARE: Final = 1 / 40
+"""Of the ceiling: what a guest that cannot be moved is expected to take, of what it keeps and has not touched. The reserve
+stands in for the rest."""
+FILL_S: Final = 5.0
+"""And what it takes in this time at the speed at which it fills now: until donors have given as much."""
+FILL_FADE_S: Final = 10.0
+"""How that speed fades."""
+LEAST_FILL_S: Final = 0.1
+"""Two looks closer together than this give no speed."""
 
 
 def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_per_s: float = 0.0) -> Seat:
@@ -25,10 +36,13 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
     memory = estimate.remember(old, guest, limits, now)
     keep = guest.keep_bytes
     if keep is None:
-        held = max(guest.ceiling_bytes, guest.resident_bytes or 0)
-        return _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes, held_bytes=held), Reason.UNKNOWN, {})
+        taken = _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes), Reason.UNKNOWN, {})
+        _count(taken, max(guest.ceiling_bytes, guest.occupied_bytes or 0), now)
+        return taken
     memory = feedback.judge(stuck.judge(memory, keep, limits, now), keep, guest.ceiling_bytes, limits, now)
-    taken = Seat(guest, memory, keep_bytes=keep, held_bytes=_held_bytes(memory, guest, keep))
+    if limits.has("R13"):
+        memory = inert.judge(memory, guest, keep, now)
+    taken = Seat(guest, memory, keep_bytes=keep)
     taken.floor_bytes = floor_bytes(guest) if limits.has("R6") else 1
     _need(taken, limits, now, rise_share_per_s)
     taken.needs_bytes = taken.tight_bytes, taken.low_bytes
@@ -37,8 +51,45 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         _bound(taken, max)
     if not taken.may_take:
         _bound(taken, min)
+    _count(taken, _held_bytes(memory, guest, keep), now)
     taken.is_still = _is_still(taken)
     return taken
+
+
+_FIXED: Final = frozenset({Reason.ALONE, Reason.OBSERVED, Reason.UNKNOWN, Reason.INERT})
+"""Why a guest cannot be moved for longer than a moment."""
+
+
+def _count(taken: Seat, held: int, now: float) -> None:
+    """What a guest counts at (R4): all that it may take without asking; one that cannot be moved at what it occupies and an
+    expected rise, since nobody is to page for what nobody uses.
+    """
+    guest = taken.guest
+    if taken.reason not in _FIXED:
+        taken.held_bytes = taken.counted_bytes = taken.whole_bytes = held
+        return
+    memory, occupied = taken.memory, guest.occupied_bytes
+    if occupied is None:  # what nobody can measure counts the same on both sides of the sum
+        taken.held_bytes = taken.counted_bytes = taken.whole_bytes = taken.keep_bytes
+        return
+    taken.memory = memory = _filling(memory, occupied, now)
+    whole = max(held, guest.ceiling_bytes) if guest.is_starting else held
+    if guest.huge_bytes:  # what it may take beside comes out of a pool of its own
+        whole = min(whole, max(occupied, guest.ceiling_bytes - guest.huge_bytes))
+    rise = max(RISE_SHARE * guest.ceiling_bytes, FILL_S * memory.filling_per_s)
+    taken.whole_bytes = whole
+    taken.counted_bytes = min(whole, occupied + int(rise))
+    taken.held_bytes = whole if guest.is_starting else taken.counted_bytes
+
+
+def _filling(old: GuestMemory, occupied: int, now: float) -> GuestMemory:
+    """How fast a guest that cannot be moved takes what it keeps."""
+    dt = now - old.occupied_at
+    if dt < LEAST_FILL_S:
+        return old
+    speed = max(0.0, (occupied - old.occupied_bytes) / dt) if old.occupied_bytes and dt < FILL_FADE_S else 0.0
+    faded = old.filling_per_s * math.exp(-dt / FILL_FADE_S)
+    return replace(old, occupied_bytes=occupied, occupied_at=now, filling_per_s=max(speed, faded if faded > MIB else 0.0))
 
 
 def seat_again(last: Seat, guest: Guest, now: float) -> Seat | None:
@@ -71,13 +122,15 @@ def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float) -> S
     """A place at the table of a peer's policy: what the guest is and whom to leave alone, none of our own estimates."""
     keep = guest.keep_bytes
     if keep is None:
-        return _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes, held_bytes=guest.ceiling_bytes), Reason.UNKNOWN, {})
+        taken = _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes), Reason.UNKNOWN, {})
+        _count(taken, guest.ceiling_bytes, now)
+        return taken
     if keep != memory.keep_bytes:
         memory = replace(memory, keep_bytes=keep, moved_at=now)
-    held = max(keep, guest.resident_bytes or 0)
-    taken = Seat(guest, memory, keep_bytes=keep, held_bytes=held, wish_bytes=keep, floor_bytes=floor_bytes(guest))
+    taken = Seat(guest, memory, keep_bytes=keep, wish_bytes=keep, floor_bytes=floor_bytes(guest))
     taken.say(keep, Reason.PEER, peer="its policy", what="no word on it until the next round, it has", goal_bytes=keep)
     _permit(taken, limits, 0.0)
+    _count(taken, max(keep, guest.occupied_bytes or 0), now)
     return taken
 
 
@@ -92,12 +145,17 @@ def _bound(taken: Seat, by: Callable[[int, int], int]) -> None:
 def _held_bytes(memory: GuestMemory, guest: Guest, keep_bytes: int) -> int:
     """R4: what the guest may take without asking. Freed memory counts when the host sees it (R9)."""
     asked = memory.asked_bytes or 0
-    return max(keep_bytes, guest.resident_bytes or 0, 0 if memory.parked_sign else asked)
+    return max(keep_bytes, guest.occupied_bytes or 0, 0 if memory.parked_sign else asked)
 
 
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
-    tight, near, low = estimate.needs(memory, ceiling, rise_share_per_s)
+    tight, near, low = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
+    taken.proven_bytes = tight
+    if memory.said_bytes > memory.used_bytes and limits.has("R9"):
+        # What the host has not seen it touch gives it nothing; but what it has and says it uses is not taken from it.
+        more, keep = memory.said_bytes - memory.used_bytes, taken.keep_bytes
+        tight, near, low = (max(need, min(keep, need + more)) for need in (tight, near, low))
     least = taken.floor_bytes
     if memory.parked_sign < 0:
         # A balloon that could not grow has left its guest nothing to spare, whatever the guest's statistics say.
@@ -130,12 +188,30 @@ def _permit(taken: Seat, limits: Limits, now: float) -> None:
         _alone(taken, Reason.ALONE, {"why": why})
     elif guest.mode is Mode.OBSERVE:
         _alone(taken, Reason.OBSERVED, {"mode": guest.mode.value})
+    elif now < memory.inert_until and limits.has("R13"):
+        _leave_inert(taken)
     elif memory.parked_sign:
         taken.may_give, taken.may_take = memory.parked_sign > 0, memory.parked_sign < 0
         taken.reason, taken.numbers = Reason.PARKED, {"wait_s": max(0.0, memory.parked_until - now)}
     elif limits.has("R8") and (guest.stats_age_s is None or guest.stats_age_s > OLD_INTERVALS * limits.interval_s):
         taken.may_give = taken.may_take = False
-        taken.reason, taken.numbers = Reason.STALE, {"stats_age_s": guest.stats_age_s}
+        taken.reason, taken.numbers = Reason.STALE, {"stats_age_s": guest.stats_age_s, "why": guest.silence or _OLD_NEWS}
+    elif inert.is_doubted(memory, now):
+        taken.may_give = False
+
+
+_OLD_NEWS: Final = "on old news nobody loses memory"
+
+
+def _leave_inert(taken: Seat) -> None:
+    """Its balloon frees nothing: it gets back what that took, and nothing more is asked of it."""
+    guest, memory = taken.guest, taken.memory
+    goal = min(guest.ceiling_bytes, memory.inert_keep_bytes)
+    numbers = {"goal_bytes": goal, "occupied_bytes": guest.occupied_bytes or 0}
+    _alone(taken, Reason.INERT, numbers)
+    taken.may_take = taken.keep_bytes < goal
+    if taken.may_take:
+        taken.tight_bytes = taken.near_bytes = taken.low_bytes = goal
 
 
 def _alone(taken: Seat, reason: Reason, numbers: dict[str, object]) -> Seat:

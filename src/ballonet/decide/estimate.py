@@ -5,7 +5,8 @@ its growth over the time that a look, a decision and a balloon take. What was pa
 has asked nothing of it back for a while. Paging in says that the estimate was too low: the margin is raised, and that is
 remembered (`learned_bytes`).
 
-Everything here is the guest's word, bounded by its own floor and ceiling (R9).
+Everything here is the guest's word, bounded by its own floor and ceiling; what the host has not seen it touch is kept apart
+(`said_bytes`): nothing is given on it, and nothing is taken against it (R9).
 """
 
 import math
@@ -13,6 +14,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
+from ballonet.decide import leak
 from ballonet.decide.memory import GuestMemory
 from ballonet.decide.total import doubt_bytes, kept_then, unseen_bytes, with_total
 from ballonet.model.limits import Limits
@@ -86,9 +88,10 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
         unseen = unseen_bytes(old, keep, total)
     used = (total - available if available < total else 0) + unseen
     used = 0 if used < 0 else used if used < ceiling else ceiling
-    if guest.resident_bytes is not None and limits.has("R9"):
-        # Nobody uses what it never touched: the host's own measure bounds the claim.
-        touched = guest.resident_bytes + int(TIGHT_SHARE * ceiling)
+    said, occupied = used, guest.occupied_bytes
+    if occupied is not None and not guest.huge_bytes and limits.has("R9"):
+        # Nobody uses what it never touched: the host's own measure bounds what is given on the claim.
+        touched = occupied + int(TIGHT_SHARE * ceiling)
         if used > touched:
             used = touched
     if old.unseen_bytes is None or not limits.has("R2"):  # the first look: nothing to compare with
@@ -96,6 +99,7 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
             old,
             sampled_at=sampled_at,
             used_bytes=used,
+            said_bytes=said,
             unseen_bytes=unseen,
             spoke_keep_bytes=keep,
             slow_bytes=used,
@@ -104,7 +108,9 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
             stalled_us=stats.psi_full_us,
             heap_missing_bytes=stats.heap_missing_bytes or 0,
         )
-    return replace(_compared(old, guest, sampled_at, used, doubt_bytes(old, keep)), unseen_bytes=unseen, spoke_keep_bytes=keep)
+    new = _compared(old, guest, sampled_at, used, doubt_bytes(old, keep))
+    new = replace(new, said_bytes=said, unseen_bytes=unseen, spoke_keep_bytes=keep)
+    return leak.follow(new, ceiling, now)
 
 
 def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, doubt: float) -> GuestMemory:
@@ -185,7 +191,7 @@ def _available_bytes(stats: GuestStats) -> int | None:
     return None if stats.free_bytes is None else stats.free_bytes + (stats.cache_bytes or 0) // 2
 
 
-def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float) -> tuple[int, int, int]:
+def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, headroom_bytes: int = 0) -> tuple[int, int, int]:
     """What a guest needs, in bytes, not bounded by anything yet: (tight, near, low).
 
     tight: the least for the next moments. near: by its use now, with its full margin. low: the same by its use of late.
@@ -194,14 +200,19 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float) -> t
         memory: of the guest.
         ceiling_bytes: of the guest.
         rise_share_per_s: how fast guests of this host begin to rise, of their ceilings; 0 = none has been seen to.
+        headroom_bytes: what its operator wants it to have free at any time.
     """
     used, growth_per_s = memory.used_bytes + memory.swapped_bytes, memory.growth_per_s
     tight_margin = REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes
     if tight_margin < LEAST_TIGHT_BYTES:
         tight_margin = LEAST_TIGHT_BYTES
+    if tight_margin < headroom_bytes:
+        tight_margin = headroom_bytes
     margin = MARGIN_SHARE * ceiling_bytes
     if margin < LEAST_MARGIN_BYTES:
         margin = LEAST_MARGIN_BYTES
+    if margin < headroom_bytes:
+        margin = headroom_bytes
     near = int(used + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
     if memory.heap_missing_bytes > memory.swapped_bytes:
         # A collector walks all of a heap: what of it is not resident is needed, but not in the next moments.

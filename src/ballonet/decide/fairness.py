@@ -50,14 +50,15 @@ def fill(claims: Sequence[Claim], amount: float) -> float:
 
 
 def weight(seat: Seat, tax_share: float = IDLE_TAX_SHARE) -> float:
-    """What a guest may hold at the same price, relative to others."""
-    active = min(1.0, seat.memory.used_bytes / max(1, seat.keep_bytes))
+    """What a guest may hold at the same price, relative to others. The margin that it needs at the least is no idle memory."""
+    active = min(1.0, max(seat.tight_bytes, seat.memory.used_bytes) / max(1, seat.keep_bytes))
     k = 1 / (1 - tax_share)
     return max(1, seat.guest.shares) / (active + k * (1 - active))
 
 
-def fund(seats: Sequence[Seat], amount: int, least: Callable[[Seat], int], most: Callable[[Seat], int]) -> None:
-    """Divides `amount` so that all pay the same, each within its bounds; sets `wish_bytes`.
+def fund(seats: Sequence[Seat], amount: int, least: Callable[[Seat], int], most: Callable[[Seat], int]) -> float:
+    """Divides `amount` so that all pay the same, each within its bounds; sets `wish_bytes`. Gives the level: what one of weight 1
+    gets at that price.
 
     When the least of all do not fit, each wishes its least: the guard decides by the budget then.
     """
@@ -65,3 +66,4 @@ def fund(seats: Sequence[Seat], amount: int, least: Callable[[Seat], int], most:
     level = fill(claims, amount)
     for seat, claim in zip(seats, claims, strict=True):
         seat.wish_bytes = int(at_level(claim, level))
+    return level

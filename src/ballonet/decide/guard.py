@@ -14,7 +14,7 @@ IDLE_RISE_SHARE: Final = 0.02
 CUSHION_SHARE: Final = 1 / 3
 """Of the reserve: so much stays when a guest that can wait is given of what is free. Taken back at the host's next breath, it
 would go to and fro (R12)."""
-_URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT)
+_URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT, Reason.LEAK)
 
 
 def apply(table: Table) -> None:
@@ -22,7 +22,9 @@ def apply(table: Table) -> None:
     for seat in table.seats:
         _bound(seat)
     if table.limits.has("R4"):
-        _promise(table, table.slack_bytes)
+        for budget in table.budgets:
+            _promise(table, budget.seats, budget.slack_bytes, budget.reserve_bytes)
+        _promise(table, table.seats, table.slack_bytes, table.reserve_bytes)
 
 
 def apply_to_peer(table: Table) -> None:
@@ -41,8 +43,12 @@ def apply_to_peer(table: Table) -> None:
         if wish < least:
             seat.say(least, Reason.FLOOR, floor_bytes=seat.floor_bytes, wish_bytes=wish)
     if table.limits.has("R4") and table.total_bytes and "goal_bytes" not in table.options:
-        freed = sum(max(0, seat.keep_bytes - seat.wish_bytes) for seat in table.seats)
-        _promise(table, table.slack_bytes + freed)
+        for seats, slack, kept in [
+            *((budget.seats, budget.slack_bytes, budget.reserve_bytes) for budget in table.budgets),
+            (table.seats, table.slack_bytes, table.reserve_bytes),
+        ]:
+            freed = sum(max(0, seat.keep_bytes - seat.wish_bytes) for seat in seats)
+            _promise(table, seats, slack + freed, kept)
 
 
 def _bound(seat: Seat) -> None:
@@ -52,7 +58,7 @@ def _bound(seat: Seat) -> None:
         return
     if wish < seat.floor_bytes and seat.may_take:
         seat.wish_bytes = seat.floor_bytes
-        if seat.reason in {Reason.STATIC, Reason.DONOR} or seat.keep_bytes < seat.floor_bytes - REST_BYTES:
+        if seat.reason in {Reason.STATIC, Reason.DONOR, Reason.PART} or seat.keep_bytes < seat.floor_bytes - REST_BYTES:
             seat.reason, seat.numbers = Reason.FLOOR, {"floor_bytes": seat.floor_bytes, "wish_bytes": wish}
     seat.wish_bytes = max(1, min(seat.wish_bytes, seat.guest.ceiling_bytes))
     if not seat.may_give:
@@ -61,12 +67,19 @@ def _bound(seat: Seat) -> None:
         seat.wish_bytes = min(seat.wish_bytes, seat.keep_bytes)
 
 
-def _promise(table: Table, slack: int) -> None:
-    """Gives come out of what nobody may take yet; what this plan frees is promised when the host has seen it."""
-    gains = [seat for seat in table.seats if seat.wish_bytes > seat.held_bytes]
+def _promise(table: Table, seats: list[Seat], slack: int, reserve: int) -> None:
+    """Gives come out of what nobody may take yet; what this plan frees is promised when the host has seen it.
+
+    Args:
+        table: of this tick.
+        seats: all that lie under one limit: the host's, or one around some guests.
+        slack: what is unpromised of it.
+        reserve: what shall stay free of it.
+    """
+    gains = [seat for seat in seats if seat.wish_bytes > seat.held_bytes]
     others = [seat for seat in gains if seat.reason not in _URGENT]
     urgent = [seat for seat in gains if seat.reason in _URGENT]
-    if table.limits.has("R10"):
+    if table.limits.has("R10") and seats is table.seats:
         slack -= _guarantee(urgent, max(0, slack))
     is_calm = table.limits.has("R12")
     pressing: list[Seat] = []
@@ -74,10 +87,10 @@ def _promise(table: Table, slack: int) -> None:
     for seat in urgent:
         (patient if is_calm and _can_wait(seat) else pressing).append(seat)
     slack -= _lend(pressing, max(0, slack))
-    slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * table.reserve_bytes)))
+    slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * reserve)))
     for seat in others:
         # Spare stops at the reserve.
-        room = slack - (table.reserve_bytes if seat.reason is Reason.SPARE else 0)
+        room = slack - (reserve if seat.reason is Reason.SPARE else 0)
         more = max(0, min(seat.wish_bytes - seat.held_bytes, room))
         if more < seat.wish_bytes - seat.held_bytes:
             _cut(seat, seat.held_bytes + more, room)

@@ -11,7 +11,9 @@ class GuestMemory(Struct, frozen=True, gc=False):
     sampled_at: float = -1e9
     """When the guest took the newest statistics."""
     used_bytes: int = 0
-    """What it could not have freed then, of all its memory."""
+    """What it could not have freed then, of all its memory, as far as the host has seen it touch that (R9)."""
+    said_bytes: int = 0
+    """The same by its own word. Nothing is given on it, and nothing that it keeps is taken against it."""
     unseen_bytes: int | None = None
     """What it keeps beyond its MemTotal: kernel image, page tables. Learned while its balloon rests."""
     total_bytes: int = 0
@@ -42,6 +44,15 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """Margin that distress has taught to add; forgotten slowly."""
     distress_until: float = -1e9
 
+    rise_at: float = -1e9
+    """When its use began to rise without ever falling back (leak.py)."""
+    rise_from_bytes: int = 0
+    """What it used then."""
+    rise_peak_bytes: int = 0
+    """The most that it has used since."""
+    rise_peak_at: float = -1e9
+    """When that last rose by more than noise."""
+
     # What was asked of it
     asked_bytes: int | None = None
     """The last command; None = none by us."""
@@ -68,6 +79,26 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """What it kept when it was seen the time before."""
     kept_at: float = -1e9
     """When that was."""
+
+    # What it occupies of the host
+    occupied_bytes: int = 0
+    """At the last tick, while it could not be moved; 0 = never seen."""
+    occupied_at: float = -1e9
+    """When that was."""
+    filling_per_s: float = 0.0
+    """How fast that rises: risen at once, and falling slowly."""
+    proof_keep_bytes: int = 0
+    """What it kept when its balloon was last seen to free what it took (inert.py); 0 = not looked at yet."""
+    proof_excess_bytes: int = 0
+    """What it occupied beyond that then: QEMU's own."""
+    doubt_at: float = 1e18
+    """Since when what its balloon takes is not seen to come back to the host."""
+    inert_until: float = -1e9
+    """Its balloon is left alone until then."""
+    inert_keep_bytes: int = 0
+    """What it kept before that balloon took anything."""
+    inert_s: float = 0.0
+    """How long it was left alone for that the last time."""
 
     # What came of it (R5)
     down_at: float = -1e9

@@ -24,13 +24,22 @@ class Seat(Struct, gc=False):
     keep_bytes: int = 0
     """What it keeps now."""
     held_bytes: int = 0
-    """What it may take without asking again, or holds already if that is more (R4)."""
+    """What R4 counts: what it may take without asking again, or occupies already if that is more. A guest that cannot be moved
+    counts at what it occupies and an expected rise; one that is starting at all that it has."""
+    counted_bytes: int = 0
+    """What it counts at when memory is divided and taken: the same, without what one that is starting may never touch."""
+    whole_bytes: int = 0
+    """All that it may take without asking, however unlikely: spare is handed out only beyond that."""
     floor_bytes: int = 0
     """Never below (R6)."""
     tight_bytes: int = 0
     """The least with which it does not page in the next moments."""
     near_bytes: int = 0
     """What it should have by its use now: with its full margin."""
+    proven_bytes: int = 0
+    """What it needs for the next moments as far as the host has seen it touch that (R9)."""
+    part_bytes: int = 0
+    """Its share of all that is divided, while not everything fits (R10)."""
     low_bytes: int = 0
     """What it should have by its use of late: with its full margin."""
     needs_bytes: tuple[int, int] | None = None
@@ -38,6 +47,8 @@ class Seat(Struct, gc=False):
     is_distressed: bool = False
     is_short: bool = False
     """It does not get what it needs (R10)."""
+    is_over: bool = False
+    """It holds more than its part while others lack theirs (R10)."""
     is_cooling: bool = False
     """It suffered from giving, and is not asked to (R5)."""
 
@@ -56,7 +67,7 @@ class Seat(Struct, gc=False):
     def again(self, memory: GuestMemory) -> "Seat":
         """The same place at the next tick's table, for a guest that is still."""
         seat = copy(self)
-        seat.memory, seat.reason, seat.numbers, seat.is_short = memory, Reason.CALM, None, False
+        seat.memory, seat.reason, seat.numbers, seat.is_short, seat.is_over = memory, Reason.CALM, None, False, False
         return seat
 
     @property

@@ -13,9 +13,9 @@ from ballonet.decide.policy import Policy
 from ballonet.decide.seat import Seat
 from ballonet.decide.state import State
 from ballonet.decide.states import ALARMING, state_of
-from ballonet.decide.table import Table
+from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.limits import Limits
-from ballonet.model.plan import Decision, Look, Plan, Reason
+from ballonet.model.plan import Decision, Look, Plan, PlanBudget, Reason
 from ballonet.model.snapshot import Guest, Host, Mode, Snapshot
 from ballonet.model.units import MIB
 
@@ -87,13 +87,11 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         seats = [raw_seat(state.guests.get(guest.name, _NOBODY), guest, limits, now) for guest in snapshot.guests]
     else:
         seats = [_seat(state, guest, limits, now) for guest in snapshot.guests]
-    # A running guest always occupies something: 0 says that nobody measured it.
-    resident = sum(one.guest.resident_bytes or one.keep_bytes for one in seats)
     return Table(
         seats=seats,
         limits=limits,
         total_bytes=host.total_bytes,
-        memory_bytes=host.available_bytes + resident,
+        memory_bytes=host.available_bytes + sum(map(_resident_bytes, seats)),
         available_bytes=host.available_bytes,
         quiet_s=now - state.busy_at,
         pressure_share=max(host.pressure_some_avg10_share, host.cpu_some_avg10_share, host.io_some_avg10_share),
@@ -101,7 +99,24 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         now=now,
         options=snapshot.options,
         past=dict(state.past),
+        budgets=_budgets(host, seats) if limits.has("R4") else [],
     )
+
+
+def _resident_bytes(one: Seat) -> int:
+    """What a guest has of the host's memory. A running guest always occupies something: 0 says that nobody measured it."""
+    return one.guest.resident_bytes or one.keep_bytes
+
+
+def _budgets(host: Host, seats: list[Seat]) -> list[BudgetTable]:
+    """Limits around some guests, the smallest first: of two, one within the other, the inner one."""
+    found = []
+    for budget in sorted(host.budgets, key=lambda one: (len(one.guests), one.limit_bytes)):
+        names = set(budget.guests)
+        inside = [one for one in seats if one.guest.name in names]
+        memory = budget.available_bytes + sum(map(_resident_bytes, inside))
+        found.append(BudgetTable(budget.name, inside, memory, reserve.least_bytes(budget.limit_bytes)))
+    return found
 
 
 def _seat(state: State, guest: Guest, limits: Limits, now: float) -> Seat:
@@ -194,6 +209,10 @@ def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
         host_state=table.state,
         is_alarming=table.state in ALARMING,
         promised_bytes=table.memory_bytes - table.slack_bytes + gains,
+        fixed={one.guest.name: one.held_bytes for one in table.seats if one.held_bytes < one.whole_bytes},
+        budgets=tuple(
+            PlanBudget(one.name, one.memory_bytes, tuple(seat.guest.name for seat in one.seats)) for one in table.budgets
+        ),
     )
 
 

@@ -11,6 +11,23 @@ from ballonet.model.plan import NO_RESERVE, Reserve, Shortage
 
 
 @dataclass(slots=True)
+class BudgetTable:
+    """A limit around some of the seats, that is tighter than the host."""
+
+    name: str
+    seats: list[Seat]
+    memory_bytes: int
+    """For these: what they occupy and what is left of the limit."""
+    reserve_bytes: int
+    """What is to stay free of it."""
+
+    @property
+    def slack_bytes(self) -> int:
+        """What none of them may take yet."""
+        return self.memory_bytes - sum(seat.held_bytes for seat in self.seats)
+
+
+@dataclass(slots=True)
 class Table:
     """Working notes of one tick; never leaves `decide`."""
 
@@ -35,11 +52,25 @@ class Table:
     past: dict[str, Any] = field(default_factory=dict)
     """What the policy keeps from tick to tick: plain values, so that a file can hold them."""
     short: list[Shortage] = field(default_factory=list)
+    budgets: list[BudgetTable] = field(default_factory=list)
+    """Limits around some guests, the smallest first."""
+    is_rationed: bool = False
+    """Not even the least needs of all fit: what there is is divided by guarantees and shares (R10)."""
 
     @property
     def slack_bytes(self) -> int:
         """What no guest may take yet; negative when more is promised than there is."""
         return self.memory_bytes - sum(seat.held_bytes for seat in self.seats)
+
+    @property
+    def free_bytes(self) -> int:
+        """The same, without what a guest that is starting may never touch: what is missing of it is taken from others."""
+        return self.memory_bytes - sum(seat.counted_bytes for seat in self.seats)
+
+    @property
+    def idle_bytes(self) -> int:
+        """What is nobody's, if every guest took all that it may, and the reserve stayed free: spare to be handed out."""
+        return self.memory_bytes - sum(seat.whole_bytes for seat in self.seats) - self.reserve_bytes
 
     @property
     def reserve_bytes(self) -> int:

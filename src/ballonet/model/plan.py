@@ -24,6 +24,9 @@ class Reason(enum.Enum):
     FEEDBACK = "feedback"
     DONOR = "donor"
     SHORT = "short"
+    PART = "part"
+    LEAK = "leak"
+    RECALL = "recall"
     STATIC = "static"
     PEER = "peer"
     FLOOR = "floor"
@@ -32,6 +35,7 @@ class Reason(enum.Enum):
     STUCK = "stuck"
     PARKED = "parked"
     ALONE = "alone"
+    INERT = "inert"
     UNKNOWN = "unknown"
     OBSERVED = "observed"
 
@@ -49,14 +53,19 @@ SENTENCES: Final = {
     Reason.SPARE: "gets {keep_bytes}: it needs {need_bytes} and the host has memory to spare",
     Reason.DONOR: "gives down to {keep_bytes}: it needs {need_bytes} and {deficit_bytes} must come back for the host's reserve",
     Reason.SHORT: "keeps {keep_bytes} of the {need_bytes} that it needs: what fits is divided by guarantees and shares",
+    Reason.PART: "gives down to {keep_bytes}, its part by guarantees and shares: others lack theirs, and it needs {need_bytes}",
+    Reason.LEAK: "keeps {keep_bytes}, its part: it grows without end (by {risen_bytes} in {rising_s}, to {demand_bytes})",
+    Reason.RECALL: "stays at {keep_bytes}: the {recalled_bytes} that it was asked for last are not missing any more",
     Reason.STATIC: "keeps its equal part of the host, {keep_bytes}",
     Reason.PEER: "keeps {keep_bytes}, as {peer} decides: {what} {goal_bytes}",
     Reason.FLOOR: "keeps {keep_bytes}: never below its floor of {floor_bytes} (asked: {wish_bytes})",
     Reason.BUDGET: "gets {keep_bytes} now, {wish_bytes} once others have given: the host has only {slack_bytes} more to promise",
-    Reason.STALE: "keeps {keep_bytes}: its last statistics are {stats_age_s} old, and on old news nobody loses memory",
+    Reason.STALE: "keeps {keep_bytes}: it has said nothing of its memory for {stats_age_s}; {why}",
     Reason.STUCK: "is set back to {keep_bytes}: asked for {asked_bytes}, it has not moved for {still_s}",
     Reason.PARKED: "keeps {keep_bytes}: it did not move when asked; asked again in {wait_s}",
     Reason.ALONE: "is left alone: {why}",
+    Reason.INERT: "is left alone, and gets back to {goal_bytes}: its balloon took memory, and the host got none of it"
+    " (it occupies {occupied_bytes})",
     Reason.UNKNOWN: "is left alone: nothing is known of its balloon yet",
     Reason.OBSERVED: "is only watched (mode {mode})",
 }
@@ -69,6 +78,7 @@ class ReserveReason(enum.Enum):
     SPIKES = "spikes"
     BOUNDED = "bounded"
     OPERATOR = "operator"
+    BEYOND = "beyond"
     OFF = "off"
 
 
@@ -78,6 +88,8 @@ RESERVE_SENTENCES: Final = {
     ReserveReason.SPIKES: "{bytes} shall stay free: " + _SPIKE + "; the sliding scale alone would keep {scale_bytes}",
     ReserveReason.BOUNDED: "{bytes} shall stay free, the most that is kept: " + _SPIKE + ", which would take {spike_bytes}",
     ReserveReason.OPERATOR: "{bytes} shall stay free, as set by the operator",
+    ReserveReason.BEYOND: "{bytes} shall stay free, as set by the operator; no more than {reach_bytes} can, since guests need"
+    " the rest",
     ReserveReason.OFF: "nothing is kept free (R3 is off)",
 }
 
@@ -135,7 +147,7 @@ def _say(template: str, facts: dict[str, Any]) -> str:
 
 def _text(key: str, value: Any) -> str:
     if value is None:
-        return "an unknown amount"
+        return "an unknown time" if key.endswith("_s") else "an unknown amount"
     if key.endswith("bytes"):
         return format_size(value)
     return f"{value:.1f} s" if key.endswith("_s") else str(value)
@@ -156,6 +168,15 @@ class Look(Struct, frozen=True, gc=False):
     """Wake the loop at once when the guest's available memory falls under this line."""
 
 
+class PlanBudget(Struct, frozen=True, gc=False):
+    """A limit around some guests, as far as a plan is bound by it."""
+
+    name: str
+    memory_bytes: int
+    """For those guests: what they occupy of it and what is left."""
+    guests: tuple[str, ...]
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """One tick's outcome. Guests are in the order of the snapshot."""
 
@@ -174,7 +195,12 @@ class Plan(Struct, frozen=True, kw_only=True):
     is_alarming: bool = False
     """An operator should know now: the host is about to run out of memory."""
     promised_bytes: int = 0
-    """What guests may still take without asking again, the commands of this plan included."""
+    """What guests may still take without asking again, the commands of this plan included. Guests that cannot be moved count at
+    what they occupy and an expected rise."""
+    fixed: dict[str, int] = {}
+    """What those count at, in bytes by name (R13)."""
+    budgets: tuple[PlanBudget, ...] = ()
+    """Limits around some guests that bind beside the host's memory."""
 
     def wire(self) -> dict[str, Any]:
         """The plan as `ballonet.plan/1`."""

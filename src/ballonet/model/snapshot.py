@@ -3,27 +3,19 @@
 Also the file format `ballonet.snapshot/1`: a snapshot encodes to it and decodes from it as it stands, so that any
 moment can be written down, sent, and decided again.
 
-Who claims a number (see `CLAIMS`): the **host** measured it itself; the **hypervisor** says so of its guest; the
-**guest** says so of itself. Only the first kind is a fact: what a guest says may be late, absent or false.
+Who claims a number: the **host** measured it itself (`resident_bytes`, `swapped_bytes`, `huge_bytes`, all of `Host`); the
+**hypervisor** says so of its guest (`keep_bytes`); the **guest** says so of itself (`stats`). Only the first kind is a fact: what
+a guest says may be late, absent or false.
 """
 
 import enum
-from collections.abc import Iterator
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from msgspec import Struct
 
 SNAPSHOT_SCHEMA: Final = "ballonet.snapshot/1"
 NORMAL_SHARES: Final = 1000
 """Of a guest of which nobody says otherwise."""
-
-
-class Source(enum.Enum):
-    """Who claims a number."""
-
-    HOST = "host"
-    HYPERVISOR = "hypervisor"
-    GUEST = "guest"
 
 
 class Mechanism(enum.Enum):
@@ -64,15 +56,6 @@ def least(one: Mode, other: Mode) -> Mode:
     return min(one, other, key=list(Mode).index)
 
 
-class Claim(NamedTuple):
-    """One number with its origin."""
-
-    field: str
-    value: int | None
-    age_s: float | None
-    source: Source
-
-
 class GuestStats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True, gc=False):
     """What a guest says of its own memory, by its balloon driver or an agent. None = it does not say.
 
@@ -110,8 +93,16 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """What it keeps now, by the hypervisor's word (QMP `query-balloon`). None = never heard."""
     keep_age_s: float = 0.0
     resident_bytes: int | None = None
-    """What its RAM occupies on the host now, measured by the host. None = cannot be measured."""
+    """What its RAM occupies of the host's ordinary memory now, measured by the host. Contains transparent huge pages, shared memory
+    and memfds, and QEMU's own few dozen MiB where only the process as a whole is measured. Lacks what the host has swapped out
+    (`swapped_bytes`), huge pages (`huge_bytes`), and what has not arrived yet of a guest that migrates here. None = cannot be
+    measured: guest_memfd of confidential guests is in no count of the process (Documentation/virt/kvm/api.rst).
+    """
     resident_age_s: float = 0.0
+    swapped_bytes: int = 0
+    """What the host has swapped out of it (VmSwap of proc(5), or memory.swap.current of its cgroup)."""
+    huge_bytes: int = 0
+    """What of its RAM are huge pages of a pool: no balloon frees them, and nobody else can be lent them."""
     stats: GuestStats | None = None
     stats_age_s: float | None = None
     """Age of `stats`; None = unknown, which counts as too old."""
@@ -129,6 +120,13 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """How its memory moves. One with both uses virtio-mem for coarse and the balloon for fine steps."""
     can_balloon: bool = True
     is_migrating: bool = False
+    is_starting: bool = False
+    """It boots, reboots or arrives from elsewhere: it may take all of its memory within moments, whatever its balloon is said to
+    keep, until its driver speaks."""
+    silence: str = ""
+    """Why there are no fresh statistics, in words, where it is known; empty = they are fresh, or nobody knows."""
+    headroom_bytes: int = 0
+    """What the operator wants it to have free at any time, beyond what it uses."""
     leave_alone: str = ""
     """Why the balloon of this guest cannot or must not be moved, in words; empty = it can."""
     mode: Mode = Mode.ACT
@@ -145,19 +143,29 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     grows_to_bytes: int | None = None
     """How far above its ceiling of now the operator lets it grow, where a running guest's ceiling can be raised."""
 
-    def claims(self) -> Iterator[Claim]:
-        """Every number of this guest with its age and origin, for faces and history."""
-        yield Claim("keep_bytes", self.keep_bytes, self.keep_age_s, Source.HYPERVISOR)
-        yield Claim("resident_bytes", self.resident_bytes, self.resident_age_s, Source.HOST)
-        if self.stats is not None:
-            for field in self.stats.__struct_fields__:
-                yield Claim(field, getattr(self.stats, field), self.stats_age_s, Source.GUEST)
+    @property
+    def occupied_bytes(self) -> int | None:
+        """What it has of the host: resident, and swapped out by the host. Never huge pages. None = cannot be measured."""
+        return None if self.resident_bytes is None else self.resident_bytes + self.swapped_bytes
+
+
+class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A limit around some guests that is tighter than the host: a slice, a container, whatever bounds a group of processes."""
+
+    name: str
+    """Where it is set: the path of a cgroup."""
+    limit_bytes: int
+    available_bytes: int
+    """What the group can still take, page cache that the kernel drops first counted."""
+    guests: tuple[str, ...]
+    """Names of those within."""
 
 
 class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
     """The machine that lends the memory. All measured by itself."""
 
     total_bytes: int
+    """All of its memory that can be lent: what is set aside for huge pages is not."""
     available_bytes: int
     """What can be handed out without reclaim: MemAvailable plus what a ZFS ARC can shrink by, within the cgroup."""
     pressure_some_avg10_share: float = 0.0
@@ -169,6 +177,10 @@ class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     age_s: float = 0.0
     theirs: str = ""
     """The state of memory that the hypervisor's own loop sees, in its words."""
+    huge_bytes: int = 0
+    """Set aside for huge pages."""
+    budgets: tuple[Budget, ...] = ()
+    """Limits around guests that bind beside the host's own memory."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -12,18 +12,24 @@
    host is in bounds all of it (R14).
 """
 
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ballonet.decide.fairness import at_level, fill, fund
+from ballonet.decide import leak
+from ballonet.decide.fairness import at_level, fill, fund, weight
+from ballonet.decide.floor import floor_bytes
 from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, donors_at_once, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import ALARMING, SCARCE
 from ballonet.decide.stuck import is_under_way
-from ballonet.decide.table import Table
-from ballonet.model.plan import Reason, Shortage
+from ballonet.decide.table import BudgetTable, Table
+from ballonet.model.plan import Reason, Reserve, ReserveReason, Shortage
+from ballonet.model.units import MIB
 
 LEAST_RESERVE: Final = 1 / 3
-"""Part of the reserve that stays while margins are full: grants of the next moments come out of it."""
+"""Part of the reserve that stays while margins are full: grants of the next moments come out of it. It shrinks that far, as
+much as it must, before anything else does."""
 SPARE_BAND_SHARE: Final = 0.06
 """Of the ceiling: spare is handed out in portions of at least this much."""
 SPARE_AFTER_S: Final = 10.0
@@ -33,42 +39,77 @@ REFILL_SHARE: Final = 0.2
 """Of the reserve: a smaller gap in it is not worth a command."""
 GROWING_SHARE_PER_S: Final = 0.01
 """Of the ceiling: a guest that grows faster gives last, and only when others lack: what it gave it would soon ask back."""
+OPERATOR_SHARE: Final = 1 / 40
+"""The same where an operator has set the reserve: that is meant as it is said."""
+OVER_SHARE: Final = 0.004
+"""Of the ceiling: who holds this little more than its part has its part. 2 MiB of 512."""
+FREE_SHARE: Final = 0.01
+"""Of the ceiling: what a kernel keeps free for itself (watermarks) is not given as free memory."""
+LEAST_RECALL_BYTES: Final = 16 * MIB
+"""Less than this is not worth a command that stops a balloon."""
 REACH_S: Final = 0.8
 """What arrives within this time is as good as there: little more than what the needs look ahead (TIGHT_HORIZON_S)."""
 
 
 def divide(table: Table) -> None:
     """Sets every wish, and who is short."""
-    movable = [seat for seat in table.seats if seat.may_give or seat.may_take]
-    pool = table.memory_bytes - sum(seat.held_bytes for seat in table.seats if not (seat.may_give or seat.may_take))
-    reserve = _share_out(table, movable, pool)
-    needed = sum(seat.low_bytes for seat in movable) + table.reserve_bytes
-    far = sum(map(_far_bytes, movable))
-    is_emptied = table.state in ALARMING and needed <= pool
-    if far and needed + far > pool and not is_emptied:
-        # What donors cannot give within moments is not there yet: others lend of their margins until it comes.
-        reserve = _share_out(table, movable, pool - far)
+    movable = [seat for seat in table.seats if seat.is_movable]
+    pool = table.memory_bytes - sum(seat.counted_bytes for seat in table.seats if not seat.is_movable)
+    reserve = _share_out(table, movable, pool, table.reserve_bytes)
+    _lend_margins(table, movable, pool)
+    _within_budgets(table, movable, pool, reserve)
+    _note_reach(table, movable, pool)
     _move(table, movable, reserve)
 
 
 # What each should have
 
 
-def _share_out(table: Table, seats: list[Seat], pool: int) -> int:
-    """Sets the wishes for a pool of memory. Gives what stays free of it."""
+def _share_out(table: Table, seats: list[Seat], pool: int, wanted: int) -> int:
+    """Sets the wishes for a pool of memory of which `wanted` shall stay free. Gives what stays free of it."""
     low = sum(seat.low_bytes for seat in seats)
     guaranteed = [seat for seat in seats if seat.guest.guaranteed_bytes] if table.limits.has("R10") else []
     owed = sum(_owed_bytes(seat, seat.low_bytes) for seat in guaranteed)
-    free = max(table.reserve_bytes, owed)
+    free = max(wanted, owed)
     if low + free <= pool:
-        # A host that runs out of memory has no spare: all that guests do not need is asked back (R14).
-        free = pool - low if table.state in ALARMING else free
         _spread(seats, pool - free)
         return free
-    least = int(table.reserve_bytes * LEAST_RESERVE)
+    least = int(wanted * LEAST_RESERVE)
+    if low + max(least, owed) <= pool:  # the reserve shrinks first, as far as it must
+        for seat in seats:
+            seat.wish_bytes = seat.low_bytes
+        return pool - low
     owed = sum(_owed_bytes(seat, seat.tight_bytes) for seat in guaranteed)
-    _shrink(table, seats, pool - owed, least)
-    return max(least, owed)
+    return max(owed, _shrink(table, seats, pool - owed, least))
+
+
+def _lend_margins(table: Table, seats: list[Seat], pool: int) -> None:
+    """What donors cannot give within moments is not there yet: others lend of their margins until it comes, and no more."""
+    far = sum(map(_far_bytes, seats))
+    if table.is_rationed or not far or sum(seat.low_bytes for seat in seats) + table.reserve_bytes + far <= pool:
+        return
+    _share_out(table, seats, max(pool - far, sum(seat.tight_bytes for seat in seats)), table.reserve_bytes)
+
+
+def _within_budgets(table: Table, movable: list[Seat], pool: int, reserve: int) -> None:
+    """Divides anew what lies under limits that are tighter than the host; the rest of the host goes to the others."""
+    settled: list[Seat] = []
+    for budget in table.budgets:
+        inside = [seat for seat in budget.seats if seat.is_movable]
+        fixed = sum(seat.counted_bytes for seat in budget.seats if not seat.is_movable)
+        if sum(seat.wish_bytes for seat in inside) + fixed + budget.reserve_bytes <= budget.memory_bytes:
+            continue
+        _share_out(table, inside, budget.memory_bytes - fixed, budget.reserve_bytes)
+        settled += [seat for seat in inside if seat not in settled]
+        others = [seat for seat in movable if seat not in settled]
+        _share_out(table, others, pool - sum(seat.wish_bytes for seat in settled), reserve)
+
+
+def _note_reach(table: Table, seats: list[Seat], pool: int) -> None:
+    """Says when the operator's reserve is more than guests can spare."""
+    reach = max(0, pool - sum(seat.low_bytes for seat in seats))
+    if table.reserve.reason is ReserveReason.OPERATOR and table.reserve_bytes > reach:
+        table.reserve = Reserve(table.reserve_bytes, ReserveReason.BEYOND, {"reach_bytes": reach})
 
 
 def _owed_bytes(seat: Seat, need: int) -> int:
@@ -83,8 +124,8 @@ def _far_bytes(seat: Seat) -> int:
     return max(0, seat.keep_bytes - int(REACH_S * take_per_s(seat)) - seat.wish_bytes)
 
 
-def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> None:
-    """Not all needs fit: the recent past goes first, then the margins."""
+def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
+    """Not all needs fit: the recent past goes first, then the margins. Gives what stays free of the pool."""
     left = pool - reserve
     low = sum(seat.low_bytes for seat in seats)
     near = sum(seat.near_bytes for seat in seats)
@@ -98,26 +139,51 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> None:
         for seat in seats:
             seat.wish_bytes = seat.tight_bytes + int(part * (seat.near_bytes - seat.tight_bytes))
     else:
-        _ration(table, seats, pool)
+        return _ration(table, seats, pool, reserve)
+    return reserve
 
 
-def _ration(table: Table, seats: list[Seat], pool: int) -> None:
-    """R10: not even tight needs fit. Floors and guarantees first, the rest at one price for all."""
-
-    def least_bytes(seat: Seat) -> int:
-        return max(seat.floor_bytes, min(seat.tight_bytes, seat.guest.guaranteed_bytes))
-
-    if table.limits.has("R10"):
-        fund(seats, pool, least_bytes, lambda seat: max(least_bytes(seat), seat.tight_bytes))
-    else:  # whoever comes first
+def _ration(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
+    """R10: not even tight needs fit. Floors and guarantees first, the rest at one price for all: each has its part. Gives what
+    stays free, for those who have not asked for all of their parts: they shall not wait for somebody's balloon.
+    """
+    table.is_rationed = True
+    if not table.limits.has("R10"):  # whoever comes first
         left = pool
         for seat in seats:
             seat.wish_bytes = max(1, min(seat.tight_bytes, left))
             left -= seat.wish_bytes
+        return 0
+    shares = sum(seat.guest.shares or 1 for seat in seats)
     for seat in seats:
-        if seat.wish_bytes < seat.tight_bytes:
-            seat.is_short = True
-            table.short.append(Shortage(seat.guest.name, seat.tight_bytes - seat.wish_bytes))
+        seat.part_bytes = int(pool * (seat.guest.shares or 1) / shares)
+    level = fund(seats, pool, _least_bytes, _claim_bytes)
+    unasked = sum(
+        max(0, min(seat.most_bytes, int(level * weight(seat))) - seat.tight_bytes)
+        for seat in seats
+        if seat.may_take and seat.wish_bytes >= seat.tight_bytes
+    )
+    kept = min(reserve, unasked)
+    if kept:
+        fund(seats, pool - kept, _least_bytes, _claim_bytes)
+    for seat in seats:
+        # Who cannot page out is protected up to its part: beyond that others would page for it (R6).
+        seat.floor_bytes = min(seat.floor_bytes, max(floor_bytes(seat.guest), seat.wish_bytes))
+    return kept
+
+
+def _least_bytes(seat: Seat) -> int:
+    """What a guest has before anything is divided: its floor, and what it uses of what it is guaranteed; all, if it cannot give."""
+    if not seat.may_give:
+        return seat.keep_bytes
+    return max(min(seat.floor_bytes, floor_bytes(seat.guest)), min(seat.tight_bytes, seat.guest.guaranteed_bytes))
+
+
+def _claim_bytes(seat: Seat) -> int:
+    """What a guest asks for. On its word alone it has no more than its share of all: what others leave of theirs goes to needs
+    that the host has seen (R9).
+    """
+    return max(_least_bytes(seat), min(seat.tight_bytes, max(seat.proven_bytes, seat.part_bytes)))
 
 
 def _spread(seats: list[Seat], amount: int) -> None:
@@ -138,30 +204,111 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
     and is no reason to give. Refilled pasts of guests that had shrunk went to and fro, 53 times in 70 s.
     """
     is_calm = table.limits.has("R12")
-    gap = reserve - table.slack_bytes
     # While one lacks what it is guaranteed, nobody is spared: more than its part is not a guest's to keep (R10).
     owes = any(
         seat.guest.guaranteed_bytes and seat.held_bytes < min(seat.guest.guaranteed_bytes, seat.tight_bytes) for seat in seats
     )
-    donors: list[tuple[int, Seat]] = []
+    moves = _Moves()
     for seat in seats:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
         here = _heading_bytes(seat)
         wish = seat.wish_bytes
+        seat.is_short = table.is_rationed and wish < seat.tight_bytes
+        seat.is_over = table.is_rationed and here > wish + OVER_SHARE * seat.guest.ceiling_bytes
         if _is_due(seat, here, min(seat.near_bytes, wish), is_calm):
-            gap += max(0, wish - max(here, seat.held_bytes))
+            moves.due[seat.guest.name] = max(0, wish - max(here, seat.held_bytes))
             wait_s = max(0.0, seat.memory.cool_until - table.now)
             _set(seat, _release(table, seat, here), _gain_reason(seat), wait_s=wait_s)
-        elif wish < here and seat.may_give and (owes or not _is_spared(table, seat)):
-            gap -= min(max(0, seat.keep_bytes - here), int(REACH_S * take_per_s(seat)))
-            donors.append((here - wish, seat))
-            _rest(seat, here)
+        elif wish < here and seat.may_give and (owes or seat.is_over or not _is_spared(table, seat)):
+            moves.donors.append((wish, seat))
+            _rest(table, seat, here)
         elif not _is_time_for_spare(table, seat, wish - here):
-            _rest(seat, here)
+            moves.wishes[seat.guest.name] = wish
+            _rest(table, seat, here)
         else:
             _set(seat, wish, Reason.SPARE)
-    if gap > (REFILL_SHARE * reserve if is_calm else 0):
-        _take(table, donors, gap, is_pressing=gap > reserve or table.state in ALARMING)
+    for budget in table.budgets:
+        _refill(table, budget.seats, moves, budget.reserve_bytes - _free_bytes(budget), budget.reserve_bytes)
+    _refill(table, seats, moves, reserve - table.free_bytes, reserve)
+    _name_short(table, seats)
+
+
+@dataclass(slots=True)
+class _Moves:
+    """Who moves at a tick."""
+
+    due: dict[str, int] = field(default_factory=dict)
+    """Who gets more, and how much."""
+    donors: list[tuple[int, Seat]] = field(default_factory=list)
+    """Who holds more than it should, and down to what it may be asked."""
+    wishes: dict[str, int] = field(default_factory=dict)
+    """What the others should have."""
+    taken: int = 0
+    """What was asked for at this tick."""
+
+
+def _free_bytes(budget: BudgetTable) -> int:
+    return budget.memory_bytes - sum(seat.counted_bytes for seat in budget.seats)
+
+
+def _refill(table: Table, seats: list[Seat], moves: _Moves, lacking: int, reserve: int) -> None:
+    """Asks donors among the seats for what is lacking beside what is due, or takes back what was asked for too much.
+
+    Args:
+        table: of this tick.
+        seats: those under one limit, or all.
+        moves: of this tick.
+        lacking: of the reserve; negative when more is free.
+        reserve: what shall stay free.
+    """
+    names = {seat.guest.name for seat in seats}
+    donors = [(wish, seat) for wish, seat in moves.donors if seat.guest.name in names]
+    # What arrives within moments is as good as there; what was asked for at this tick, for a limit within, is too.
+    gap = lacking + sum(more for name, more in moves.due.items() if name in names)
+    gap -= sum(min(_coming_bytes(seat), int(REACH_S * take_per_s(seat))) for _, seat in donors)
+    is_pressing = gap > reserve or table.state in ALARMING or table.is_rationed
+    band = 0.0
+    if table.limits.has("R12") and not table.is_rationed:
+        band = OPERATOR_SHARE if table.reserve.reason is ReserveReason.OPERATOR else REFILL_SHARE
+    if gap > band * reserve:
+        _take(table, donors, gap, is_pressing=is_pressing)
+    elif gap < 0:
+        _recall(table, [seat for seat in seats if seat.guest.name in moves.wishes], moves.wishes, -gap, reserve)
+
+
+def _coming_bytes(seat: Seat) -> int:
+    """What a donor was asked for and has not given yet, by orders of before or of this tick."""
+    return max(0, seat.keep_bytes - seat.wish_bytes)
+
+
+def _recall(table: Table, seats: list[Seat], wishes: Mapping[str, int], surplus: int, reserve: int) -> None:
+    """What was asked for and is not missing any more stays where it is: an emergency that is over takes no more (R14)."""
+    coming = [(seat, min(_coming_bytes(seat), wishes[seat.guest.name] - seat.wish_bytes)) for seat in seats if seat.may_take]
+    left = surplus + sum(_coming_bytes(seat) for seat, _ in coming) - int(REFILL_SHARE * reserve)
+    for seat, most in sorted(coming, key=lambda one: -one[1]):
+        back = min(most, left)
+        if back >= max(LEAST_RECALL_BYTES, PORTION_SHARE * seat.guest.ceiling_bytes):
+            _set(seat, seat.wish_bytes + back, Reason.RECALL, recalled_bytes=back)
+            left -= back
+
+
+def _name_short(table: Table, seats: list[Seat]) -> None:
+    """R10: who is short, and by how much: who has less than the least that it needs now, and does not hold more than its part."""
+    if not table.is_rationed:
+        return
+    for seat in seats:
+        is_endless = leak.is_endless(seat.memory, seat.guest.ceiling_bytes, table.now)
+        if seat.is_short and is_endless and seat.tight_bytes > seat.part_bytes:
+            _name_leak(table, seat)
+        elif not seat.is_over and (lacks := seat.tight_bytes - min(seat.keep_bytes, seat.wish_bytes)) > 0 and seat.may_take:
+            table.short.append(Shortage(seat.guest.name, lacks))
+
+
+def _name_leak(table: Table, seat: Seat) -> None:
+    memory = seat.memory
+    risen = memory.rise_peak_bytes - memory.rise_from_bytes
+    more = {"risen_bytes": risen, "rising_s": table.now - memory.rise_at, "demand_bytes": memory.used_bytes + memory.swapped_bytes}
+    _set(seat, seat.wish_bytes, Reason.LEAK, **more)
 
 
 def _is_time_for_spare(table: Table, seat: Seat, more: int) -> bool:
@@ -169,7 +316,7 @@ def _is_time_for_spare(table: Table, seat: Seat, more: int) -> bool:
     if not table.limits.has("R12"):
         return True
     is_portion = more >= SPARE_BAND_SHARE * seat.guest.ceiling_bytes
-    return table.quiet_s >= SPARE_AFTER_S and table.state not in SCARCE and is_portion
+    return is_portion and table.quiet_s >= SPARE_AFTER_S and table.state not in SCARCE and table.idle_bytes >= more
 
 
 def _is_due(seat: Seat, here: int, need: int, is_calm: bool) -> bool:  # noqa: FBT001 a rule in force or not
@@ -199,33 +346,44 @@ def _is_spared(table: Table, seat: Seat) -> bool:
 
 
 def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing: bool) -> None:
-    """R3: the host refills its reserve, from those with most to spare; who grows gives last.
+    """R3: the host refills its reserve: from those with most plainly free memory first, then with most to spare at all; who grows
+    gives last. What is free costs nobody anything; page cache may be what a guest lives on.
 
     When more is wanted now than is free, or the host runs out of memory (`is_pressing`), even small amounts are worth a command.
     """
-    left = gap
-    is_calm = table.limits.has("R12")
+    is_calm = table.limits.has("R12") and not is_pressing
     at_once = donors_at_once(table, len(table.seats))
     moving = sum(seat.wish_bytes < seat.keep_bytes for _, seat in donors)
-    for excess, seat in sorted(donors, key=_order):
-        if left <= 0:
-            return
-        here, is_moving = seat.wish_bytes, seat.wish_bytes < seat.keep_bytes
-        portion = int(PORTION_SHARE * seat.guest.ceiling_bytes) if is_calm and not is_pressing else 0
-        if excess < portion or (moving >= at_once and not is_moving) or (is_calm and not is_pressing and _is_growing(seat)):
-            continue
-        step = excess if table.state in ALARMING else step_bytes(seat)
-        room = max(0, step - max(0, seat.keep_bytes - here))
-        taken = min(excess, max(left, portion), room)
-        if taken > 0:
-            _set(seat, here - taken, Reason.DONOR, deficit_bytes=gap)
-            left -= taken
-            moving += not is_moving
+    left = gap
+    for is_free_only in (True, False):
+        offers = [(_free_part(seat, wish) if is_free_only else seat.wish_bytes - wish, seat) for wish, seat in donors]
+        for offer, seat in sorted(offers, key=_order):
+            if left <= 0:
+                return
+            is_moving = seat.wish_bytes < seat.keep_bytes
+            portion = int(PORTION_SHARE * seat.guest.ceiling_bytes) if is_calm else 0
+            if offer < max(1, portion) or (moving >= at_once and not is_moving) or (is_calm and _is_growing(seat)):
+                continue
+            room = max(0, step_bytes(seat) - _coming_bytes(seat))
+            taken = min(offer, max(left, portion), room)
+            if taken > 0:
+                _set(seat, seat.wish_bytes - taken, Reason.PART if seat.is_over else Reason.DONOR, deficit_bytes=gap)
+                left -= taken
+                moving += not is_moving
+
+
+def _free_part(seat: Seat, wish: int) -> int:
+    """What a donor has plainly free of what it may be asked for, by its word; what is under way already comes out of that."""
+    stats, offer = seat.guest.stats, seat.wish_bytes - wish
+    if stats is None or stats.free_bytes is None:
+        return 0
+    kept = int(FREE_SHARE * seat.guest.ceiling_bytes)
+    return max(0, min(offer, stats.free_bytes - kept - _coming_bytes(seat)))
 
 
 def _order(donor: tuple[int, Seat]) -> tuple[bool, int]:
-    excess, seat = donor
-    return _is_growing(seat), -excess
+    offer, seat = donor
+    return _is_growing(seat), -offer
 
 
 def _is_growing(seat: Seat) -> bool:
@@ -241,7 +399,7 @@ def _gain_reason(seat: Seat) -> Reason:
     return Reason.SHORT if seat.is_short else Reason.NEEDS
 
 
-def _rest(seat: Seat, here: int) -> None:
+def _rest(table: Table, seat: Seat, here: int) -> None:
     if seat.reason is Reason.CALM or seat.numbers is None:
         _set(seat, here, Reason.SHORT if seat.is_short else Reason.CALM)
     else:
@@ -249,7 +407,10 @@ def _rest(seat: Seat, here: int) -> None:
 
 
 def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
-    seat.wish_bytes, seat.reason = wish, reason
+    seat.wish_bytes = wish
+    if seat.reason is Reason.INERT:  # why it gets something back is known already
+        return
+    seat.reason = reason
     seat.numbers = {
         "need_bytes": seat.low_bytes,
         "used_bytes": seat.memory.used_bytes,
