@@ -171,7 +171,7 @@ def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> N
     taken.tight_bytes, taken.near_bytes, taken.low_bytes = tight, near, low
     if now < memory.distress_until and limits.has("R1"):
         taken.is_distressed = not estimate.has_room_for_swapped(
-            memory.used_bytes, memory.swapped_bytes, taken.keep_bytes, ceiling
+            memory.used_bytes, memory.swapped_bytes, memory.swap_in_per_s, taken.keep_bytes, ceiling
         )
     # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
     if limits.has("R6") and not has_swap(taken.guest, memory.used_bytes):

@@ -44,6 +44,12 @@ SLOW_FADE_S: Final = 8.0
 """Of the slow maximum: long against the seconds between two requests of a server, short against its phases."""
 SWAPPED_FADE_S: Final = 20.0
 """Of what was paged out, while nothing of it is asked back: it is cold, or was freed and nobody says so."""
+READ_S: Final = 8.0
+"""What a guest reads back of what it has paged out in this time is needed; what comes later is given as it comes."""
+LATER: Final = 4.0
+"""The same in the next moments: so many times less."""
+ROOM_PART: Final = 0.5
+"""Of the margin: with this much beyond what comes back, what a guest reads in drives nothing else out."""
 LEARNED_SHARE: Final = 0.01
 """Of the ceiling: what each bout of distress adds to the margin, up to MOST_LEARNED_SHARE."""
 MOST_LEARNED_SHARE: Final = 0.08
@@ -156,10 +162,13 @@ def _paged(old: GuestMemory, guest: Guest, sampled_at: float, used: int) -> Gues
         return old
     came_in, went_out = max(0, came_in), max(0, went_out)
     swapped = max(0.0, float(old.swapped_bytes + went_out - came_in))
+    if used + came_in < old.used_bytes:
+        # Who frees memory frees what is paged out of it in proportion, and no counter says so.
+        swapped *= max(0, used - came_in) / old.used_bytes
     learned, distress_until = old.learned_bytes * math.exp(-dt / LEARNED_FADE_S), old.distress_until
     if came_in < SWAP_IN_PER_S * dt:
         swapped *= math.exp(-dt / SWAPPED_FADE_S)
-    elif not has_room_for_swapped(used, int(swapped), guest.keep_bytes or 0, guest.ceiling_bytes):
+    elif not has_room_for_swapped(used, int(swapped), came_in / dt, guest.keep_bytes or 0, guest.ceiling_bytes):
         if sampled_at > distress_until:  # a new bout
             ceiling = guest.ceiling_bytes
             learned = min(learned + LEARNED_SHARE * ceiling, MOST_LEARNED_SHARE * ceiling)
@@ -176,12 +185,12 @@ def _paged(old: GuestMemory, guest: Guest, sampled_at: float, used: int) -> Gues
     )
 
 
-def has_room_for_swapped(used_bytes: int, swapped_bytes: int, keep_bytes: int, ceiling_bytes: int) -> bool:
-    """Whether a guest has room for all that it has paged out. If it pages in then, it reads back what an earlier squeeze
-    cost: more memory would not help it, and less does not harm it.
+def has_room_for_swapped(used_bytes: int, swapped_bytes: int, in_per_s: float, keep_bytes: int, ceiling_bytes: int) -> bool:
+    """Whether a guest has room for what it reads back of what it has paged out, in the next moments. If it pages in then, it reads
+    back what an earlier squeeze cost: more memory would not help it, and less does not harm it.
     """
     margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * ceiling_bytes)
-    return keep_bytes - used_bytes > swapped_bytes + 2 * margin
+    return keep_bytes - used_bytes > min(swapped_bytes, in_per_s * READ_S) + ROOM_PART * margin
 
 
 def _available_bytes(stats: GuestStats) -> int | None:
@@ -202,7 +211,10 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, head
         rise_share_per_s: how fast guests of this host begin to rise, of their ceilings; 0 = none has been seen to.
         headroom_bytes: what its operator wants it to have free at any time.
     """
-    used, growth_per_s = memory.used_bytes + memory.swapped_bytes, memory.growth_per_s
+    used, growth_per_s, swapped = memory.used_bytes, memory.growth_per_s, memory.swapped_bytes
+    # What is out comes back no faster than its disk reads: memory beyond that would lie idle.
+    read = int(memory.swap_in_per_s * READ_S + TIGHT_SHARE * ceiling_bytes) if swapped else 0
+    back, back_soon = (swapped, swapped) if swapped < read else (read, int(read / LATER))
     tight_margin = REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes
     if tight_margin < LEAST_TIGHT_BYTES:
         tight_margin = LEAST_TIGHT_BYTES
@@ -213,8 +225,8 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, head
         margin = LEAST_MARGIN_BYTES
     if margin < headroom_bytes:
         margin = headroom_bytes
-    near = int(used + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
+    near = int(used + back + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
     if memory.heap_missing_bytes > memory.swapped_bytes:
         # A collector walks all of a heap: what of it is not resident is needed, but not in the next moments.
         near += min(memory.heap_missing_bytes - memory.swapped_bytes, int(HEAP_SHARE * ceiling_bytes))
-    return int(used + tight_margin + growth_per_s * TIGHT_HORIZON_S), near, near + int(memory.slow_bytes) - memory.used_bytes
+    return int(used + back_soon + tight_margin + growth_per_s * TIGHT_HORIZON_S), near, near + int(memory.slow_bytes) - memory.used_bytes
