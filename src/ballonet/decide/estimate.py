@@ -46,8 +46,8 @@ SWAPPED_FADE_S: Final = 20.0
 """Of what was paged out, while nothing of it is asked back: it is cold, or was freed and nobody says so."""
 READ_S: Final = 8.0
 """What a guest reads back of what it has paged out in this time is needed; what comes later is given as it comes."""
-LATER: Final = 4.0
-"""The same in the next moments: so many times less."""
+READ_SOON_S: Final = 2.0
+"""The same for the next moments."""
 ROOM_PART: Final = 0.5
 """Of the margin: with this much beyond what comes back, what a guest reads in drives nothing else out."""
 LEARNED_SHARE: Final = 0.01
@@ -200,6 +200,13 @@ def _available_bytes(stats: GuestStats) -> int | None:
     return None if stats.free_bytes is None else stats.free_bytes + (stats.cache_bytes or 0) // 2
 
 
+def back_bytes(memory: GuestMemory) -> int:
+    """What a guest reads back in the next moments of what it has paged out: no more than its disk can. Memory beyond that would
+    lie idle, while others page for want of it.
+    """
+    return int(min(memory.swapped_bytes, memory.swap_in_per_s * READ_SOON_S))
+
+
 def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, headroom_bytes: int = 0) -> tuple[int, int, int]:
     """What a guest needs, in bytes, not bounded by anything yet: (tight, near, low).
 
@@ -211,10 +218,10 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, head
         rise_share_per_s: how fast guests of this host begin to rise, of their ceilings; 0 = none has been seen to.
         headroom_bytes: what its operator wants it to have free at any time.
     """
-    used, growth_per_s, swapped = memory.used_bytes, memory.growth_per_s, memory.swapped_bytes
-    # What is out comes back no faster than its disk reads: memory beyond that would lie idle.
-    read = int(memory.swap_in_per_s * READ_S + TIGHT_SHARE * ceiling_bytes) if swapped else 0
-    back, back_soon = (swapped, swapped) if swapped < read else (read, int(read / LATER))
+    used, growth_per_s, back, back_soon = memory.used_bytes, memory.growth_per_s, 0, 0
+    if memory.swapped_bytes:
+        back = int(min(memory.swapped_bytes, memory.swap_in_per_s * READ_S + TIGHT_SHARE * ceiling_bytes))
+        back_soon = back_bytes(memory)
     tight_margin = REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes
     if tight_margin < LEAST_TIGHT_BYTES:
         tight_margin = LEAST_TIGHT_BYTES

@@ -38,8 +38,17 @@ def judge(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limi
     if not (suffers and memory.sampled_at > memory.down_at):
         return memory
     cool_s = COOL_S if now - memory.cool_until > FORGET_S else min(LONGEST_COOL_S, 2 * max(COOL_S / 2, memory.cool_s))
-    back = max(keep_bytes, memory.down_from_bytes)
+    back = max(keep_bytes, min(memory.down_from_bytes, _missed_bytes(memory, keep_bytes, ceiling_bytes)))
     return replace(memory, cool_until=now + cool_s, cool_s=cool_s, cool_bytes=back, cool_used_bytes=memory.used_bytes)
+
+
+def _missed_bytes(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int) -> int:
+    """The most that explains why a guest pages: what it uses and has paged out, and twice its margin. All that was taken, when it
+    pages though by its own word it has room: that word is wrong.
+    """
+    margin = int(2 * MARGIN_SHARE * ceiling_bytes)
+    has_room = keep_bytes - memory.used_bytes > margin
+    return ceiling_bytes if has_room else memory.used_bytes + memory.swapped_bytes + margin
 
 
 def is_cooling(memory: GuestMemory, ceiling_bytes: int, now: float) -> bool:

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ballonet.decide.estimate import back_bytes
 from ballonet.decide.fairness import at_level, fill
 from ballonet.decide.pace import PORTION_SHARE
 from ballonet.decide.seat import Seat
@@ -138,7 +139,7 @@ def _lend(seats: list[Seat], slack: int) -> int:
 def _pace(seat: Seat) -> tuple[float, float]:
     """What a guest needs at this moment, and how fast that may rise: at the least as one that looks idle may begin to."""
     memory, ceiling = seat.memory, seat.guest.ceiling_bytes
-    return memory.used_bytes + memory.swapped_bytes, max(memory.growth_per_s, IDLE_RISE_SHARE * ceiling)
+    return memory.used_bytes + back_bytes(memory), max(memory.growth_per_s, IDLE_RISE_SHARE * ceiling)
 
 
 def _cut(seat: Seat, keep: int, room: int) -> None:

@@ -47,6 +47,9 @@ FREE_SHARE: Final = 0.01
 """Of the ceiling: what a kernel keeps free for itself (watermarks) is not given as free memory."""
 LEAST_RECALL_BYTES: Final = 16 * MIB
 """Less than this is not worth a command that stops a balloon."""
+LEND_REACH_S: Final = 0.8
+BARE_PART: Final = 0.4
+"""Of the least margin: what a guest keeps of it while memory that donors are giving is not there yet."""
 REACH_S: Final = 0.8
 """What arrives within this time is as good as there: little more than what the needs look ahead (TIGHT_HORIZON_S)."""
 
@@ -88,7 +91,20 @@ def _lend_margins(table: Table, seats: list[Seat], pool: int) -> None:
     far = sum(map(_far_bytes, seats))
     if table.is_rationed or not far or sum(seat.low_bytes for seat in seats) + table.reserve_bytes + far <= pool:
         return
-    _share_out(table, seats, max(pool - far, sum(seat.tight_bytes for seat in seats)), table.reserve_bytes)
+    here, tight = pool - far, sum(seat.tight_bytes for seat in seats)
+    if here >= tight:
+        _share_out(table, seats, here, table.reserve_bytes)
+        return
+    bare = [_bare_bytes(seat) for seat in seats]
+    part = max(0.0, here - sum(bare)) / max(1, tight - sum(bare))
+    for seat, least in zip(seats, bare, strict=True):
+        seat.wish_bytes = least + int(part * (seat.tight_bytes - least))
+
+
+def _bare_bytes(seat: Seat) -> int:
+    """What a guest uses now, and a part of its least margin: for the moments in which others page already."""
+    used = min(seat.tight_bytes, max(seat.floor_bytes, seat.memory.used_bytes))
+    return used + int(BARE_PART * (seat.tight_bytes - used))
 
 
 def _within_budgets(table: Table, movable: list[Seat], pool: int, reserve: int) -> None:
@@ -121,7 +137,7 @@ def _far_bytes(seat: Seat) -> int:
     """What a donor holds beyond its wish and its balloon cannot take in the next moments."""
     if not seat.may_give or seat.keep_bytes <= seat.wish_bytes:
         return 0
-    return max(0, seat.keep_bytes - int(REACH_S * take_per_s(seat)) - seat.wish_bytes)
+    return max(0, seat.keep_bytes - int(LEND_REACH_S * take_per_s(seat)) - seat.wish_bytes)
 
 
 def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
