@@ -24,8 +24,8 @@ from ballonet.model.units import MIB
 MARGIN_SHARE: Final = 0.04
 """Of the ceiling, beside the use: a kernel reclaims in the background below about 1.3 % (watermarks), and statistics
 are a look old."""
-REACT_S: Final = 0.25
-"""The margin when not everything fits: what the fastest rise that this host has shown takes in this time. A look of 0.15 s,
+REACT_S: Final = 0.2
+"""The margin when not everything fits: what the fastest rise that this host has shown takes in this time. A look of 0.1 to 0.15 s,
 a decision, and the first extent that a balloon gives back."""
 UNSEEN_RISE_SHARE_PER_S: Final = 0.08
 """Of the ceiling: the rise to expect of guests that have shown none. 1.3 GiB/s of 16 GiB."""

@@ -12,6 +12,9 @@ from ballonet.model.plan import Reason
 
 IDLE_RISE_SHARE: Final = 0.02
 """Of the ceiling, a second: how fast the need of a guest is taken to rise that shows no growth."""
+SWAPPED_PART: Final = 0.5
+"""Of what a guest has paged out: counted as missing when several lack memory. Less, and whoever paged first goes on to page most;
+more, and what is lent lies idle until its disk has read that much back."""
 CUSHION_SHARE: Final = 1 / 3
 """Of the reserve: so much stays when a guest that can wait is given of what is free. Taken back at the host's next breath, it
 would go to and fro (R12)."""
@@ -139,7 +142,7 @@ def _lend(seats: list[Seat], slack: int) -> int:
 def _pace(seat: Seat) -> tuple[float, float]:
     """What a guest needs at this moment, and how fast that may rise: at the least as one that looks idle may begin to."""
     memory, ceiling = seat.memory, seat.guest.ceiling_bytes
-    return memory.used_bytes + back_bytes(memory), max(memory.growth_per_s, IDLE_RISE_SHARE * ceiling)
+    return memory.used_bytes + max(back_bytes(memory), int(SWAPPED_PART * memory.swapped_bytes)), max(memory.growth_per_s, IDLE_RISE_SHARE * ceiling)
 
 
 def _cut(seat: Seat, keep: int, room: int) -> None:
