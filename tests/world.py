@@ -24,6 +24,7 @@ class World:
     budget_bytes: int
     limits: Limits = field(default_factory=Limits)
     floors: dict[str, int] = field(default_factory=dict)
+    shares: dict[str, int] = field(default_factory=dict)
     policy: str = "adaptive"
     now: float = 0.0
     state: State = START
@@ -47,7 +48,7 @@ class World:
     async def tick(self, dt: float = 0.25) -> Plan:
         self.now += dt
         available = max(0, self.budget_bytes - self.hypervisor.occupied_bytes())
-        guests = tuple(replace(g, floor_bytes=self.floors.get(g.name)) for g in self.hypervisor.guests())
+        guests = tuple(replace(g, floor_bytes=self.floors.get(g.name), shares=self.shares.get(g.name, 1000)) for g in self.hypervisor.guests())
         host = Host(total_bytes=self.budget_bytes, available_bytes=available)
         self.state, plan = step(self.state, Snapshot(host=host, guests=guests), self.limits, self.now, self.policy)
         for one in plan.guests:

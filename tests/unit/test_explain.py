@@ -29,6 +29,11 @@ NUMBERS = {
     "still_s": 6.0,
     "why": "QEMU is stopped",
     "mode": "observe",
+    "risen_bytes": 2 * GIB,
+    "rising_s": 60.0,
+    "demand_bytes": 9 * GIB,
+    "recalled_bytes": GIB,
+    "occupied_bytes": 6 * GIB,
 }
 
 

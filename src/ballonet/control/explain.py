@@ -235,7 +235,26 @@ def _short(case: Case) -> Iterator[str]:
     yield "This host is too small for them now."
     yield "Move a guest to another host, or end one; memory comes back within seconds and is shared out at once."
     first = _set(case, f"--guaranteed {_typed(case.decision.tight_bytes)}")
-    yield f"To put this guest before others, which then have less: {first}, or `--shares` above {case.guest.shares}."
+    yield f"To put this guest before others, which then give and have less: {first}, or `--shares` above {case.guest.shares}."
+
+
+def _over_its_part(case: Case) -> Iterator[str]:
+    yield "Guests below their parts get theirs first, and whoever holds more gives, whatever it pages meanwhile."
+    yield "This host is too small for what all of them need now: move a guest to another host, or end one."
+    yield f"To make its part larger, at the cost of others: {_set(case, '--shares')} above {case.guest.shares}, or `--guaranteed SIZE`."
+
+
+def _leak(case: Case) -> Iterator[str]:
+    yield "More memory would not help it for long: find what grows in the guest (a leak, a cache without a bound)."
+    size = _typed(case.decision.keep_bytes)
+    yield f"To bound it from now on, whatever the host has free: {_set(case, f'--ceiling {size}')}."
+    yield "Others keep their parts meanwhile. Restarted in the guest, what grows gives all of it back within seconds."
+
+
+def _inert(case: Case) -> Iterator[str]:
+    yield "Something pins or hides its memory: a passed-through device, vDPA, locked, huge or encrypted memory, or a plug-in of QEMU's."
+    yield "It counts at what it occupies; its balloon is tried again after an hour, and when the guest starts anew."
+    yield f"To leave it alone for good: `ballonet hold {case.guest.name}`."
 
 
 def _bounded(case: Case) -> Iterator[str]:
@@ -293,6 +312,10 @@ CHANGES: Final[dict[Reason, Callable[[Case], Iterator[str]]]] = {
     Reason.FEEDBACK: _distressed,
     Reason.DONOR: _donor,
     Reason.SHORT: _short,
+    Reason.PART: _over_its_part,
+    Reason.LEAK: _leak,
+    Reason.RECALL: _calm,
+    Reason.INERT: _inert,
     Reason.STATIC: _policy,
     Reason.PEER: _policy,
     Reason.FLOOR: _at_floor,

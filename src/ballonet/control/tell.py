@@ -2,7 +2,7 @@
 
 import ballonet
 from ballonet.control.messages import Change, GuestStatus, HostStatus, Sample, Status
-from ballonet.model.plan import Decision
+from ballonet.model.plan import Decision, Reason
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
 
@@ -64,7 +64,7 @@ def _guest(guest: Guest, decision: Decision, short_bytes: int, trouble: str) -> 
         heard_by=guest.voice.value,
         heard_s=guest.stats_age_s,
         moves_by=tuple(one.value for one in guest.mechanisms),
-        left_alone=guest.leave_alone,
+        left_alone=guest.leave_alone or (decision.sentence if decision.reason is Reason.INERT else ""),
         theirs=guest.theirs,
         trouble=trouble,
     )

@@ -109,7 +109,7 @@ def _is_still(taken: Seat) -> bool:
         taken.may_give
         and taken.may_take
         and not memory.growth_per_s
-        and memory.slow_bytes == memory.used_bytes
+        and memory.slow_bytes == memory.used_bytes == memory.said_bytes
         and not (
             memory.swapped_bytes or memory.learned_bytes or memory.swap_in_per_s or memory.swap_out_per_s or memory.stall_share
         )
@@ -151,7 +151,7 @@ def _held_bytes(memory: GuestMemory, guest: Guest, keep_bytes: int) -> int:
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
     tight, near, low = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
-    taken.proven_bytes = tight
+    taken.proven_bytes = tight - estimate.back_bytes(memory)
     if memory.said_bytes > memory.used_bytes and limits.has("R9"):
         # What the host has not seen it touch gives it nothing; but what it has and says it uses is not taken from it.
         more, keep = memory.said_bytes - memory.used_bytes, taken.keep_bytes

@@ -1,16 +1,14 @@
-"""R10: who gets what when not everything fits: min-funding revocation with an idle tax (Waldspurger, OSDI'02).
+"""R10: who gets what when not everything fits: min-funding revocation (Waldspurger, OSDI'02).
 
-A guest pays rho = S / (P (f + k (1 - f))) for each byte: S its shares, P what it holds, f how much of that it uses,
-k = 1 / (1 - tax). Memory goes from the lowest rho to the highest until all that are within their bounds pay the same.
+A guest pays S / P for each byte: S its shares, P what it holds. Memory goes from the lowest price to the highest until all that
+are within their bounds pay the same. Waldspurger taxes idle memory at three quarters; here none is claimed at all: what a guest
+asks for is the least that it needs.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Final
 
 from ballonet.decide.seat import Seat
-
-IDLE_TAX_SHARE: Final = 0.75
-"""Of ESX (Mem.IdleTax). An idle byte costs four times as much as one in use."""
 
 Claim = tuple[float, float, float, float]
 """What one gets at a level x: `offset + slope * x`, but at least `least` and at most `most`; as (least, most, offset, slope),
@@ -49,20 +47,13 @@ def fill(claims: Sequence[Claim], amount: float) -> float:
     return level
 
 
-def weight(seat: Seat, tax_share: float = IDLE_TAX_SHARE) -> float:
-    """What a guest may hold at the same price, relative to others. The margin that it needs at the least is no idle memory."""
-    active = min(1.0, max(seat.tight_bytes, seat.memory.used_bytes) / max(1, seat.keep_bytes))
-    k = 1 / (1 - tax_share)
-    return max(1, seat.guest.shares) / (active + k * (1 - active))
-
-
 def fund(seats: Sequence[Seat], amount: int, least: Callable[[Seat], int], most: Callable[[Seat], int]) -> float:
-    """Divides `amount` so that all pay the same, each within its bounds; sets `wish_bytes`. Gives the level: what one of weight 1
-    gets at that price.
+    """Divides `amount` so that all pay the same, each within its bounds; sets `wish_bytes`. Gives the level: what one share gets
+    at that price, in bytes.
 
     When the least of all do not fit, each wishes its least: the guard decides by the budget then.
     """
-    claims = [(base := least(seat), max(base, most(seat)), 0.0, weight(seat)) for seat in seats]
+    claims = [(base := least(seat), max(base, most(seat)), 0.0, float(seat.guest.shares or 1)) for seat in seats]
     level = fill(claims, amount)
     for seat, claim in zip(seats, claims, strict=True):
         seat.wish_bytes = int(at_level(claim, level))

@@ -34,7 +34,8 @@ def judge(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limi
         memory.used_bytes, memory.swapped_bytes, memory.swap_in_per_s, keep_bytes, ceiling_bytes
     )
     paging_per_s = max(memory.swap_out_per_s, 0.0 if has_room else memory.swap_in_per_s)
-    suffers = paging_per_s > PAGING_PER_S or (memory.stall_share > STALL_SHARE and not has_room)
+    is_ample = keep_bytes - memory.used_bytes > 2 * MARGIN_SHARE * ceiling_bytes
+    suffers = paging_per_s > PAGING_PER_S or (memory.stall_share > STALL_SHARE and not (has_room and is_ample))
     if not (suffers and memory.sampled_at > memory.down_at):
         return memory
     cool_s = COOL_S if now - memory.cool_until > FORGET_S else min(LONGEST_COOL_S, 2 * max(COOL_S / 2, memory.cool_s))

@@ -80,7 +80,7 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int) -> None:
         slack: what is unpromised of it.
         reserve: what shall stay free of it.
     """
-    gains = [seat for seat in seats if seat.wish_bytes > seat.held_bytes]
+    gains = [seat for seat in seats if seat.is_movable and seat.wish_bytes > seat.held_bytes]
     others = [seat for seat in gains if seat.reason not in _URGENT]
     urgent = [seat for seat in gains if seat.reason in _URGENT]
     if table.limits.has("R10") and seats is table.seats:

@@ -39,7 +39,9 @@ class Seat(Struct, gc=False):
     proven_bytes: int = 0
     """What it needs for the next moments as far as the host has seen it touch that (R9)."""
     part_bytes: int = 0
-    """Its share of all that is divided, while not everything fits (R10)."""
+    """Its share of all that is divided, while not everything fits, whatever others need (R9)."""
+    part_now_bytes: int = 0
+    """What it should have by that division (R10)."""
     low_bytes: int = 0
     """What it should have by its use of late: with its full margin."""
     needs_bytes: tuple[int, int] | None = None

@@ -18,6 +18,8 @@ class State(Struct, frozen=True, omit_defaults=True):
     busy_at: float = -1e9
     """When a guest was last moved because another or itself was in need."""
     host_state: str = "high"
+    better_at: float = 1e18
+    """Since when the host has been better than that."""
     shown: Shown = Shown()
     """How fast its guests rise, alone and together (R2, R3)."""
     seats: dict[str, Seat] = {}

@@ -12,7 +12,7 @@ from ballonet.decide.policies import POLICIES
 from ballonet.decide.policy import Policy
 from ballonet.decide.seat import Seat
 from ballonet.decide.state import State
-from ballonet.decide.states import ALARMING, state_of
+from ballonet.decide.states import ALARMING, LASTS_S, is_better, state_of
 from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Decision, Look, Plan, PlanBudget, Reason
@@ -65,6 +65,7 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
         busy_at=busy_at,
         shown=seen,
         host_state=table.state,
+        better_at=_better_at(state, table, snapshot.host, now),
     )
     return after, _plan(table, decisions, policy)
 
@@ -95,7 +96,7 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         available_bytes=host.available_bytes,
         quiet_s=now - state.busy_at,
         pressure_share=max(host.pressure_some_avg10_share, host.cpu_some_avg10_share, host.io_some_avg10_share),
-        state=_state(state.host_state, host, limits),
+        state=_state(state, host, limits, now),
         now=now,
         options=snapshot.options,
         past=dict(state.past),
@@ -125,9 +126,22 @@ def _seat(state: State, guest: Guest, limits: Limits, now: float) -> Seat:
     return again or seat(state.guests.get(guest.name, _NOBODY), guest, limits, now, state.shown.rise_share_per_s)
 
 
-def _state(old: str, host: Host, limits: Limits) -> str:
+def _state(old: State, host: Host, limits: Limits, now: float) -> str:
+    """R14: falls at once, and rises when it has been better for a while."""
+    seen = _seen_state(old, host, limits)
+    return old.host_state if is_better(seen, old.host_state) and now - min(now, old.better_at) < LASTS_S else seen
+
+
+def _seen_state(old: State, host: Host, limits: Limits) -> str:
     least = reserve.least_bytes(host.total_bytes)
-    return state_of(host.available_bytes / least, old) if limits.has("R14") and least else "high"
+    return state_of(host.available_bytes / least, old.host_state) if limits.has("R14") and least else "high"
+
+
+def _better_at(old: State, table: Table, host: Host, now: float) -> float:
+    """Since when the host has been better than the state that it is in."""
+    if not is_better(_seen_state(replace(old, host_state=table.state), host, table.limits), table.state):
+        return 1e18
+    return min(now, old.better_at) if table.state == old.host_state else now
 
 
 def _divided(policy: Policy, table: Table, state: State) -> State:
@@ -209,7 +223,7 @@ def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
         host_state=table.state,
         is_alarming=table.state in ALARMING,
         promised_bytes=table.memory_bytes - table.slack_bytes + gains,
-        fixed={one.guest.name: one.held_bytes for one in table.seats if one.held_bytes < one.whole_bytes},
+        fixed={one.guest.name: one.held_bytes for one in table.seats if not one.is_movable},
         budgets=tuple(
             PlanBudget(one.name, one.memory_bytes, tuple(seat.guest.name for seat in one.seats)) for one in table.budgets
         ),

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ballonet.decide import leak
-from ballonet.decide.fairness import at_level, fill, fund, weight
+from ballonet.decide.fairness import at_level, fill, fund
 from ballonet.decide.floor import floor_bytes
 from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, donors_at_once, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
@@ -41,8 +41,10 @@ GROWING_SHARE_PER_S: Final = 0.01
 """Of the ceiling: a guest that grows faster gives last, and only when others lack: what it gave it would soon ask back."""
 OPERATOR_SHARE: Final = 1 / 40
 """The same where an operator has set the reserve: that is meant as it is said."""
-OVER_SHARE: Final = 0.004
-"""Of the ceiling: who holds this little more than its part has its part. 2 MiB of 512."""
+OVER_SHARE: Final = 0.0125
+"""Of the ceiling: who holds this little more than its part has its part: half a portion, so that nobody is sent to and fro (R12)."""
+PRESSING_SHARE: Final = 0.001
+"""Of the ceiling: less than this is not asked of a donor even when others lack it."""
 FREE_SHARE: Final = 0.01
 """Of the ceiling: what a kernel keeps free for itself (watermarks) is not given as free memory."""
 LEAST_RECALL_BYTES: Final = 16 * MIB
@@ -74,6 +76,8 @@ def _share_out(table: Table, seats: list[Seat], pool: int, wanted: int) -> int:
     guaranteed = [seat for seat in seats if seat.guest.guaranteed_bytes] if table.limits.has("R10") else []
     owed = sum(_owed_bytes(seat, seat.low_bytes) for seat in guaranteed)
     free = max(wanted, owed)
+    if low + free > pool and table.limits.has("R9"):
+        low = _bound_claims(seats, pool)
     if low + free <= pool:
         _spread(seats, pool - free)
         return free
@@ -86,17 +90,38 @@ def _share_out(table: Table, seats: list[Seat], pool: int, wanted: int) -> int:
     return max(owed, _shrink(table, seats, pool - owed, least))
 
 
+def _bound_claims(seats: list[Seat], pool: int) -> int:
+    """R9: when not everything fits, a guest has no more than its share of all on its word alone: what others leave of theirs goes to
+    needs that the host has seen. Gives the sum of low needs then.
+    """
+    shares = sum(seat.guest.shares or 1 for seat in seats)
+    for seat in seats:
+        seat.part_bytes = int(pool * (seat.guest.shares or 1) / shares)
+        most = max(seat.proven_bytes, seat.part_bytes, seat.floor_bytes)
+        if seat.tight_bytes > most and seat.may_give:
+            past = seat.near_bytes - seat.tight_bytes
+            seat.tight_bytes = most
+            seat.near_bytes = min(seat.near_bytes, most + past)
+            seat.low_bytes = min(seat.low_bytes, seat.near_bytes)
+    return sum(seat.low_bytes for seat in seats)
+
+
 def _lend_margins(table: Table, seats: list[Seat], pool: int) -> None:
     """What donors cannot give within moments is not there yet: others lend of their margins until it comes, and no more."""
     far = sum(map(_far_bytes, seats))
     if table.is_rationed or not far or sum(seat.low_bytes for seat in seats) + table.reserve_bytes + far <= pool:
         return
-    here, tight = pool - far, sum(seat.tight_bytes for seat in seats)
-    if here >= tight:
+    here = pool - far
+    if here >= sum(seat.tight_bytes for seat in seats):
         _share_out(table, seats, here, table.reserve_bytes)
-        return
+    else:
+        _lay_bare(seats, here)
+
+
+def _lay_bare(seats: list[Seat], pool: int) -> None:
+    """Sets wishes between what guests use and their least needs."""
     bare = [_bare_bytes(seat) for seat in seats]
-    part = max(0.0, here - sum(bare)) / max(1, tight - sum(bare))
+    part = max(0.0, pool - sum(bare)) / max(1, sum(seat.tight_bytes for seat in seats) - sum(bare))
     for seat, least in zip(seats, bare, strict=True):
         seat.wish_bytes = least + int(part * (seat.tight_bytes - least))
 
@@ -150,6 +175,8 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
         part = min(1.0, (left - near) / max(1, low - near))
         for seat in seats:
             seat.wish_bytes = seat.near_bytes + int(part * (seat.low_bytes - seat.near_bytes))
+    elif tight <= pool and table.state in ALARMING and left < tight:
+        _lay_bare(seats, left)  # a host that runs out of memory pages for all of them
     elif tight <= pool:
         part = max(0.0, left - tight) / max(1, near - tight)
         for seat in seats:
@@ -170,16 +197,13 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
             seat.wish_bytes = max(1, min(seat.tight_bytes, left))
             left -= seat.wish_bytes
         return 0
-    shares = sum(seat.guest.shares or 1 for seat in seats)
-    for seat in seats:
-        seat.part_bytes = int(pool * (seat.guest.shares or 1) / shares)
     level = fund(seats, pool, _least_bytes, _claim_bytes)
     unasked = sum(
-        max(0, min(seat.most_bytes, int(level * weight(seat))) - seat.tight_bytes)
+        max(0, min(seat.most_bytes, int(level * (seat.guest.shares or 1))) - seat.tight_bytes)
         for seat in seats
         if seat.may_take and seat.wish_bytes >= seat.tight_bytes
     )
-    kept = min(reserve, unasked)
+    kept = min(reserve, unasked, max(0, sum(map(_claim_bytes, seats)) - pool))
     if kept:
         fund(seats, pool - kept, _least_bytes, _claim_bytes)
     for seat in seats:
@@ -196,10 +220,7 @@ def _least_bytes(seat: Seat) -> int:
 
 
 def _claim_bytes(seat: Seat) -> int:
-    """What a guest asks for. On its word alone it has no more than its share of all: what others leave of theirs goes to needs
-    that the host has seen (R9).
-    """
-    return max(_least_bytes(seat), min(seat.tight_bytes, max(seat.proven_bytes, seat.part_bytes)))
+    return max(_least_bytes(seat), seat.tight_bytes)
 
 
 def _spread(seats: list[Seat], amount: int) -> None:
@@ -229,13 +250,14 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
         here = _heading_bytes(seat)
         wish = seat.wish_bytes
+        seat.part_now_bytes = wish
         seat.is_short = table.is_rationed and wish < seat.tight_bytes
         seat.is_over = table.is_rationed and here > wish + OVER_SHARE * seat.guest.ceiling_bytes
         if _is_due(seat, here, min(seat.near_bytes, wish), is_calm):
             moves.due[seat.guest.name] = max(0, wish - max(here, seat.held_bytes))
             wait_s = max(0.0, seat.memory.cool_until - table.now)
             _set(seat, _release(table, seat, here), _gain_reason(seat), wait_s=wait_s)
-        elif wish < here and seat.may_give and (owes or seat.is_over or not _is_spared(table, seat)):
+        elif wish < here and seat.may_give and _is_donor(table, seat, owes=owes):
             moves.donors.append((wish, seat))
             _rest(table, seat, here)
         elif not _is_time_for_spare(table, seat, wish - here):
@@ -247,6 +269,13 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
         _refill(table, budget.seats, moves, budget.reserve_bytes - _free_bytes(budget), budget.reserve_bytes)
     _refill(table, seats, moves, reserve - table.free_bytes, reserve)
     _name_short(table, seats)
+
+
+def _is_donor(table: Table, seat: Seat, *, owes: bool) -> bool:
+    """Whether a guest that holds more than its wish is asked for it."""
+    if table.is_rationed and table.limits.has("R12") and not owes:
+        return seat.is_over
+    return owes or seat.is_over or not _is_spared(table, seat)
 
 
 @dataclass(slots=True)
@@ -312,12 +341,23 @@ def _name_short(table: Table, seats: list[Seat]) -> None:
     """R10: who is short, and by how much: who has less than the least that it needs now, and does not hold more than its part."""
     if not table.is_rationed:
         return
+    someone_waits = any(seat.may_take and _lacks_of_part(seat) > OVER_SHARE * seat.guest.ceiling_bytes for seat in seats)
     for seat in seats:
-        is_endless = leak.is_endless(seat.memory, seat.guest.ceiling_bytes, table.now)
-        if seat.is_short and is_endless and seat.tight_bytes > seat.part_bytes:
+        if seat.is_short and _is_leak(table, seat):
             _name_leak(table, seat)
-        elif not seat.is_over and (lacks := seat.tight_bytes - min(seat.keep_bytes, seat.wish_bytes)) > 0 and seat.may_take:
+            continue
+        lacks = seat.tight_bytes - (min(seat.keep_bytes, seat.wish_bytes) if someone_waits else seat.part_now_bytes)
+        if lacks > 0 and seat.may_take and not (someone_waits and seat.is_over):
             table.short.append(Shortage(seat.guest.name, lacks))
+
+
+def _lacks_of_part(seat: Seat) -> int:
+    """What a guest waits for: its part, or its need where that is less, is still with others."""
+    return min(seat.tight_bytes, seat.part_now_bytes) - seat.keep_bytes
+
+
+def _is_leak(table: Table, seat: Seat) -> bool:
+    return seat.tight_bytes > seat.part_bytes and leak.is_endless(seat.memory, seat.guest.ceiling_bytes, table.now)
 
 
 def _name_leak(table: Table, seat: Seat) -> None:
@@ -368,6 +408,7 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
     When more is wanted now than is free, or the host runs out of memory (`is_pressing`), even small amounts are worth a command.
     """
     is_calm = table.limits.has("R12") and not is_pressing
+    least_share = PORTION_SHARE if is_calm else PRESSING_SHARE if table.limits.has("R12") else 0.0
     at_once = donors_at_once(table, len(table.seats))
     moving = sum(seat.wish_bytes < seat.keep_bytes for _, seat in donors)
     left = gap
@@ -377,7 +418,7 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
             if left <= 0:
                 return
             is_moving = seat.wish_bytes < seat.keep_bytes
-            portion = int(PORTION_SHARE * seat.guest.ceiling_bytes) if is_calm else 0
+            portion = int(least_share * seat.guest.ceiling_bytes)
             if offer < max(1, portion) or (moving >= at_once and not is_moving) or (is_calm and _is_growing(seat)):
                 continue
             room = max(0, step_bytes(seat) - _coming_bytes(seat))
