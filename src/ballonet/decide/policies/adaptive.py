@@ -43,6 +43,7 @@ OPERATOR_SHARE: Final = 1 / 40
 """The same where an operator has set the reserve: that is meant as it is said."""
 OVER_SHARE: Final = 0.0125
 """Of the ceiling: who holds this little more than its part has its part: half a portion, so that nobody is sent to and fro (R12)."""
+LEAST_OVER_BYTES: Final = 12 * MIB
 PRESSING_SHARE: Final = 0.001
 """Of the ceiling: less than this is not asked of a donor even when others lack it."""
 FREE_SHARE: Final = 0.01
@@ -252,7 +253,7 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
         wish = seat.wish_bytes
         seat.part_now_bytes = wish
         seat.is_short = table.is_rationed and wish < seat.tight_bytes
-        seat.is_over = table.is_rationed and here > wish + OVER_SHARE * seat.guest.ceiling_bytes
+        seat.is_over = table.is_rationed and here > wish + _over_bytes(seat)
         if _is_due(seat, here, min(seat.near_bytes, wish), is_calm):
             moves.due[seat.guest.name] = max(0, wish - max(here, seat.held_bytes))
             wait_s = max(0.0, seat.memory.cool_until - table.now)
@@ -273,8 +274,6 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
 
 def _is_donor(table: Table, seat: Seat, *, owes: bool) -> bool:
     """Whether a guest that holds more than its wish is asked for it."""
-    if table.is_rationed and table.limits.has("R12") and not owes:
-        return seat.is_over
     return owes or seat.is_over or not _is_spared(table, seat)
 
 
@@ -341,7 +340,7 @@ def _name_short(table: Table, seats: list[Seat]) -> None:
     """R10: who is short, and by how much: who has less than the least that it needs now, and does not hold more than its part."""
     if not table.is_rationed:
         return
-    someone_waits = any(seat.may_take and _lacks_of_part(seat) > OVER_SHARE * seat.guest.ceiling_bytes for seat in seats)
+    someone_waits = any(seat.may_take and _lacks_of_part(seat) > _over_bytes(seat) for seat in seats)
     for seat in seats:
         if seat.is_short and _is_leak(table, seat):
             _name_leak(table, seat)
@@ -378,7 +377,9 @@ def _is_time_for_spare(table: Table, seat: Seat, more: int) -> bool:
 def _is_due(seat: Seat, here: int, need: int, is_calm: bool) -> bool:  # noqa: FBT001 a rule in force or not
     """Whether a guest below its need gets more now: at once when it is near paging, else when it is worth a command."""
     portion = PORTION_SHARE * seat.guest.ceiling_bytes if is_calm else 0
-    return seat.may_take and here < need and (here < seat.tight_bytes or need - here >= portion)
+    if not seat.may_take or here >= need:
+        return False
+    return here < seat.tight_bytes or need - here >= portion
 
 
 def _release(table: Table, seat: Seat, here: int) -> int:
@@ -408,7 +409,6 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
     When more is wanted now than is free, or the host runs out of memory (`is_pressing`), even small amounts are worth a command.
     """
     is_calm = table.limits.has("R12") and not is_pressing
-    least_share = PORTION_SHARE if is_calm else PRESSING_SHARE if table.limits.has("R12") else 0.0
     at_once = donors_at_once(table, len(table.seats))
     moving = sum(seat.wish_bytes < seat.keep_bytes for _, seat in donors)
     left = gap
@@ -418,7 +418,7 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
             if left <= 0:
                 return
             is_moving = seat.wish_bytes < seat.keep_bytes
-            portion = int(least_share * seat.guest.ceiling_bytes)
+            portion = _least_offer(table, seat, is_calm=is_calm)
             if offer < max(1, portion) or (moving >= at_once and not is_moving) or (is_calm and _is_growing(seat)):
                 continue
             room = max(0, step_bytes(seat) - _coming_bytes(seat))
@@ -427,6 +427,21 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
                 _set(seat, seat.wish_bytes - taken, Reason.PART if seat.is_over else Reason.DONOR, deficit_bytes=gap)
                 left -= taken
                 moving += not is_moving
+
+
+def _least_offer(table: Table, seat: Seat, *, is_calm: bool) -> int:
+    """The least that is worth asking of a donor."""
+    if is_calm:
+        return int(PORTION_SHARE * seat.guest.ceiling_bytes)
+    if not table.limits.has("R12"):
+        return 0
+    is_pressing = table.state in ALARMING or not table.is_rationed
+    return int(PRESSING_SHARE * seat.guest.ceiling_bytes) if is_pressing else _over_bytes(seat)
+
+
+def _over_bytes(seat: Seat) -> int:
+    """Who holds this little more than its part has its part."""
+    return max(LEAST_OVER_BYTES, int(OVER_SHARE * seat.guest.ceiling_bytes))
 
 
 def _free_part(seat: Seat, wish: int) -> int:
