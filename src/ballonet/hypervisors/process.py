@@ -7,112 +7,217 @@ import math
 import os
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
 
 _KIB = 1024
-FILES_EVERY_S = 30.0
-"""How often its open files are looked through: some dozens, and what they are seldom changes."""
+FILES_EVERY_S: Final = 5.0
+"""How often its open files are looked through: some dozens; a device that is plugged in opens one."""
+STATUS_EVERY_S: Final = 1.0
+"""How often what the host has swapped out is read: a host swaps slowly."""
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _BLOCK_BYTES = 512
 """Unit of st_blocks, whatever the file system's own block (inode(7))."""
+PINS: Final = {"vfio": "vfio", "vhost-vdpa": "vhost-vdpa", "kvm-gmem": "kvm-gmem", "/dev/sev": "sev"}
+"""By a part of an open file's name: what makes a balloon inert, or memory that no count of the process shows."""
 
 
 @dataclass(frozen=True)
 class ProcessFacts:
     """What makes a balloon inert, as the host sees it."""
 
-    locked_bytes: int
+    locked_bytes: int = 0
     """VmLck: memory that cannot be taken back (mlock)."""
-    hugetlb_bytes: int
-    """HugetlbPages: its balloon frees nothing."""
-    has_vfio: bool
-    """A device of the host is passed through: all guest memory is pinned for it."""
-    age_s: float
-    """Since the process started."""
+    hugetlb_bytes: int = 0
+    """HugetlbPages, and memfds of such: its balloon frees nothing."""
+    pins: frozenset[str] = frozenset()
+    """Of `PINS`: what of that it has open."""
+    age_s: float | None = None
+    """Since the process started; None = cannot be read."""
+
+
+class Occupied(NamedTuple):
+    """What a guest's RAM has of the host now."""
+
+    resident_bytes: int | None
+    """In ordinary memory; None = cannot be measured."""
+    swapped_bytes: int = 0
+    """In the host's swap."""
+    huge_bytes: int = 0
+    """In huge pages of a pool."""
 
 
 class Process:
     """One QEMU process."""
 
     def __init__(self, pid: int, root: Path) -> None:
+        """Args:
+        pid: of the process.
+        root: where /proc and /sys are found.
+        """
         self.pid = pid
         self._root = root
         self._folder = f"{root}/proc/{pid}"
-        self._files_at, self._vfio = -math.inf, False
-        self._started_s = self._find_start()
-        self._backing = self._find_backing()
+        self._files_at = self._status_at = -math.inf
+        self._pins: frozenset[str] = frozenset()
+        self._status = b""
+        self._group_swap = ""
+        """Where its own cgroup says what of it is swapped out; empty = nowhere."""
+        self._started_s = start_s(root, pid)
+        self._backing: list[str] = []
+        self._huge: list[str] = []
+        self._look_through()
 
-    def resident_bytes(self, ram_bytes: int) -> int | None:
-        """What the guest's RAM of `ram_bytes` at the most occupies now; None when it cannot be read.
+    def occupied(self, ram_bytes: int) -> Occupied:
+        """What the guest's RAM of `ram_bytes` at the most occupies now.
 
-        Where all of the RAM is memfds of the guest's own (one, or one for each NUMA node, DIMM and virtio-mem), their blocks:
-        exact, and a page that the balloon gave back is gone from them at once. Else the process's RSS, which includes QEMU's
-        own few dozen MiB.
+        Where all of the RAM is memfds of the guest's own (one, or one for each NUMA node, DIMM and virtio-mem), their blocks: exact,
+        and a page that the balloon gave back is gone from them at once; what is swapped out of them counts in their blocks. Else the
+        process's RSS, which includes QEMU's own few dozen MiB and lacks what is swapped out and huge pages. Nothing shows what a
+        guest_memfd holds.
         """
+        status = self._read_status()
+        huge = _kib(status, b"HugetlbPages")
+        if "kvm-gmem" in self._pins:
+            return Occupied(None, 0, huge)
+        swapped = max(_kib(status, b"VmSwap"), self._swapped_of_group())
+        if (found := self._blocks(ram_bytes)) is not None:
+            ordinary, pooled = found
+            return Occupied(max(0, ordinary - swapped), min(swapped, ordinary), huge + pooled)
         try:
-            size = blocks = 0
-            for path in self._backing:
-                file = os.stat(path)
-                size += file.st_size
-                blocks += file.st_blocks
-            if self._backing and size >= ram_bytes:
-                return blocks * _BLOCK_BYTES
-            return int(read(f"{self._folder}/statm").split()[1]) * _PAGE_BYTES
+            return Occupied(int(read(f"{self._folder}/statm").split()[1]) * _PAGE_BYTES, swapped, huge)
         except (OSError, ValueError, IndexError):
-            return None
+            rss = _kib(status, b"VmRSS")
+            return Occupied(rss or None, swapped, huge)
 
     @property
     def has_died(self) -> bool:
-        """Whether it is gone."""
-        return not os.path.exists(self._folder)
+        """Whether it is gone, or another one has its number by now."""
+        if not os.path.exists(self._folder):
+            return True
+        return self._started_s is not None and start_s(self._root, self.pid) not in {self._started_s, None}
 
     def facts(self) -> ProcessFacts | None:
-        """What would make this guest's balloon inert; None when it cannot be read (gone, or not permitted)."""
+        """What would make this guest's balloon inert, as far as it can be read; None when nothing can (gone, or not permitted)."""
+        if time.monotonic() - self._files_at >= FILES_EVERY_S:
+            self._look_through()
+        status = self._read_status()
+        if not status and not self._pins and self._started_s is None:
+            return None
+        return ProcessFacts(
+            locked_bytes=_kib(status, b"VmLck"),
+            hugetlb_bytes=_kib(status, b"HugetlbPages") + self._sizes(self._huge),
+            pins=self._pins,
+            age_s=self._age_s(),
+        )
+
+    def _age_s(self) -> float | None:
+        if self._started_s is None:
+            return None
         try:
-            status = read(f"{self._folder}/status")
-            uptime_s = float(read(f"{self._root}/proc/uptime").split()[0])
-            return ProcessFacts(
-                locked_bytes=_kib(status, b"VmLck"),
-                hugetlb_bytes=_kib(status, b"HugetlbPages"),
-                has_vfio=self._has_vfio(),
-                age_s=uptime_s - self._started_s,
-            )
+            return float(read(f"{self._root}/proc/uptime").split()[0]) - self._started_s
         except (OSError, ValueError, IndexError):
             return None
 
-    def _has_vfio(self) -> bool:
+    def _read_status(self) -> bytes:
         now = time.monotonic()
-        if now - self._files_at >= FILES_EVERY_S:
-            self._files_at = now
-            self._vfio = any("vfio" in target for target in self._open_files().values())
-        return self._vfio
+        if now - self._status_at >= STATUS_EVERY_S:
+            self._status_at = now
+            try:
+                self._status = b"\n" + read(f"{self._folder}/status")
+            except OSError:
+                self._status = b""
+        return self._status
 
-    def _open_files(self) -> dict[str, str]:
-        found = {}
+    def _blocks(self, ram_bytes: int) -> tuple[int, int] | None:
+        """What is allocated of its memfds, in ordinary memory and in huge pages; None where they are not all of its RAM."""
+        if not self._backing and not self._huge:
+            return None
+        try:
+            files = [os.stat(path) for path in (*self._backing, *self._huge)]
+        except OSError:
+            return None
+        if sum(file.st_size for file in files) < ram_bytes:
+            return None
+        sizes = [file.st_blocks * _BLOCK_BYTES for file in files]
+        return sum(sizes[: len(self._backing)]), sum(sizes[len(self._backing) :])
+
+    @staticmethod
+    def _sizes(paths: list[str]) -> int:
+        try:
+            return sum(os.stat(path).st_blocks * _BLOCK_BYTES for path in paths)
+        except OSError:
+            return 0
+
+    def _swapped_of_group(self) -> int:
+        """memory.swap.current of the cgroup that it has for itself: what is swapped out of shared memory is in no count of the
+        process.
+        """
+        if not self._group_swap:
+            return 0
+        try:
+            return int(read(self._group_swap))
+        except (OSError, ValueError):
+            return 0
+
+    def _look_through(self) -> None:
+        """Its open files: what is backed by which, and what is pinned. What cannot be read now stays as it was."""
+        self._files_at = time.monotonic()
         folder = f"{self._folder}/fd"
-        for name in os.listdir(folder):
+        try:
+            names = os.listdir(folder)
+        except OSError:
+            return
+        found = {}
+        for name in names:
             try:
                 found[name] = os.readlink(f"{folder}/{name}")
             except OSError:
                 continue  # closed in between
-        return found
+        self._pins = frozenset(pin for mark, pin in PINS.items() if any(mark in target for target in found.values()))
+        self._find_backing([f"{folder}/{name}" for name, target in found.items() if "/memfd:" in target])
+        self._group_swap = self._find_group_swap()
 
-    def _find_start(self) -> float:
-        """When it started, in seconds since the host did; 0 where that cannot be read: it is old."""
+    def _find_backing(self, paths: list[str]) -> None:
+        """Its memfds, each once, whatever the number of its descriptors; those of huge pages apart (their file system's block is one).
+        Those of a process that has mapped them and closed the descriptors are not seen: its RSS counts then.
+        """
         try:
-            # The 22nd field; the second one may hold blanks and ends with the last parenthesis.
-            return int(read(f"{self._folder}/stat").rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
-        except (OSError, ValueError, IndexError):
-            return 0.0
-
-    def _find_backing(self) -> list[str]:
-        """The memfds that it has open, each once, whatever the number of its descriptors."""
-        try:
-            folder = f"{self._folder}/fd"
-            memfds = [f"{folder}/{name}" for name, target in self._open_files().items() if "/memfd:" in target]
-            return list({os.stat(path).st_ino: path for path in memfds}.values())
+            once = list({os.stat(path).st_ino: path for path in paths}.values())
+            self._huge = [path for path in once if os.statvfs(path).f_bsize > _PAGE_BYTES]
+            self._backing = [path for path in once if path not in self._huge]
         except OSError:
-            return []
+            self._huge, self._backing = [], []
+
+    def _find_group_swap(self) -> str:
+        try:
+            lines = read(f"{self._folder}/cgroup").decode(errors="replace").splitlines()
+        except OSError:
+            return ""
+        own = next((line.split(":", 2)[2] for line in lines if line.startswith("0::")), "")
+        for group in (PurePosixPath(own), *PurePosixPath(own).parents) if len(own) > 1 else ():
+            folder = f"{self._root}/sys/fs/cgroup{group}"
+            if str(group) != "/" and os.path.exists(f"{folder}/memory.swap.current"):
+                return f"{folder}/memory.swap.current" if self._is_alone_in(folder) else ""
+        return ""
+
+    def _is_alone_in(self, folder: str) -> bool:
+        """Whether a group and those within hold no other QEMU: libvirt, Proxmox VE and systemd make one for each."""
+        pids: set[str] = set()
+        for place, _folders, files in os.walk(folder):
+            if "cgroup.procs" in files:
+                try:
+                    pids.update(read(f"{place}/cgroup.procs").decode().split())
+                except OSError:
+                    return False
+        others = pids - {str(self.pid)}
+        return str(self.pid) in pids and not any(self._is_qemu(pid) for pid in others)
+
+    def _is_qemu(self, pid: str) -> bool:
+        try:
+            return read(f"{self._root}/proc/{pid}/comm").startswith((b"qemu", b"kvm", b"CPU"))
+        except OSError:
+            return False
 
 
 def read(path: str) -> bytes:
@@ -125,17 +230,28 @@ def read(path: str) -> bytes:
 
 
 def find_qemu(uuid: str, root: Path) -> int | None:
-    """The process of the QEMU that was started with `-uuid UUID`, as libvirt starts it; None = there is none."""
-    word = f"\0-uuid\0{uuid}\0".encode()
+    """The process of the QEMU that was started with `-uuid UUID`, as libvirt starts it: of two, one of which is on its way out, the
+    younger. None = there is none. Raises OSError when nobody can say.
+    """
+    word, found = f"\0-uuid\0{uuid}\0".encode(), []
     for name in os.listdir(root / "proc"):
         try:
             if name.isdecimal() and word in (root / "proc" / name / "cmdline").read_bytes():
-                return int(name)
-        except OSError:
-            continue  # gone in between
-    return None
+                found.append(int(name))
+        except (FileNotFoundError, ProcessLookupError, PermissionError):
+            continue  # gone in between, or somebody else's
+    return max(found, key=lambda pid: (start_s(root, pid) or 0.0, pid), default=None)
+
+
+def start_s(root: Path, pid: int) -> float | None:
+    """When a process started, in seconds since the host did; None where that cannot be read."""
+    try:
+        # The 22nd field; the second one may hold blanks and ends with the last parenthesis.
+        return int(read(f"{root}/proc/{pid}/stat").rpartition(b")")[2].split()[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _kib(status: bytes, name: bytes) -> int:
-    found = status.partition(b"\n" + name + b":")[2]
-    return int(found.split(maxsplit=1)[0]) * _KIB if found else 0
+    words = status.partition(b"\n" + name + b":")[2].split(maxsplit=1)
+    return int(words[0]) * _KIB if words and words[0].isdigit() else 0

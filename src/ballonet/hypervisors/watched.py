@@ -4,14 +4,42 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
+
+from msgspec.structs import replace
 
 from ballonet.hypervisors.agent import AgentChannel, Message
 from ballonet.hypervisors.process import Process
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import GuestStats, Voice
+from ballonet.model.units import PAGE_BYTES
 
 log = logging.getLogger(__name__)
+
+SAYS_NOTHING: Final = "its balloon driver answers without statistics (Windows: is the service BLNSVR running?)"
+
+
+def _is_news(stats: GuestStats) -> bool:
+    """Whether a report says what a guest uses: its total, and what is available or at least free."""
+    return stats.total_bytes is not None and (stats.available_bytes is not None or stats.free_bytes is not None)
+
+
+class SwapUnits:
+    """Whether a guest's driver counts what it swaps in bytes (virtio 1.2, 5.5.6.3) or, as some of Windows' do, in pages."""
+
+    def __init__(self) -> None:
+        self._counts_pages = False
+        """Learned once: bytes are whole pages always, so one number that is not is a number of pages."""
+
+    def in_bytes(self, stats: GuestStats) -> GuestStats:
+        """The same with its swap counters in bytes."""
+        swapped = (stats.swap_in_bytes or 0, stats.swap_out_bytes or 0)
+        self._counts_pages = self._counts_pages or any(count % PAGE_BYTES for count in swapped)
+        if not self._counts_pages:
+            return stats
+        into, out = (None if count is None else count * PAGE_BYTES for count in (stats.swap_in_bytes, stats.swap_out_bytes))
+        return replace(stats, swap_in_bytes=into, swap_out_bytes=out)
+
 
 
 class WatchedGuest:
@@ -33,6 +61,9 @@ class WatchedGuest:
         self._stats: GuestStats | None = None
         self._stats_at = 0.0
         self._updated: tuple[int, GuestStats] | None = None
+        self._silence = ""
+        """Why its driver is no source of news, in words."""
+        self._units = SwapUnits()
         self._trouble = ""
 
     @property
@@ -68,17 +99,21 @@ class WatchedGuest:
     def _note(self, stats: GuestStats, updated: int, asked_at: float) -> bool:
         """Takes a balloon driver's statistics. Whether they are the first.
 
-        `updated`, when they came, counts whole seconds: a changed number says more precisely that the guest answered since
-        `asked_at`.
+        A report without total and available is no news: the old numbers stay, and grow old. Nothing is younger than when it was
+        first seen, on a clock that only rises: `updated`, when QEMU says that they came, is of a clock that can be set, and counts
+        whole seconds.
         """
         now, is_first = time.monotonic(), self._stats is None
+        if not _is_news(stats):
+            self._silence = SAYS_NOTHING
+            return False
+        self._silence = ""
         if self._updated != (updated, stats):
+            # At the first look nobody knows how long they have stood there, but by that clock.
+            since = now - max(0.0, time.time() - updated - 1.0) if is_first else asked_at
+            self._stats_at = since
             self._updated = (updated, stats)
-            age_s = max(0.0, time.time() - updated - 1.0)
-            self._stats_at = now - age_s if is_first else max(asked_at, now - age_s)
-        elif time.time() - updated < 1.0 + (now - asked_at):
-            self._stats_at = max(self._stats_at, now - 1.0)
-        self._stats = stats
+        self._stats = self._units.in_bytes(stats)
         return is_first
 
     def _is_urgent(self) -> bool:

@@ -9,6 +9,8 @@ from typing import Final
 KIB: Final = 1 << 10
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30
+PAGE_BYTES: Final = 4096
+"""Of a guest's memory, whatever the host's: what balloon drivers count in (virtio 1.2, 5.5.6)."""
 
 _FACTORS: Final = {
     "": 1,

@@ -24,11 +24,12 @@ import libvirt
 
 from ballonet.hypervisors import agent
 from ballonet.hypervisors.agent import AgentChannel
-from ballonet.hypervisors.alone import why_alone
+from ballonet.hypervisors.alone import RESETTING, is_booting, why_alone
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, KeptSettings, NoAnswerError, RefusedError
 from ballonet.hypervisors.libvirt import settings
 from ballonet.hypervisors.libvirt.worker import Worker
-from ballonet.hypervisors.process import Process, find_qemu
+from ballonet.hypervisors.process import Occupied, Process, find_qemu
+from ballonet.hypervisors.tended import tended
 from ballonet.hypervisors.watched import WatchedGuest
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
@@ -43,6 +44,17 @@ SILENT_S: Final = 3.0
 """After so long without a word it is left alone."""
 PINNING: Final = {"pci", "mdev", "hostdev"}
 """Of devices passed through: those by VFIO, for which all of a guest's memory is pinned."""
+PINS: Final = (
+    ("vhost-vdpa", "devices/interface[@type='vdpa']"),
+    ("vhost-vdpa", "devices/disk[@type='vhostvdpa']"),
+    ("confidential", "launchSecurity"),
+)
+"""What else pins it, and where a domain's XML says so (formatdomain.html)."""
+VIRTIO_MEM: Final = (
+    "it has virtio-mem, of which libvirt counts now one part and now another; leave it alone, or take that device away"
+)
+OLD_ANSWER_S: Final = 0.5
+"""Statistics that were asked for within so long after a reset may be of the guest that was."""
 KIB: Final = 1024
 SIZES: Final = {
     "total_bytes": "available",
@@ -55,6 +67,8 @@ SIZES: Final = {
 """Ours, and libvirt's name for it (virDomainMemoryStatTags), in KiB."""
 _GONE: Final = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
 MIGRATING: Final = {libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN}
+UNDER_WAY: Final = {libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED}
+JOB: Final = "libvirt does something with it that takes its time (a snapshot, a dump, a save); it is moved again after that"
 _SILENT: Final = {libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR}
 
 
@@ -86,7 +100,12 @@ class LibvirtGuest(WatchedGuest):
         self._ceiling_bytes = 0
         self._keep_bytes: int | None = None
         self._heard_at = time.monotonic()
-        self._has_balloon = self._has_vfio = self._is_moving = False
+        self._domain_id: int = domain.ID()
+        self._has_balloon = self._is_moving = self._is_starting = False
+        self._pins: frozenset[str] = frozenset()
+        self._unknown_memory = self._job = ""
+        self._reset_at: float | None = None
+        """When it was reset; None = its driver has spoken since."""
         self._facts_at = 0.0
         self._run_state = "running"
         self._leave_alone = "libvirt has not told yet what it is made of, and what is set of it"
@@ -103,19 +122,24 @@ class LibvirtGuest(WatchedGuest):
         if silent_s > SILENT_S:
             alone = f"libvirt has said nothing of it for {silent_s:.0f} s ({self._trouble or 'no reason given'})"
         stats, stats_age_s, voice = self._heard(now)
+        occupied = self._process.occupied(self._ceiling_bytes) if self._process else Occupied(None)
         return Guest(
             name=self.name,
             ceiling_bytes=self._ceiling_bytes,
             mechanisms=(Mechanism.BALLOON,) if self._has_balloon else (),
             keep_bytes=self._keep_bytes,
             keep_age_s=silent_s,
-            resident_bytes=self._process.resident_bytes(self._ceiling_bytes) if self._process else None,
+            resident_bytes=occupied.resident_bytes,
+            swapped_bytes=occupied.swapped_bytes,
+            huge_bytes=occupied.huge_bytes,
             stats=stats,
             stats_age_s=stats_age_s,
             voice=voice,
             ready_share=self._ready_share,
             can_balloon=not alone,
             is_migrating=self._is_moving,
+            is_starting=self._is_starting,
+            silence=self._silence,
             leave_alone=alone,
             uuid=self.uuid,
             hypervisor=self._version,
@@ -180,7 +204,11 @@ class LibvirtGuest(WatchedGuest):
             return
         sizes = {ours: found[theirs] * KIB for ours, theirs in SIZES.items() if theirs in found}
         stats = GuestStats(**sizes, major_faults=found.get("major_fault"))
+        before = self._updated
         self._note(stats, updated, asked_at)
+        if self._updated is not before and self._reset_at is not None and asked_at - self._reset_at > OLD_ANSWER_S:
+            self._reset_at, self._facts_at = None, 0.0  # its driver is back
+            self._look_now.set()
         if self._is_urgent():
             self._news()
 
@@ -188,6 +216,16 @@ class LibvirtGuest(WatchedGuest):
         """An event says that something of it did."""
         self._facts_at = 0.0
         self._look_now.set()
+
+    def begin_anew(self) -> None:
+        """It reboots: its balloon is gone, whatever libvirt says, until its driver speaks."""
+        self._reset_at = time.monotonic()
+        self._is_starting, self._leave_alone = True, RESETTING
+        self._news()
+
+    def is_life(self, domain_id: int) -> bool:
+        """Whether a domain with this number is this very run of it: the number is another after each start."""
+        return domain_id in {self._domain_id, -1}
 
     # Its own life
 
@@ -202,8 +240,10 @@ class LibvirtGuest(WatchedGuest):
                     return
                 except HypervisorError as error:
                     self._tell(str(error))
+                except Exception:  # whatever libvirt says of one guest, the others are looked after
+                    log.exception("guest failed", extra={"guest": self.name})
                 if self._agent is not None and not tasks:
-                    tasks.append(asyncio.create_task(self._agent.run()))
+                    tasks.append(tended(f"agent of {self.name}", self._agent.run))
                 await self._rest()
         finally:
             for task in tasks:
@@ -214,7 +254,7 @@ class LibvirtGuest(WatchedGuest):
     async def _look_once(self) -> None:
         if time.monotonic() - self._facts_at > FACTS_EVERY_S:
             await self._check()
-        if self._look.every_s >= 1.0 or not self._has_balloon or self._is_moving:
+        if self._look.every_s >= 1.0 or not self._has_balloon or self._is_moving or self._job:
             return  # the bulk does
         asked_at = time.monotonic()
         if self._heard(asked_at)[2] in {Voice.BALLOON, Voice.NONE}:
@@ -235,25 +275,41 @@ class LibvirtGuest(WatchedGuest):
         self._take_settings(words)
         if self._has_balloon and not had_balloon:
             self.has_changed()  # known now to have one: its statistics begin
-        self._is_moving = job in MIGRATING
-        if self._process is None and (pid := await asyncio.to_thread(find_qemu, self.uuid, self._root)) is not None:
-            self._process = Process(pid, self._root)
-        self._leave_alone = why_alone(
+        self._is_moving, self._job = job in MIGRATING, JOB if job and job not in MIGRATING else ""
+        await self._find_process()
+        facts = self._process.facts() if self._process else None
+        has_driver = self._updated is not None or bool(self._silence)
+        self._is_starting = self._reset_at is not None or (self._has_balloon and is_booting(has_driver=has_driver, facts=facts))
+        self._leave_alone = self._job or why_alone(
             has_balloon=self._has_balloon,
-            has_driver=self._updated is not None,
-            has_vfio=self._has_vfio,
+            has_driver=has_driver,
             is_moving=self._is_moving,
             run_state=self._run_state,
             ceiling_bytes=self._ceiling_bytes,
-            facts=self._process.facts() if self._process else None,
+            facts=facts,
+            pins=self._pins,
+            is_resetting=self._reset_at is not None,
+            unknown_memory=self._unknown_memory,
         )
+
+    async def _find_process(self) -> None:
+        """Its process; one that died was that of an earlier life."""
+        if self._process is not None and self._process.has_died:
+            self._process = None
+        if self._process is None:
+            try:
+                pid = await asyncio.to_thread(find_qemu, self.uuid, self._root)
+            except OSError as error:
+                self._tell(f"its process cannot be looked for: {error}")
+                return
+            self._process = Process(pid, self._root) if pid is not None else None
 
     def _facts(self) -> tuple[str, str, int]:
         """In the worker's thread."""
         domain, live = self._domain, libvirt.VIR_DOMAIN_AFFECT_LIVE
         # First: while a domain migrates, whatever changes it waits for the end of that.
-        job = domain.jobStats().get("operation", 0) if domain.jobInfo()[0] else 0
-        if self._has_balloon and job not in MIGRATING:
+        job = _job(domain)
+        if self._has_balloon and not job:
             domain.setMemoryStatsPeriod(1, live)
         try:
             words = domain.metadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, settings.NAMESPACE, live)
@@ -270,9 +326,11 @@ class LibvirtGuest(WatchedGuest):
         balloon = devices.find("memballoon")
         self._has_balloon = balloon is not None and balloon.get("model") != "none"
         self._reports_free_pages = balloon.get("freePageReporting") == "on" if balloon is not None else None
+        self._unknown_memory = VIRTIO_MEM if devices.find("memory[@model='virtio-mem']") is not None else ""
         passed = [*devices.iterfind("hostdev"), *devices.iterfind("interface[@type='hostdev']")]
         # A USB device goes through QEMU, which pins nothing for it.
-        self._has_vfio = any(device.get("type") in PINNING for device in passed)
+        pins = {"vfio"} if any(device.get("type") in PINNING for device in passed) else set()
+        self._pins = frozenset(pins | {pin for pin, path in PINS if xml.find(path) is not None})
         self._ceiling_bytes = self._ceiling_bytes or int(xml.findtext("memory", "0")) * KIB
         path = next(
             (
@@ -294,6 +352,13 @@ class LibvirtGuest(WatchedGuest):
             self.settings = settings.kept(settings.read(words, self.name)) if words else KeptSettings()
         except SettingsError as error:  # the last good ones stay
             self._tell(str(error))
+
+
+def _job(domain: Any) -> int:
+    """What libvirt does with a domain that takes its time; 0 = nothing. One of which it does not say what is one all the same."""
+    if domain.jobInfo()[0] not in UNDER_WAY:
+        return 0
+    return int(domain.jobStats().get("operation", 0)) or libvirt.VIR_DOMAIN_JOB_OPERATION_UNKNOWN or -1
 
 
 def _version(kind: str, number: int) -> str:

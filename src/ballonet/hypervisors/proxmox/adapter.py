@@ -6,12 +6,14 @@ other's work for ever.
 
 import asyncio
 import logging
+import time
 from pathlib import Path
 from typing import Final
 
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Capabilities, KeptSettings
+from ballonet.hypervisors.paths import matching
 from ballonet.hypervisors.proxmox.vm import TAG_OFF, VmConfig, read_vm
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.hypervisors.qemu.brief import BriefGuest
@@ -23,6 +25,8 @@ log = logging.getLogger(__name__)
 SOCKETS: Final = "var/run/qemu-server/*.qmp"
 CONFIGS: Final = "etc/pve/qemu-server"
 """Of this node: a link that pmxcfs keeps."""
+FRESH_S: Final = 3.0
+"""A file that was written so lately is read again at each look."""
 
 
 class ProxmoxHypervisor(QemuHypervisor):
@@ -35,6 +39,7 @@ class ProxmoxHypervisor(QemuHypervisor):
         """
         super().__init__((str(root / SOCKETS),), root, listens=listens, kind=BriefGuest)
         self._configs = root / CONFIGS
+        self._config_trouble = ""
         self._read: dict[str, tuple[float, VmConfig]] = {}
         """By VMID: when the file was written, and what it says."""
 
@@ -67,13 +72,30 @@ class ProxmoxHypervisor(QemuHypervisor):
         self._read = await asyncio.to_thread(self._read_all)
 
     def _read_all(self) -> dict[str, tuple[float, VmConfig]]:
-        """Those that have changed; one that cannot be read says what it said last."""
+        """Those that have changed; one that cannot be read says what it said last, and so do all where their folder cannot be."""
         found = dict(self._read)
-        for path in self._configs.glob("*.conf"):
+        try:
+            paths = [Path(path) for path in matching(str(self._configs / "*.conf"))]
+        except OSError as error:
+            self._tell_configs(str(error))
+            return found
+        for path in paths:
             try:
                 written_at = path.stat().st_mtime
-                if found.get(path.stem, (-1.0, None))[0] != written_at:
+                # pmxcfs has whole seconds: what was written in this one may be written again in it.
+                is_fresh = time.time() - written_at < FRESH_S
+                if is_fresh or found.get(path.stem, (-1.0, None))[0] != written_at:
                     found[path.stem] = written_at, read_vm(path.stem, path.read_text(errors="replace"))
             except OSError as error:
-                log.warning("VM's configuration cannot be read", extra={"vmid": path.stem, "trouble": str(error)})
+                self._tell_configs(f"{path}: {error}")
+                return found
+        self._tell_configs("")
         return found
+
+    def _tell_configs(self, trouble: str) -> None:
+        """Says a trouble once, and its end."""
+        if trouble and trouble != self._config_trouble:
+            log.warning("VMs' configuration cannot be read; what it said last counts", extra={"trouble": trouble})
+        elif self._config_trouble and not trouble:
+            log.info("VMs' configuration can be read again")
+        self._config_trouble = trouble

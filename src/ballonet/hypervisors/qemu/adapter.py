@@ -1,13 +1,15 @@
 """Every QEMU guest whose QMP socket matches a pattern; each is looked after by a task of its own (guest.py)."""
 
 import asyncio
-import glob
 import logging
+import os
 from pathlib import Path
 
 from ballonet.hypervisors.contract import Capabilities, KeptSettings, Steering
 from ballonet.hypervisors.herd import Herd
+from ballonet.hypervisors.paths import matching
 from ballonet.hypervisors.qemu.guest import QemuGuest
+from ballonet.hypervisors.tended import tended
 from ballonet.model.snapshot import Guest, Mechanism
 
 log = logging.getLogger(__name__)
@@ -39,6 +41,7 @@ class QemuHypervisor(Herd[QemuGuest]):
         self._discover_s = discover_s
         self._listens = listens
         self._discovery: asyncio.Task[None] | None = None
+        self._trouble = ""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -47,7 +50,7 @@ class QemuHypervisor(Herd[QemuGuest]):
 
     async def open(self) -> None:
         """Starts to discover and watch."""
-        self._discovery = asyncio.create_task(self._discover())
+        self._discovery = tended("discovery of guests", self._discover)
 
     async def close(self) -> None:
         """Ends all sessions; guests stay as they are."""
@@ -75,14 +78,33 @@ class QemuHypervisor(Herd[QemuGuest]):
     async def _discover(self) -> None:
         while True:
             await self._refresh()
-            paths = {path for pattern in self._sockets for path in glob.glob(pattern)}  # noqa: PTH207 patterns are absolute
+            paths, is_whole = self._look_for_sockets()
             for path in sorted(paths - self._guests.keys()):
                 self._guests[path] = guest = self._kind(path, self._root, self._news.set, listens=self._listens)
-                self._tasks[path] = asyncio.create_task(guest.run())
+                self._tasks[path] = tended(f"guest at {path}", guest.run)
             for path in list(self._guests):
-                if path not in paths or self._has_died(path):
+                # What cannot be read is not gone: a guest is forgotten when its own socket is known to be.
+                if (path not in paths and is_whole and not os.path.lexists(path)) or self._has_died(path):
                     await self._forget(path)
             await asyncio.sleep(self._discover_s)
+
+    def _look_for_sockets(self) -> tuple[set[str], bool]:
+        """The sockets that there are, and whether that is all of them: folders that cannot be read now say nothing of theirs."""
+        try:
+            found = {path for pattern in self._sockets for path in matching(pattern)}
+        except OSError as error:
+            self._tell(f"sockets cannot be looked for: {error}")
+            return set(), False
+        self._tell("")
+        return found, True
+
+    def _tell(self, trouble: str) -> None:
+        """Says a trouble once, and its end."""
+        if trouble and trouble != self._trouble:
+            log.error("guests cannot be discovered; those that are known stay", extra={"trouble": trouble})
+        elif self._trouble and not trouble:
+            log.info("guests can be discovered again")
+        self._trouble = trouble
 
     async def _refresh(self) -> None:
         """What an adapter built on this one reads before each look for guests."""

@@ -53,7 +53,7 @@ class Balloon(Struct):
 
 
 class MemoryDeviceData(Struct):
-    """Of a virtio-mem device, in bytes; other kinds lack these."""
+    """Of a virtio-mem device, in bytes; of a DIMM `size` alone."""
 
     id: str = ""
     size: int = 0
@@ -79,6 +79,12 @@ class Migration(Struct):
     """query-migrate."""
 
     status: str = "none"
+
+
+class Sev(Struct):
+    """query-sev."""
+
+    enabled: bool = False
 
 
 class Object(Struct):

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 from ballonet.hypervisors.contract import HypervisorError
-from ballonet.hypervisors.process import Process
 from ballonet.hypervisors.qemu.guest import DEADLINE_S, QemuGuest
 from ballonet.hypervisors.qemu.qmp import QmpSession
 
@@ -38,14 +37,18 @@ class BriefGuest(QemuGuest):
             finally:
                 session.close()
 
+    def _is_another(self, session: QmpSession) -> bool:
+        """Whether another process answers than before: a new life of the same VM."""
+        return session.pid is not None and self._process is not None and session.pid != self._process.pid
+
     async def _live(self) -> None:
         tasks: list[asyncio.Task[None]] = []
         try:
             while True:
                 try:
                     async with self._talk() as session:
-                        if self._mover is None:
-                            self._process = Process(session.pid, self._root) if session.pid else None
+                        if self._mover is None or self._is_another(session):
+                            self._begin_life(session)
                             await self._identify(session)
                         await self._take_a_look(session)
                 except HypervisorError as error:

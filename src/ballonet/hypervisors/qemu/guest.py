@@ -14,19 +14,21 @@ import contextlib
 import logging
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from ballonet.hypervisors import agent, guest_agent
 from ballonet.hypervisors.agent import AgentChannel
-from ballonet.hypervisors.alone import is_migrating, why_alone
+from ballonet.hypervisors.alone import RESETTING, is_arriving, is_booting, is_migrating, why_alone
 from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.guest_agent import GuestAgent
-from ballonet.hypervisors.process import Process
-from ballonet.hypervisors.qemu.answers import Memory, Migration, Name, Nothing, Object, Report, Status, Uuid, Version
-from ballonet.hypervisors.qemu.mover import Mover, virtio_mem
+from ballonet.hypervisors.process import Occupied, Process
+from ballonet.hypervisors.qemu.answers import Migration, Name, Nothing, Object, Report, Sev, Status, Uuid, Version
+from ballonet.hypervisors.qemu.mover import Mover, read_layout
 from ballonet.hypervisors.qemu.ports import port_sockets
 from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
+from ballonet.hypervisors.tended import tended
 from ballonet.hypervisors.watched import WatchedGuest
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
@@ -39,13 +41,29 @@ the next look. An idle guest under TCG answers within 60 ms."""
 DEADLINE_S: Final = 1.0
 FACTS_EVERY_S: Final = 10.0
 """How often it is asked whether it runs and migrates; events tell at once that it stopped or went on."""
+DESCRIBE_EVERY_S: Final = 5.0
+"""How often its devices and the make-up of its memory are looked at: QEMU tells of what goes, and not of what is plugged in."""
 KEEP_EVERY_S: Final = 10.0
 """How often a guest at rest is asked what it keeps: QEMU tells of each change (BALLOON_CHANGE); an event can be lost."""
+OLD_ANSWER_S: Final = 0.5
+"""Statistics that were asked for within so long after a reset may be of the guest that was."""
 SILENT_S: Final = 3.0
 RECONNECT_S: Final = 8.0
 """A session without an answer for so long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
 RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
-_EVENTS: Final = ("BALLOON_CHANGE", "STOP", "RESUME", "SHUTDOWN", "MIGRATION")
+_EVENTS: Final = (
+    "BALLOON_CHANGE",
+    "STOP",
+    "RESUME",
+    "SHUTDOWN",
+    "MIGRATION",
+    "RESET",
+    "DEVICE_DELETED",
+    "MEMORY_DEVICE_SIZE_CHANGE",
+    "ACPI_DEVICE_OST",
+)
+_CONFIDENTIAL: Final = ("child<sev-", "child<tdx-", "child<s390-pv-", "child<pef-", "child<arm-rme-")
+"""Types of objects that encrypt a guest's memory (qapi/qom.json, ObjectType)."""
 
 
 class QemuGuest(WatchedGuest):
@@ -74,7 +92,12 @@ class QemuGuest(WatchedGuest):
         self._leave_alone = ""
         self._is_migrating = False
         self._keep_at = 0.0
-        self._has_vfio = False
+        self._pins: frozenset[str] = frozenset()
+        self._confidential: bool | None = None
+        self._described_at = 0.0
+        self._reset_at: float | None = None
+        """When it was reset; None = its driver has spoken since."""
+        self._is_starting = False
         self._uuid = ""
         self._version = ""
         self._reports_free_pages: bool | None = None
@@ -95,6 +118,7 @@ class QemuGuest(WatchedGuest):
         silent_s = now - self._answered_at
         leave_alone = self._leave_alone
         stats, stats_age_s, voice = self._heard(now)
+        occupied = self._process.occupied(self._mover.ceiling_bytes) if self._process else Occupied(None)
         if silent_s > SILENT_S:
             what = f"QEMU has not answered for {silent_s:.0f} s ({self._trouble or 'no reason given'})"
             process = f"process {self.pid}" if self.pid else "its process"
@@ -105,13 +129,17 @@ class QemuGuest(WatchedGuest):
             mechanisms=self._mover.mechanisms,
             keep_bytes=self._keep_bytes,
             keep_age_s=silent_s,
-            resident_bytes=self._process.resident_bytes(self._mover.ceiling_bytes) if self._process else None,
+            resident_bytes=occupied.resident_bytes,
+            swapped_bytes=occupied.swapped_bytes,
+            huge_bytes=occupied.huge_bytes,
             stats=stats,
             stats_age_s=stats_age_s,
             voice=voice,
             ready_share=self._ready_share,
             can_balloon=not leave_alone,
             is_migrating=self._is_migrating,
+            is_starting=self._is_starting,
+            silence=self._silence,
             leave_alone=leave_alone,
             uuid=self._uuid,
             hypervisor=self._version,
@@ -173,9 +201,9 @@ class QemuGuest(WatchedGuest):
     async def _live(self) -> None:
         session = await QmpSession.open(self.path, DEADLINE_S * 2)
         self._session = session
-        self._process = Process(session.pid, self._root) if session.pid else None
+        self._begin_life(session)
         await self._identify(session)
-        tasks = [asyncio.create_task(self._listen(session)), *self._begin_voices()]
+        tasks = [tended(f"events of {self.name}", partial(self._listen, session), is_endless=False), *self._begin_voices()]
         try:
             while session.is_open:
                 await self._take_a_look(session)
@@ -184,9 +212,17 @@ class QemuGuest(WatchedGuest):
         finally:
             await self._end(tasks)
 
+    def _begin_life(self, session: QmpSession) -> None:
+        """Of a process; what was known of another one with this socket counts no more."""
+        before = self._process
+        self._process = Process(session.pid, self._root) if session.pid else None
+        if before is not None and (self._process is None or before.pid != self._process.pid):
+            self._mover = self._stats = self._updated = self._confidential = self._reset_at = None
+            self._silence = ""
+
     def _begin_voices(self) -> list[asyncio.Task[None]]:
         voices = (voice for voice in (self._agent, self._guest_agent) if voice is not None)
-        return [asyncio.create_task(voice.run()) for voice in voices]
+        return [tended(f"{type(voice).__name__} of {self.name}", voice.run) for voice in voices]
 
     @staticmethod
     async def _end(tasks: Iterable[asyncio.Task[None]]) -> None:
@@ -196,23 +232,41 @@ class QemuGuest(WatchedGuest):
 
     async def _identify(self, session: QmpSession) -> None:
         self.name = (await session.call("query-name", Name, DEADLINE_S)).name or self.name
-        memory = await session.call("query-memory-size-summary", Memory, DEADLINE_S)
+        devices = await self._describe(session)
+        if self._listens:
+            await self._find_agents(session, devices)
+        await self._ask_of_itself(session)
+        self._facts_at = 0.0
+        self._news()
+
+    async def _describe(self, session: QmpSession) -> list[tuple[str, str]]:
+        """What it is made of now: its devices, with their types, and its memory. Raises HypervisorError."""
         devices = []
         for folder in ("/machine/peripheral", "/machine/peripheral-anon"):
             objects = await session.call("qom-list", list[Object], DEADLINE_S, path=folder)
             devices += [(f"{folder}/{device.name}", device.type) for device in objects]
-        self._balloon_path = next((path for path, kind in devices if kind.startswith("child<virtio-balloon")), "")
-        self._has_vfio = any(kind.startswith("child<vfio-") for _, kind in devices)
-        if self._balloon_path:
-            await self._set_interval(session, 1)
-        if self._listens:
-            await self._find_agents(session, devices)
-        await self._ask_of_itself(session)
-        if memory.base + memory.plugged <= 0:
-            raise NonsenseError(f"query-memory-size-summary: a guest of {memory.base + memory.plugged} bytes")
-        self._mover = Mover(self._balloon_path, memory, await virtio_mem(session))
-        self._facts_at = 0.0
-        self._news()
+        balloon_path = next((path for path, kind in devices if kind.startswith("child<virtio-balloon")), "")
+        layout = await read_layout(session)
+        if self._mover is None or balloon_path != self._balloon_path or not layout.is_like(self._mover.layout):
+            self._balloon_path, self._mover, self._keep_at, self._facts_at = balloon_path, Mover(balloon_path, layout), 0.0, 0.0
+            if balloon_path:
+                await self._set_interval(session, 1)
+        pins = {pin for pin, mark in (("vfio", "child<vfio-"), ("vhost-vdpa", "child<vhost-vdpa")) if _has(devices, mark)}
+        if await self._is_confidential(session):
+            pins.add("confidential")
+        self._pins, self._described_at = frozenset(pins), time.monotonic()
+        return devices
+
+    async def _is_confidential(self, session: QmpSession) -> bool:
+        """Whether its memory is encrypted; asked once, as it cannot change while it runs. A QEMU that does not say is asked no more."""
+        if self._confidential is None:
+            self._confidential = False
+            with contextlib.suppress(RefusedError):
+                objects = await session.call("qom-list", list[Object], DEADLINE_S, path="/objects")
+                self._confidential = any(one.type.startswith(_CONFIDENTIAL) for one in objects)
+            with contextlib.suppress(RefusedError):
+                self._confidential |= (await session.call("query-sev", Sev, DEADLINE_S)).enabled
+        return self._confidential
 
     async def _ask_of_itself(self, session: QmpSession) -> None:
         """What only people want to know; a QEMU that does not say is as good."""
@@ -252,15 +306,30 @@ class QemuGuest(WatchedGuest):
             if name == "BALLOON_CHANGE":
                 self._keep_at = 0.0
             else:
-                self._facts_at = 0.0
+                self._facts_at = self._described_at = 0.0
+            if name == "RESET":
+                self._begin_anew()
             self._look_now.set()
+
+    def _begin_anew(self) -> None:
+        """It reboots: its balloon is gone, whatever query-balloon says, until its driver speaks."""
+        self._reset_at = time.monotonic()
+        self._is_starting, self._leave_alone = True, RESETTING
+        self._news()
 
     async def _take_a_look(self, session: QmpSession) -> None:
         """One round of questions. One that fails leaves the old numbers, which grow old."""
         try:
+            if time.monotonic() - self._described_at > DESCRIBE_EVERY_S:
+                await self._describe(session)
             if time.monotonic() - self._facts_at > FACTS_EVERY_S:
                 await self._check(session)
             await self._read(session)
+        except NonsenseError as error:
+            self._described_at = 0.0  # what it is made of may have changed
+            self._tell(str(error))
+            if time.monotonic() - self._answered_at > RECONNECT_S:
+                raise
         except NoAnswerError as error:
             self._tell(str(error))
             if not session.is_open or time.monotonic() - self._answered_at > RECONNECT_S:
@@ -302,21 +371,41 @@ class QemuGuest(WatchedGuest):
         return not is_told or self._look.every_s < 1.0 or now - self._keep_at > KEEP_EVERY_S
 
     def _take_stats(self, report: Report, asked_at: float) -> None:
-        if report.last_update > 0 and self._note(report.stats.known(), report.last_update, asked_at):
+        if report.last_update <= 0:
+            return
+        before = self._updated
+        is_first = self._note(report.stats.known(), report.last_update, asked_at)
+        has_spoken = self._updated is not before
+        if has_spoken and self._reset_at is not None and asked_at - self._reset_at > OLD_ANSWER_S:
+            self._reset_at, is_first = None, True
+        if is_first:
             self._facts_at = 0.0  # there is a driver after all
 
     async def _check(self, session: QmpSession) -> None:
         """Whether this guest can be ballooned at all (R13)."""
         status = await session.call("query-status", Status, DEADLINE_S)
         migration = await session.call("query-migrate", Migration, DEADLINE_S)
+        facts = self._process.facts() if self._process else None
+        has_driver = self._updated is not None or bool(self._silence) or not self._balloon_path
         self._is_migrating = is_migrating(migration.status, status.status)
+        self._is_starting = (
+            self._reset_at is not None
+            or is_arriving(status.status)
+            or (bool(self._balloon_path) and is_booting(has_driver=has_driver, facts=facts))
+        )
         self._leave_alone = why_alone(
             has_balloon=bool(self._mover and self._mover.mechanisms),
-            has_driver=self._updated is not None or not self._balloon_path,
-            has_vfio=self._has_vfio,
+            has_driver=has_driver,
             is_moving=self._is_migrating,
             run_state=status.status,
             ceiling_bytes=self._mover.ceiling_bytes if self._mover else 0,
-            facts=self._process.facts() if self._process else None,
+            facts=facts,
+            pins=self._pins,
+            is_resetting=self._reset_at is not None,
+            unknown_memory=self._mover.layout.unknown if self._mover else "",
         )
         self._facts_at = time.monotonic()
+
+
+def _has(devices: Iterable[tuple[str, str]], mark: str) -> bool:
+    return any(kind.startswith(mark) for _, kind in devices)

@@ -4,8 +4,9 @@ The two are different things. A balloon takes any page inside memory that stays 
 unplugs memory in blocks (dynamic allocation), faster, and only where the guest can empty whole blocks. A guest with both uses
 virtio-mem for coarse steps and the balloon for what is left. No I/O here.
 
-QEMU's `balloon` and `query-balloon` count base memory alone, without virtio-mem (hw/virtio/virtio-balloon.c,
-get_current_ram_size), so what a guest keeps is that and `size` of its virtio-mem devices (qapi/machine.json).
+QEMU's `balloon` and `query-balloon` count base memory and DIMMs, without NVDIMMs and virtio-mem (hw/virtio/virtio-balloon.c,
+get_current_ram_size), so what a guest keeps is that and `size` of its virtio-mem device (qapi/machine.json). A guest with several
+of those is left alone: which of them gives first is the guest's administrator's to say.
 """
 
 from typing import Final
@@ -38,9 +39,27 @@ class Split(Struct, frozen=True):
     """Of base memory, for the `balloon` command."""
 
 
-def ceiling_bytes(base: int, plugged: int, device: VirtioMem | None) -> int:
-    """What a guest has at the most: `plugged` counts what is plugged of virtio-mem now, and DIMMs."""
-    return base + plugged + (device.max_size - device.size if device else 0)
+class Layout(Struct, frozen=True):
+    """How a guest's memory is put together, in bytes."""
+
+    base: int
+    """What its balloon counts: memory from the start, and DIMMs."""
+    device: VirtioMem | None = None
+    """Its virtio-mem; None = it has none."""
+    fixed: int = 0
+    """What it has beside, and nobody moves."""
+    unknown: str = ""
+    """Why it is not to be moved, in words; empty = it may be."""
+
+    def is_like(self, other: "Layout") -> bool:
+        """Whether the same is plugged in; how far a virtio-mem has moved is no difference."""
+        mine, theirs = ((one.path, one.max_size, one.block) if one else None for one in (self.device, other.device))
+        return (self.base, self.fixed, self.unknown, mine) == (other.base, other.fixed, other.unknown, theirs)
+
+    @property
+    def ceiling_bytes(self) -> int:
+        """What a guest has at the most."""
+        return self.base + self.fixed + (self.device.max_size if self.device else 0)
 
 
 def split(keep: int, base: int, device: VirtioMem | None, *, is_stuck: bool) -> Split:

@@ -4,8 +4,8 @@ import time
 from typing import Final
 
 from ballonet.hypervisors.contract import RefusedError
-from ballonet.hypervisors.qemu.answers import Balloon, Memory, MemoryDevice, Nothing
-from ballonet.hypervisors.qemu.memory import VirtioMem, ceiling_bytes, split
+from ballonet.hypervisors.qemu.answers import Balloon, Memory, MemoryDevice, MemoryDeviceData, Nothing
+from ballonet.hypervisors.qemu.memory import Layout, VirtioMem, split
 from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
 from ballonet.model.snapshot import Mechanism
 
@@ -19,16 +19,16 @@ STEP_BYTES: Final = 1 << 20
 class Mover:
     """Of one guest, for one session."""
 
-    def __init__(self, balloon_path: str, memory: Memory, device: VirtioMem | None) -> None:
+    def __init__(self, balloon_path: str, layout: Layout) -> None:
         """Args:
         balloon_path: of the balloon device in QOM; empty = it has none.
-        memory: of query-memory-size-summary.
-        device: its virtio-mem; None = it has none.
+        layout: of its memory.
         """
         self._has_balloon = bool(balloon_path)
-        self._base = memory.base
+        self._base, device = layout.base, layout.device
         self._device = device
-        self.ceiling_bytes = ceiling_bytes(memory.base, memory.plugged, device)
+        self.layout = layout
+        self.ceiling_bytes = layout.ceiling_bytes
         """What it has at the most."""
         has = ((Mechanism.BALLOON, bool(balloon_path)), (Mechanism.VIRTIO_MEM, device is not None))
         self.mechanisms = tuple(mechanism for mechanism, is_there in has if is_there)
@@ -40,10 +40,10 @@ class Mover:
 
     async def keep_bytes(self, session: QmpSession) -> int:
         """What it keeps now. A balloon makes up for a virtio-mem that got stuck on its way. Raises HypervisorError."""
-        plugged = 0
+        plugged = self.layout.fixed
         if self._device is not None:
             self._note(await virtio_mem(session, self._device.path))
-            plugged = self._device.size
+            plugged += self._device.size
             await self._follow(session)
         actual = self._base
         if self._has_balloon:
@@ -85,12 +85,31 @@ class Mover:
             self._balloon = balloon
 
 
-async def virtio_mem(session: QmpSession, path: str | None = None) -> VirtioMem | None:
-    """The guest's virtio-mem device; the one at `path` if it has several. None = it has none that can be named: one without
-    an id cannot be asked for anything. Raises HypervisorError.
-    """
-    for one in await session.call("query-memory-devices", list[MemoryDevice], _DEADLINE_S):
-        data, where = one.data, f"/machine/peripheral/{one.data.id}"
-        if one.kind == "virtio-mem" and data.id and path in {None, where}:
-            return VirtioMem(where, data.size, data.requested_size, data.max_size, max(1, data.block_size))
-    return None
+SEVERAL: Final = "it has several virtio-mem devices, and which of them gives first is not known; give it one, or leave it alone"
+
+
+async def read_layout(session: QmpSession) -> Layout:
+    """How the guest's memory is put together now. Raises HypervisorError."""
+    memory = await session.call("query-memory-size-summary", Memory, _DEADLINE_S)
+    devices = await session.call("query-memory-devices", list[MemoryDevice], _DEADLINE_S)
+    base = memory.base + sum(one.data.size for one in devices if one.kind == "dimm")
+    if base <= 0:
+        raise NonsenseError(f"query-memory-size-summary: a guest of {base} bytes")
+    found = [_device(one.data) for one in devices if one.kind == "virtio-mem"]
+    if len(found) == 1 and found[0].path:
+        return Layout(base, found[0])
+    why = SEVERAL if len(found) > 1 else "its virtio-mem has no id, so it cannot be asked; give it one" if found else ""
+    return Layout(base, None, sum(one.size for one in found), why)
+
+
+async def virtio_mem(session: QmpSession, path: str) -> VirtioMem | None:
+    """The guest's virtio-mem device at `path`; None = it is gone. Raises HypervisorError."""
+    devices = await session.call("query-memory-devices", list[MemoryDevice], _DEADLINE_S)
+    found = (_device(one.data) for one in devices if one.kind == "virtio-mem")
+    return next((one for one in found if one.path == path), None)
+
+
+def _device(data: MemoryDeviceData) -> VirtioMem:
+    """One without an id has no path: it cannot be asked for anything."""
+    path = f"/machine/peripheral/{data.id}" if data.id else ""
+    return VirtioMem(path, data.size, data.requested_size, data.max_size, max(1, data.block_size))
