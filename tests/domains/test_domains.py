@@ -106,8 +106,8 @@ async def test_close_looks_are_young_and_a_hung_guest_delays_nobody(guests: Gues
     async with watched(guests) as hypervisor:
         await until(lambda: len(hypervisor.guests()) == 2 and all(one.can_balloon for one in hypervisor.guests()), 60.0)
         hypervisor.watch("a", Look(0.2, 0))
-        await until(lambda: hypervisor.pid("b") is not None)
-        pid = hypervisor.pid("b")
+        await until(lambda: hypervisor.pids().get("b") is not None)
+        pid = hypervisor.pids().get("b")
         assert pid is not None
         guests.daemon.stop(pid)
         await asyncio.sleep(1.0)

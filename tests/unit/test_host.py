@@ -19,7 +19,7 @@ def tree(root: Path, **files: str) -> Path:
 def test_host_is_read_from_another_root(tmp_path: Path) -> None:
     """Memory and pressure come from the tree that was named."""
     psi = "some avg10=12.50 avg60=0 avg300=0 total=1\nfull avg10=2.00 avg60=0 avg300=0 total=1\n"
-    host = ProcHost(tree(tmp_path, proc__meminfo=MEMINFO, proc__pressure__memory=psi)).read()
+    host = ProcHost(tree(tmp_path, proc__meminfo=MEMINFO, proc__pressure__memory=psi)).read().host
     assert (host.total_bytes, host.available_bytes) == (16 * GIB, 4 * GIB)
     assert (host.pressure_some_avg10_share, host.pressure_full_avg10_share) == (0.125, 0.02)
 
@@ -27,7 +27,7 @@ def test_host_is_read_from_another_root(tmp_path: Path) -> None:
 def test_shrinkable_zfs_cache_is_available(tmp_path: Path) -> None:
     """A ZFS cache counts as available down to its minimum."""
     arc = f"13 1 0x01\nname type data\nsize 4 {3 * GIB}\nc_min 4 {GIB}\n"
-    host = ProcHost(tree(tmp_path, proc__meminfo=MEMINFO, proc__spl__kstat__zfs__arcstats=arc)).read()
+    host = ProcHost(tree(tmp_path, proc__meminfo=MEMINFO, proc__spl__kstat__zfs__arcstats=arc)).read().host
     assert host.available_bytes == 6 * GIB
 
 
@@ -40,9 +40,9 @@ def test_cgroup_limit_counts_when_guests_are_inside(tmp_path: Path) -> None:
         (folder / "memory.max").write_text(str(limit))
         (folder / "memory.current").write_text(str(limit - GIB // 2))
         (folder / "memory.stat").write_text("inactive_file 0\n")
-    assert ProcHost(root).read([7]).total_bytes == 8 * GIB
-    assert ProcHost(root).read([7]).available_bytes == GIB // 2
-    assert ProcHost(root).read([]).total_bytes == 16 * GIB
+    assert ProcHost(root).read({"vm": 7}).host.total_bytes == 8 * GIB
+    assert ProcHost(root).read({"vm": 7}).host.available_bytes == GIB // 2
+    assert ProcHost(root).read().host.total_bytes == 16 * GIB
 
 
 def test_unreadable_host_names_the_file(tmp_path: Path) -> None:

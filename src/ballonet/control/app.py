@@ -96,7 +96,7 @@ async def _body(route: Route, request: Request) -> Any:
         return msgspec.convert(whole(msgspec.json.decode(data)), route.body)
     except msgspec.ValidationError as error:
         raise ControlError(explain(str(error), route.body)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise ControlError(f"the body is not JSON: {error}") from error
 
 

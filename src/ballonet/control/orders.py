@@ -12,6 +12,7 @@ import msgspec
 from msgspec.structs import replace
 
 from ballonet.control.messages import ConflictError, ControlError, GuestOrder, Hold, HoldOrder, Orders, given
+from ballonet.model.decode import UndecodableError, decoded
 from ballonet.model.snapshot import Mode
 from ballonet.model.units import format_size
 
@@ -74,10 +75,10 @@ class OrderBook:
     def read(self, now: float) -> tuple[Orders, str]:
         """The orders, and what was wrong with the file: it may have held a hold, so everything is on hold then."""
         try:
-            return msgspec.json.decode(self._path.read_bytes(), type=Orders), ""
+            return decoded(self._path.read_bytes(), Orders), ""
         except FileNotFoundError:
             return Orders(), ""
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, UndecodableError) as error:
             trouble = f"{self._path}: {error}"
             with contextlib.suppress(OSError):
                 self._path.rename(self._path.with_suffix(".damaged"))

@@ -8,7 +8,7 @@ from msgspec import Meta, Struct
 from ballonet.decide.policies import POLICIES
 from ballonet.hypervisors.contract import KeptSettings
 from ballonet.model.limits import Limits
-from ballonet.model.settings import SettingsError, Size, convert, parse_toml
+from ballonet.model.settings import NO_HEADROOM, Headroom, SettingsError, Size, convert, parse_toml
 from ballonet.model.snapshot import Mode, least
 from ballonet.sense.picture import GuestSettings
 
@@ -139,6 +139,9 @@ class GuestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     guaranteed: Size = Size(0)
     """Comes first when not everything fits."""
     shares: Annotated[int, Meta(ge=1, le=50000)] = 1000
+    headroom: Headroom | None = None
+    """What it shall have free at any time, in bytes or as a share of what it has: for guests whose own guardians act on what is
+    free, as a kubelet that evicts."""
     mode: Mode | None = None
     """Overrides the loop's, towards less only."""
 
@@ -162,6 +165,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Of every decision."""
         return Limits(reserve_bytes=_plain(self.host.reserve), interval_s=self.loop.interval_s)
 
+    def _headroom(self, name: str) -> Headroom:
+        """A guest's own, else that of `[guest.default]`."""
+        found = (self.guest[one].headroom for one in (name, "default") if one in self.guest)
+        return next((one for one in found if one is not None), NO_HEADROOM)
+
     def settings(self, name: str, kept: KeptSettings | None = None, most: Mode | None = None) -> GuestSettings:
         """The operator's word on a guest: the file's on this very guest; else what the hypervisor keeps of it, and what that
         does not say from `[guest.default]`. Modes never add up to more than the loop's, or than `most` in its place.
@@ -177,6 +185,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             ceiling_bytes=_plain(one.ceiling if kept.ceiling_bytes is None else kept.ceiling_bytes),
             guaranteed_bytes=int(one.guaranteed if kept.guaranteed_bytes is None else kept.guaranteed_bytes),
             shares=one.shares if kept.shares is None else kept.shares,
+            headroom=self._headroom(name),
             mode=least(most, mode),
         )
 

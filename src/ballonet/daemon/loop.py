@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from ballonet.act.apply import Actor
 from ballonet.act.guide import Guide
+from ballonet.daemon.told import Told
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.contract import Guided, Hypervisor
 from ballonet.model.limits import Limits
@@ -54,6 +55,7 @@ class Loop:
         self._on_tick = on_tick
         self._clock = clock
         self._state = START
+        self._trouble, self._blind = Told(log), Told(log)
         self._busy_s = 0.0
         """How long the last tick looked and thought; waiting for a guest is no work."""
         self._is_short = False
@@ -68,7 +70,7 @@ class Loop:
         """Ticks for ever."""
         try:
             while True:
-                next_s = await self.tick()
+                next_s = await self._tended_tick()
                 rest_s = max(SHORT_S if self._is_short else LEAST_S, self._busy_s)
                 await asyncio.sleep(rest_s)
                 # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
@@ -78,6 +80,16 @@ class Loop:
         finally:
             await self._actor.close()
 
+    async def _tended_tick(self) -> float:
+        """One turn; whatever fails in it is told, and the next one is due all the same."""
+        try:
+            next_s = await self.tick()
+        except Exception as error:  # noqa: BLE001 guests need the next tick, whatever this one met
+            self._trouble.failed("tick failed; guests stay as they are until one does not", error)
+            return self._limits.interval_s
+        self._trouble.well("ticks go on")
+        return next_s
+
     async def tick(self) -> float:
         """One turn. Returns after how many seconds the next is due, if nothing happens before."""
         self._news.clear()
@@ -85,8 +97,9 @@ class Loop:
         try:
             snapshot = self._eye.look()
         except SenseError as error:
-            log.error("host cannot be read", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
+            self._blind.failed("host cannot be read", error, has_trace=False)
             return self._limits.interval_s
+        self._blind.well("host can be read again")
         self._state, plan = step(self._state, snapshot, self._limits, at, self._policy)
         self._busy_s, self._is_short = self._clock() - at, bool(plan.short)
         missed = self._actor.missed(snapshot)

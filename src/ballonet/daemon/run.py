@@ -108,7 +108,7 @@ class Daemon:
         self._hypervisor = hypervisor = adapter(config)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
-        self._ladder = Ladder(root, _allowed(config), hypervisor.pid)
+        self._ladder = Ladder(root, _allowed(config), lambda name: hypervisor.pids().get(name))
         self._changes, self._journal, self._service = Changes(), Journal(), Service()
         eye = Eye(host_sense(hypervisor, root), hypervisor, self._settings)
         self._loop = Loop(eye, hypervisor, config.limits(), policy=config.loop.policy, on_tick=self._on_tick)

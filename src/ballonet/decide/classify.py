@@ -207,8 +207,7 @@ def _leave_inert(taken: Seat) -> None:
     """Its balloon frees nothing: it gets back what that took, and nothing more is asked of it."""
     guest, memory = taken.guest, taken.memory
     goal = min(guest.ceiling_bytes, memory.inert_keep_bytes)
-    numbers = {"goal_bytes": goal, "occupied_bytes": guest.occupied_bytes or 0}
-    _alone(taken, Reason.INERT, numbers)
+    _alone(taken, Reason.INERT, {"goal_bytes": goal, "occupied_bytes": guest.occupied_bytes or 0})
     taken.may_take = taken.keep_bytes < goal
     if taken.may_take:
         taken.tight_bytes = taken.near_bytes = taken.low_bytes = goal

@@ -236,4 +236,8 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, head
     if memory.heap_missing_bytes > memory.swapped_bytes:
         # A collector walks all of a heap: what of it is not resident is needed, but not in the next moments.
         near += min(memory.heap_missing_bytes - memory.swapped_bytes, int(HEAP_SHARE * ceiling_bytes))
-    return int(used + back_soon + tight_margin + growth_per_s * TIGHT_HORIZON_S), near, near + int(memory.slow_bytes) - memory.used_bytes
+    return (
+        int(used + back_soon + tight_margin + growth_per_s * TIGHT_HORIZON_S),
+        near,
+        near + int(memory.slow_bytes) - memory.used_bytes,
+    )

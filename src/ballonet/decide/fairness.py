@@ -6,7 +6,6 @@ asks for is the least that it needs.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Final
 
 from ballonet.decide.seat import Seat
 

@@ -30,9 +30,7 @@ def judge(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limi
     """Whether a guest suffers from what it was asked for; then it is to be given back what was taken of late."""
     if now - memory.down_at > AFTER_S or now < memory.cool_until or not limits.has("R5"):
         return memory
-    has_room = has_room_for_swapped(
-        memory.used_bytes, memory.swapped_bytes, memory.swap_in_per_s, keep_bytes, ceiling_bytes
-    )
+    has_room = has_room_for_swapped(memory.used_bytes, memory.swapped_bytes, memory.swap_in_per_s, keep_bytes, ceiling_bytes)
     paging_per_s = max(memory.swap_out_per_s, 0.0 if has_room else memory.swap_in_per_s)
     is_ample = keep_bytes - memory.used_bytes > 2 * MARGIN_SHARE * ceiling_bytes
     suffers = paging_per_s > PAGING_PER_S or (memory.stall_share > STALL_SHARE and not (has_room and is_ample))

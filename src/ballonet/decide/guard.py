@@ -142,7 +142,9 @@ def _lend(seats: list[Seat], slack: int) -> int:
 def _pace(seat: Seat) -> tuple[float, float]:
     """What a guest needs at this moment, and how fast that may rise: at the least as one that looks idle may begin to."""
     memory, ceiling = seat.memory, seat.guest.ceiling_bytes
-    return memory.used_bytes + max(back_bytes(memory), int(SWAPPED_PART * memory.swapped_bytes)), max(memory.growth_per_s, IDLE_RISE_SHARE * ceiling)
+    return memory.used_bytes + max(back_bytes(memory), int(SWAPPED_PART * memory.swapped_bytes)), max(
+        memory.growth_per_s, IDLE_RISE_SHARE * ceiling
+    )
 
 
 def _cut(seat: Seat, keep: int, room: int) -> None:

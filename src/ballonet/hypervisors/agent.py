@@ -12,9 +12,9 @@ import time
 from collections.abc import Callable
 from typing import Annotated, Any, Final
 
-import msgspec
 from msgspec import Meta, Struct
 
+from ballonet.model.decode import UndecodableError, decoded
 from ballonet.model.snapshot import GuestStats
 
 log = logging.getLogger(__name__)
@@ -101,7 +101,6 @@ class AgentChannel:
         self._ready = asyncio.Event()
         self._ready_share = 1.0
         self._ready_at = -1e9
-        self._decoder = msgspec.json.Decoder(Message)
 
     @property
     def age_s(self) -> float:
@@ -184,8 +183,8 @@ class AgentChannel:
         if not line.endswith(b"\n"):
             return  # the last half of a line, from a port that closes
         try:
-            message = self._decoder.decode(line)
-        except msgspec.DecodeError as error:
+            message = decoded(line, Message)
+        except UndecodableError as error:
             if self._sequence < 0:
                 return  # the rest of a line that began before we listened
             raise NonsenseError(str(error)) from error

@@ -90,4 +90,6 @@ def why_alone(  # noqa: PLR0911 a list of reasons, one line each
     return ""
 
 
-NO_DRIVER: Final = "no balloon driver answers in it; load it (Linux: modprobe virtio_balloon; Windows: virtio-win's balloon and BLNSVR)"
+NO_DRIVER: Final = (
+    "no balloon driver answers in it; load it (Linux: modprobe virtio_balloon; Windows: virtio-win's balloon and BLNSVR)"
+)

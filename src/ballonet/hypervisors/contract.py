@@ -6,6 +6,7 @@ hands out what is known by then and never waits.
 
 import asyncio
 import enum
+from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -99,12 +100,8 @@ class Hypervisor(Protocol):
         """What the operator has written down of a guest at the hypervisor; None where there is no place for that."""
         ...
 
-    def pid(self, name: str) -> int | None:
-        """The process of one guest on this host; None where there is none, or it is not known."""
-        ...
-
-    def pids(self) -> tuple[int, ...]:
-        """The guests' processes on this host, as far as there are any."""
+    def pids(self) -> Mapping[str, int]:
+        """The guests' processes on this host by their names, as far as there are any."""
         ...
 
     def watch(self, name: str, look: Look) -> None:

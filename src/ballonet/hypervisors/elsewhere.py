@@ -1,5 +1,7 @@
 """Guests that are no processes of this host: nothing of theirs can be asked for here, so the answers are always the same."""
 
+from collections.abc import Mapping
+
 from ballonet.hypervisors.contract import KeptSettings
 from ballonet.model.plan import Look
 
@@ -11,13 +13,9 @@ class Elsewhere:
         """None: there is no place for them."""
         return None
 
-    def pid(self, _name: str) -> int | None:
-        """None: it is no process here."""
-        return None
-
-    def pids(self) -> tuple[int, ...]:
+    def pids(self) -> Mapping[str, int]:
         """None."""
-        return ()
+        return {}
 
     def watch(self, name: str, look: Look) -> None:
         """All are seen alike, as often as there is something new."""

@@ -19,9 +19,9 @@ import time
 from collections.abc import Callable
 from typing import Any, Final, TypeVar
 
-import msgspec
 from msgspec import Struct, field
 
+from ballonet.model.decode import converted, decoded
 from ballonet.model.snapshot import GuestStats
 
 log = logging.getLogger(__name__)
@@ -183,9 +183,9 @@ class GuestAgent:
             if is_sync:
                 await reader.readuntil(b"\xff")
             line = await reader.readline()
-            answer = msgspec.json.decode(line, type=dict[str, Any])
+            answer = decoded(line, dict[str, Any])
             if "return" not in answer:
                 raise SilentError(f"{command}: {str(answer.get('error', answer))[:200]}")
-            return msgspec.convert(answer["return"], returns)
-        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError, msgspec.MsgspecError) as error:
+            return converted(answer["return"], returns)
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
             raise SilentError(f"{command}: {error}") from error

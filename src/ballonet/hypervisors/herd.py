@@ -1,6 +1,7 @@
 """What adapters of one host's guests have in common: many guests that come and go, each found by its name."""
 
 import asyncio
+from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
 from ballonet.hypervisors.contract import GuestGoneError
@@ -57,14 +58,9 @@ class Herd(Generic[M]):
         readings = (guest.reading() for guest in self._guests.values())
         return tuple(reading for reading in readings if reading is not None)
 
-    def pid(self, name: str) -> int | None:
+    def pids(self) -> Mapping[str, int]:
         """As the contract says."""
-        guest = self._named(name)
-        return guest.pid if guest is not None else None
-
-    def pids(self) -> tuple[int, ...]:
-        """As the contract says."""
-        return tuple(pid for guest in self._guests.values() if (pid := guest.pid) is not None)
+        return {guest.name: pid for guest in self._guests.values() if (pid := guest.pid) is not None}
 
     def watch(self, name: str, look: Look) -> None:
         """As the contract says."""

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from ballonet.hypervisors.contract import RefusedError
+from ballonet.model.decode import UndecodableError, decoded
 from ballonet.model.knobs import Knobs
 
 
@@ -38,10 +39,10 @@ class Originals:
     def read(self) -> None:
         """Raises RefusedError when there is a file that cannot be read: what is in it must not be lost."""
         try:
-            self.kept = msgspec.json.decode(self._path.read_bytes(), type=dict[str, Original])
+            self.kept = decoded(self._path.read_bytes(), dict[str, Original])
         except FileNotFoundError:
             self.kept = {}
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, UndecodableError) as error:
             text = "what guests were set to before; repair it, or put the values back by hand and remove it"
             raise RefusedError(f"{self._path} cannot be read ({error}): it says {text}") from error
 

@@ -28,6 +28,7 @@ from ballonet.hypervisors.contract import (
 )
 from ballonet.hypervisors.elsewhere import Elsewhere
 from ballonet.hypervisors.originals import Original, Originals
+from ballonet.hypervisors.tended import tended
 from ballonet.model.knobs import Knobs
 from ballonet.model.snapshot import Guest, Host
 
@@ -151,7 +152,7 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
             self._originals.read()
         except RefusedError as error:
             self._tell(str(error))  # turning a knob is refused by the same
-        self._task = asyncio.create_task(self._run())
+        self._task = tended(f"session with {self._server}", self._run)
 
     async def close(self) -> None:
         """Leaves; knobs stay as they stand. `ballonet restore` puts them back."""

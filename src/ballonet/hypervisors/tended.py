@@ -34,7 +34,7 @@ def tended(
 
 
 async def _tend(what: str, work: Callable[[], Awaitable[None]], rest_s: tuple[float, ...], *, is_endless: bool) -> None:
-    failures, told = 0, {}
+    failures, told = 0, dict[str, float]()
     while True:
         began_at = time.monotonic()
         try:
@@ -42,7 +42,7 @@ async def _tend(what: str, work: Callable[[], Awaitable[None]], rest_s: tuple[fl
             if not is_endless:
                 return
             trouble = "it ended by itself"
-        except Exception as error:  # noqa: BLE001 whatever it is: it is told, and others go on
+        except Exception as error:
             trouble = f"{type(error).__name__}: {error}"
             if began_at - told.get(trouble, -AGAIN_S) >= AGAIN_S:
                 log.exception("background task failed; it goes on", extra={"task": what, "trouble": trouble})

@@ -41,7 +41,6 @@ class SwapUnits:
         return replace(stats, swap_in_bytes=into, swap_out_bytes=out)
 
 
-
 class WatchedGuest:
     """The part that does not depend on how the hypervisor is asked."""
 

@@ -188,7 +188,7 @@ async def _sample(record: Record, host: BudgetHost, hypervisor: Hypervisor, mach
     due = clock()
     while True:
         occupied = {machine.name: machine.occupied_bytes() for machine in machines}
-        snapshot = Snapshot(host=host.read(()), guests=hypervisor.guests())
+        snapshot = Snapshot(host=host.read({}, {}).host, guests=hypervisor.guests())
         record.sample(clock() - start, snapshot, occupied)
         due = max(due + SAMPLE_S, clock())
         await asyncio.sleep(due - clock())

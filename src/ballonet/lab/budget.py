@@ -4,10 +4,11 @@ Measured from the memory that backs each guest's RAM, so no guest and no hypervi
 memory is not the guests' and not counted.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 
 from ballonet.lab.machine import Machine
 from ballonet.model.snapshot import Host
+from ballonet.sense.host import Around
 
 
 class BudgetHost:
@@ -21,6 +22,6 @@ class BudgetHost:
         """What all guests' RAM occupies now."""
         return sum(machine.occupied_bytes() for machine in self._machines)
 
-    def read(self, pids: Iterable[int]) -> Host:  # noqa: ARG002 the budget knows its guests
-        """The host now."""
-        return Host(total_bytes=self.budget_bytes, available_bytes=max(0, self.budget_bytes - self.occupied_bytes()))
+    def read(self, _pids: Mapping[str, int], _resident: Mapping[str, int]) -> Around:
+        """The host now: the budget knows its guests."""
+        return Around(Host(total_bytes=self.budget_bytes, available_bytes=max(0, self.budget_bytes - self.occupied_bytes())))

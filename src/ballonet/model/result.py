@@ -45,6 +45,8 @@ class Summary(Struct, kw_only=True):
     requests: int = 0
     """Commands to all guests."""
     alarm_s: float = 0.0
+    alarms: int = 0
+    """How often an alarm began."""
     """Seconds in which the host was in the states hard or low, and ballonet said so (R14)."""
     unexplained: int = 0
     """Commands whose reason does not say why anything is sent (R15)."""

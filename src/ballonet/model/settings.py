@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -18,6 +18,28 @@ class SettingsError(Exception):
 
 class Size(int):
     """A size in bytes, written as text: `16GiB`."""
+
+
+class Headroom:
+    """What a guest shall have free at any time, written as a size, `1GiB`, or as a share of all that it has, `10%`."""
+
+    __slots__ = ("bytes", "share")
+
+    def __init__(self, size: int = 0, share: float = 0.0) -> None:
+        """Args:
+        size: in bytes.
+        share: 0 to 1; the larger of the two counts.
+        """
+        self.bytes, self.share = size, share
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Headroom) and (self.bytes, self.share) == (other.bytes, other.share)
+
+    def __hash__(self) -> int:
+        return hash((self.bytes, self.share))
+
+
+NO_HEADROOM: Final = Headroom()
 
 
 def decode_toml(text: str, kind: type[T], origin: str) -> T:
@@ -52,6 +74,8 @@ def convert(data: object, kind: type[T], origin: str) -> T:
 
 
 def _decode_size(kind: type, value: Any) -> Any:
+    if kind is Headroom:
+        return _decode_headroom(value)
     if kind is not Size:
         raise NotImplementedError
     if not isinstance(value, str):
@@ -60,6 +84,15 @@ def _decode_size(kind: type, value: Any) -> Any:
         return Size(parse_size(value))
     except SizeError as error:
         raise ValueError(str(error)) from error
+
+
+def _decode_headroom(value: Any) -> Headroom:
+    if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]{1,2}(?:\.[0-9]+)?)\s*%\s*", value)):
+        return Headroom(share=float(match[1]) / 100)
+    try:
+        return Headroom(_decode_size(Size, value))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f'{error}; or a share of what the guest has, like "10%"') from error
 
 
 def explain(text: str, kind: type[msgspec.Struct]) -> str:

@@ -27,7 +27,7 @@ def read_snapshot(data: bytes, origin: str) -> Snapshot:
         snapshot = msgspec.convert(whole(raw), Snapshot)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{origin}: {explain(str(error), Snapshot)}") from error
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise SettingsError(f"{origin}: not JSON: {error}") from error
     _check(snapshot, origin)
     return snapshot

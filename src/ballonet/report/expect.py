@@ -29,6 +29,7 @@ def _unhurt(scenario: Scenario, result: Result) -> dict[str, float]:
     return {
         "throughput_share_unhurt": min((guest.throughput_share for guest in guests), default=1.0),
         "direction_changes_unhurt": sum(guest.direction_changes for guest in guests),
+        "swap_in_pages_unhurt": sum(guest.swap_in_pages for guest in guests),
     }
 
 

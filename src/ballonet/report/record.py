@@ -152,6 +152,7 @@ class Record:
     budget_violations: int = 0
     tick_late_s: float = 0.0
     alarm_s: float = 0.0
+    alarms: int = 0
     unexplained: int = 0
     inflations_at_once: int = 0
     ticks: int = 0
@@ -187,6 +188,7 @@ class Record:
             self.tick_late_s = max(self.tick_late_s, at - self._tick_due)
         if self._alarmed_at is not None:
             self.alarm_s += at - self._alarmed_at
+        self.alarms += plan.is_alarming and at >= 0 and self._alarmed_at is None
         self._alarmed_at = at if plan.is_alarming and at >= 0 else None
         self._tick_due = at + took_s + plan.next_s
         self.ticks += 1
@@ -244,6 +246,7 @@ class Record:
             direction_changes=sum(guest.direction_changes for guest in guests),
             requests=sum(one.requests for one in records),
             alarm_s=round(self.alarm_s, 2),
+            alarms=self.alarms,
             unexplained=self.unexplained,
             inflations_at_once=self.inflations_at_once,
             tick_late_s=round(self.tick_late_s, 3),
@@ -255,7 +258,8 @@ class Record:
         best = yardstick.done / max(1, yardstick.wanted) if yardstick else 1.0
         return GuestResult(
             name=one.script.name,
-            throughput_share=round(one.work.done / max(1, one.work.wanted) / best, 4) if best else 0.0,
+            # One that never ran has lost nothing.
+            throughput_share=round(one.work.done / max(1, one.work.wanted) / best, 4) if best and one.work.wanted else float(not one.work.wanted),
             latency_p99_s=one.work.latency_p99_s(),
             swap_in_pages=int(one.work.swap_in_pages),
             keep_min_bytes=one.keep_min_bytes or 0,

@@ -22,6 +22,8 @@ class Phase(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All that the guest needs, its kernel included."""
     per_s: Size = Size(1 << 30)
     """Bytes a second."""
+    cache: Size | None = None
+    """What files the guest has read from then on, as far as they fit; None = no more than before. Simulated only."""
 
 
 class HostPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -36,6 +38,19 @@ class HostPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     wobble: Size = Size(0)
     """Its own use goes up and down by this much, every `wobble_s`. Simulated only."""
     wobble_s: float = 10.0
+    disk_share: float = 0.0
+    """Of the time: how long its disk is waited for by its own programs. Simulated only."""
+    huge: Size = Size(0)
+    """Set aside for huge pages, beside `memory`. Simulated only."""
+
+
+class LimitPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`[[limits]]`: a limit around some guests, as a cgroup is. Simulated only."""
+
+    name: str
+    memory: Size
+    guests: tuple[str, ...]
+    """Names of groups, or of single guests."""
 
 
 class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,6 +79,18 @@ class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Part of `memory` that is a virtio-mem device, plugged and unplugged in blocks, beside the balloon. Real guests only: in
     the simulator all is moved by balloons.
     """
+    swap_known: bool = False
+    """It says how much swap it has, as an agent does. Simulated only."""
+    starts_s: float | None = None
+    """When it starts; None = it runs from the beginning. Simulated only."""
+    stops_s: float | None = None
+    """When it is shut down. Simulated only."""
+    touches_all: bool = False
+    """It touches all of its memory as it boots, as Windows does. Simulated only."""
+    huge: bool = False
+    """Its memory lies in huge pages of the host's pool. Simulated only."""
+    cache_worth: float = 0.0
+    """Of its touches: those of files. What of them is not in its page cache is read from disk. 0 to 1. Simulated only."""
     fixed_total: bool = False
     """Its MemTotal stays while its balloon moves, as in Windows; on real guests Linux with deflate-on-oom."""
     stagger_s: float = 0.0
@@ -88,6 +115,11 @@ FaultKind = Literal[
     "no-driver",
     "second-controller",
     "passthrough",
+    "inert",
+    "thrash",
+    "empty",
+    "host-swapped",
+    "reboot",
     "restart",
 ]
 
@@ -104,7 +136,8 @@ class Fault(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When it is over; None = never."""
     bytes: Size = Size(0)
     """`outside-hand`, `second-controller`: what the guest is set to. `hoard`: page cache that it calls available and no
-    balloon can get. `hidden-floor`: below this it does not give. `liar`: what it says it uses."""
+    balloon can get. `hidden-floor`: below this it does not give. `liar`: what it says it uses. `thrash`: what it says it swaps in
+    each second. `host-swapped`: what of it the host has paged out."""
     factor: float = 0.1
     """`slow`: of the balloon's speed."""
 
@@ -131,6 +164,10 @@ class Expect(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of the worst of the guests that are guaranteed what they use at their peak."""
     least_throughput_share_unhurt: float | None = None
     """Of the worst of them."""
+    most_swap_in_pages_unhurt: int | None = None
+    """Of all of them."""
+    most_alarms: int | None = None
+    """How often an alarm began."""
     most_direction_changes_unhurt: int | None = None
     """Of all of them."""
 
@@ -152,6 +189,7 @@ class Scenario(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     guests: tuple[Group, ...]
     faults: tuple[Fault, ...] = ()
     expect: Expect = Expect()
+    limits: tuple[LimitPart, ...] = ()
     expect_at_share: dict[str, Expect] = {}
     """By host share, written like "0.6"."""
 
@@ -171,6 +209,14 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     jvm: str = ""
     plugged_bytes: int = 0
     fixed_total: bool = False
+    swap_known: bool = False
+    starts_s: float | None = None
+    stops_s: float | None = None
+    touches_all: bool = False
+    huge: bool = False
+    cache_worth: float = 0.0
+    caches: tuple[tuple[float, int], ...] = ()
+    """When (s) it reads files, and how much of them it has read then (bytes)."""
     phases: tuple[tuple[float, int, int], ...]
     """When (s), how much (bytes), how fast (bytes a second); the first one at 0."""
 
@@ -187,8 +233,9 @@ COLD_BYTES = 24 << 20
 
 def warm_keeps(guests: tuple[GuestScript, ...], budget_bytes: int) -> dict[str, int]:
     """What each guest of a warm host keeps at the start, in bytes by name: parts by size, and never more than it has."""
-    share = min(1.0, WARM_SHARE * budget_bytes / sum(guest.memory_bytes for guest in guests))
-    return {guest.name: int(share * guest.memory_bytes) for guest in guests}
+    running = [guest for guest in guests if guest.starts_s is None and not guest.huge]
+    share = min(1.0, WARM_SHARE * budget_bytes / max(1, sum(guest.memory_bytes for guest in running)))
+    return {guest.name: int(share * guest.memory_bytes) for guest in running}
 
 
 def load(name_or_path: str) -> Scenario:
@@ -221,14 +268,29 @@ def _checked(scenario: Scenario, origin: str) -> Scenario:
     for number, fault in enumerate(scenario.faults):
         if fault.guest not in names and fault.kind != "restart":
             raise SettingsError(f"{origin}: at `faults[{number}].guest`: no guest {fault.guest!r}; there are {sorted(names)}")
+    for number, limit in enumerate(scenario.limits):
+        if unknown := [name for name in limit.guests if not members(scenario, (name,))]:
+            raise SettingsError(f"{origin}: at `limits[{number}].guests`: no guest or group {unknown[0]!r}")
     for number, group in enumerate(scenario.guests):
         if not group.phases or group.phases[0].at_s != 0:
             raise SettingsError(f"{origin}: at `guests[{number}].phases`: the first phase must have at_s = 0")
+        if not 0 <= group.cache_worth <= 1:
+            raise SettingsError(f"{origin}: at `guests[{number}].cache_worth`: {group.cache_worth} is not within 0 and 1")
         if not 0 <= group.cold_share <= 1:
             raise SettingsError(f"{origin}: at `guests[{number}].cold_share`: {group.cold_share} is not within 0 and 1")
         if any(phase.used > group.memory for phase in group.phases):
             raise SettingsError(f"{origin}: at `guests[{number}].phases`: a phase uses more than the guest's memory")
     return scenario
+
+
+def members(scenario: Scenario, of: tuple[str, ...]) -> tuple[str, ...]:
+    """The names of the guests that are meant by names of groups and of single guests."""
+    return tuple(
+        name
+        for group in scenario.guests
+        for number in range(group.count)
+        if {group.name, name := group.name if group.is_exact else f"{group.name}-{number}"} & set(of)
+    )
 
 
 def scripts(scenario: Scenario, scale: int, seed: int) -> tuple[GuestScript, ...]:
@@ -251,6 +313,13 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         jvm=group.jvm,
         plugged_bytes=group.virtio_mem // scale,
         fixed_total=group.fixed_total,
+        swap_known=group.swap_known,
+        starts_s=group.starts_s,
+        stops_s=group.stops_s,
+        touches_all=group.touches_all,
+        huge=group.huge,
+        cache_worth=group.cache_worth,
+        caches=tuple((phase.at_s, phase.cache // scale) for phase in group.phases if phase.cache is not None),
         phases=tuple(_phases(group, number, scale, source)),
     )
 

@@ -1,68 +1,125 @@
-"""A cgroup limit that the guests live under: inside it, the host is as small as the limit.
+"""Limits that guests live under: cgroups around one guest, around some, around all of them, wherever ballonet itself runs.
 
-Only a group that holds both ballonet and guests counts: the limit of ballonet's own service is not the guests'.
-Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.current, memory.stat) and cgroup-v1/memory.rst.
+Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.high, memory.current, memory.stat) and cgroup-v1/memory.rst.
 """
 
 import time
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
+from typing import Final, NamedTuple
 
-MOVED_S = 5.0
-"""How old an answer to where a process is may be: systemd and libvirt move a QEMU once, as it starts."""
+from ballonet.model.snapshot import Budget
+from ballonet.model.units import MIB
+
+MOVED_S: Final = 5.0
+"""How old an answer to where a process is, or to how far a group is limited, may be: systemd and libvirt move a QEMU once, as it
+starts, and administrators change limits seldom."""
+_NO_LIMIT: Final = 1 << 60
+"""Version 1 writes no limit as the largest multiple of a page."""
+_STEP_BYTES: Final = 16 * MIB
+"""In steps of this a guest's own limit is told: what QEMU takes beside its RAM breathes."""
 Place = tuple[int, PurePosixPath]
 """Version and path of a group."""
-_NO_LIMIT = 1 << 60
-"""Version 1 writes no limit as the largest multiple of a page."""
 
 
-@dataclass(frozen=True)
-class CgroupMemory:
-    """The tightest limit around ballonet and its guests."""
+class Found(NamedTuple):
+    """What limits guests on this host, beside its own memory."""
 
-    limit_bytes: int
-    available_bytes: int
+    around_all: Budget | None = None
+    """The limit around all guests with the least available; None = there is none."""
+    around_some: tuple[Budget, ...] = ()
+    own: Mapping[str, int] = {}
+    """What one guest can have at the most, by name, where it has a limit of its own."""
 
 
 class Cgroups:
-    """The groups that this process shares with guests. Who is in which is asked again every few seconds only."""
+    """The groups that guests are in. Who is in which is asked again every few seconds only."""
 
     def __init__(self, root: Path) -> None:
         """Args:
         root: where /proc and /sys are found.
         """
         self._root = root
-        self._paths: dict[int, tuple[float, Place | None]] = {}
+        self._places: dict[int, tuple[float, Place | None]] = {}
         """By process: when it was asked, and where it is."""
-        self._shared: tuple[tuple[Place, ...], list[PurePosixPath]] = ((), [])
-        """For these places, the groups around all of them."""
+        self._limits: dict[Place, tuple[float, int | None]] = {}
+        """By group: when it was asked, and how far it may grow; None = it has no limit."""
 
-    def memory(self, pids: Iterable[int]) -> CgroupMemory | None:
-        """The limit with the least available memory around this process and all of `pids`; None where there is none."""
+    def find(self, pids: Mapping[str, int], resident: Mapping[str, int]) -> Found:
+        """The limits that hold now.
+
+        Args:
+            pids: of the guests, by name.
+            resident: what each has of the host's memory, as far as it is known.
+        """
         now = time.monotonic()
-        ours = self._place(0, now)
-        places = [self._place(pid, now) for pid in pids]
-        self._paths = {pid: kept for pid, kept in self._paths.items() if now - kept[0] < 2 * MOVED_S}
-        theirs = tuple({place: None for place in places if place is not None})
-        if ours is None or not theirs:
-            return None
-        version, own = ours
-        if self._shared[0] != (ours, *theirs):
-            around = [group for group in (own, *own.parents) if all(path.is_relative_to(group) for _, path in theirs)]
-            self._shared = (ours, *theirs), around
-        base = self._root / "sys/fs/cgroup" / ("" if version == 2 else "memory")  # noqa: PLR2004 the version
-        found = [memory for group in self._shared[1] if (memory := _read(base / group.relative_to("/"), version)) is not None]
-        return min(found, key=lambda memory: memory.available_bytes, default=None)
+        members: dict[Place, list[str]] = {}
+        for name, pid in pids.items():
+            for group in _around(self._place(pid, now)):
+                members.setdefault(group, []).append(name)
+        self._places = {pid: kept for pid, kept in self._places.items() if now - kept[0] < 2 * MOVED_S}
+        self._limits = {group: kept for group, kept in self._limits.items() if group in members}
+        own: dict[str, int] = {}
+        budgets: dict[tuple[str, ...], Budget] = {}
+        for group, names in members.items():
+            if (limit := self._limit(group, now)) is None or (budget := self._read(group, limit, tuple(names))) is None:
+                continue
+            if len(names) == 1 and group[1].suffix != ".slice" and not self._is_ours(group, now):
+                most = _own_limit(budget, resident.get(names[0], 0))
+                own[names[0]] = min(own.get(names[0], most), most)
+            else:
+                tightest = budgets.get(budget.guests, budget)
+                budgets[budget.guests] = min(tightest, budget, key=lambda one: one.available_bytes)
+        around_all = budgets.pop(tuple(pids), None)
+        return Found(around_all, tuple(budgets.values()), own)
+
+    def _is_ours(self, group: Place, now: float) -> bool:
+        """Whether ballonet is in it too: a container that holds a host of guests, of which one runs."""
+        return group in _around(self._place(0, now))
 
     def _place(self, pid: int, now: float) -> Place | None:
         """0 = this process."""
-        kept = self._paths.get(pid)
+        kept = self._places.get(pid)
         if kept is not None and now - kept[0] < MOVED_S:
             return kept[1]
         place = _path(self._root / "proc" / (str(pid) if pid else "self") / "cgroup")
-        self._paths[pid] = now, place
+        self._places[pid] = now, place
         return place
+
+    def _folder(self, group: Place) -> Path:
+        return self._root / "sys/fs/cgroup" / ("" if group[0] == 2 else "memory") / group[1].relative_to("/")  # noqa: PLR2004
+
+    def _limit(self, group: Place, now: float) -> int | None:
+        kept = self._limits.get(group)
+        if kept is None or now - kept[0] >= MOVED_S:
+            folder = self._folder(group)
+            names = ("memory.max", "memory.high") if group[0] == 2 else ("memory.limit_in_bytes",)  # noqa: PLR2004 the version
+            found = [limit for name in names if (limit := _number(folder / name)) is not None and limit < _NO_LIMIT]
+            kept = self._limits[group] = now, min(found, default=None)
+        return kept[1]
+
+    def _read(self, group: Place, limit: int, guests: tuple[str, ...]) -> Budget | None:
+        is_second, folder = group[0] == 2, self._folder(group)  # noqa: PLR2004 the version
+        usage = _number(folder / ("memory.current" if is_second else "memory.usage_in_bytes"))
+        if usage is None:
+            return None
+        cache = _stat(folder / "memory.stat", "inactive_file" if is_second else "total_inactive_file")
+        return Budget(name=str(group[1]), limit_bytes=limit, available_bytes=max(0, limit - usage + cache), guests=guests)
+
+
+def _around(place: Place | None) -> Iterator[Place]:
+    """A group and those that it lies in, but for the root, which has no limit."""
+    if place is not None:
+        version, path = place
+        for group in (path, *path.parents):
+            if group.parent != group:
+                yield version, group
+
+
+def _own_limit(budget: Budget, resident: int) -> int:
+    """What a guest's RAM can have of its own group: QEMU needs some for itself."""
+    beside = max(0, budget.limit_bytes - budget.available_bytes - resident)
+    return max(_STEP_BYTES, (budget.limit_bytes - beside) // _STEP_BYTES * _STEP_BYTES)
 
 
 def _path(file: Path) -> Place | None:
@@ -71,27 +128,23 @@ def _path(file: Path) -> Place | None:
         lines = [line.split(":", 2) for line in file.read_text().splitlines()]
     except OSError:
         return None
-    for number, controllers, path in lines:
+    found = [line for line in lines if len(line) == 3]  # noqa: PLR2004 number, controllers, path
+    for _, controllers, path in found:
         if "memory" in controllers.split(","):
             return 1, PurePosixPath(path)
-        if number == "0" and not any("memory" in other[1].split(",") for other in lines):
-            return 2, PurePosixPath(path)
-    return None
+    return next(((2, PurePosixPath(path)) for number, _, path in found if number == "0"), None)
 
 
-def _read(folder: Path, version: int) -> CgroupMemory | None:
-    limit_name, usage_name, cache_name = (
-        ("memory.max", "memory.current", "inactive_file")
-        if version == 2  # noqa: PLR2004 the version
-        else ("memory.limit_in_bytes", "memory.usage_in_bytes", "total_inactive_file")
-    )
+def _number(file: Path) -> int | None:
+    """None where there is none: no such file, or `max`."""
     try:
-        limit_text = (folder / limit_name).read_text().strip()
-        usage = int((folder / usage_name).read_text())
-        stat = dict(line.split() for line in (folder / "memory.stat").read_text().splitlines())
+        return int(file.read_text())
     except (OSError, ValueError):
         return None
-    if limit_text == "max" or int(limit_text) >= _NO_LIMIT:
-        return None
-    limit = int(limit_text)
-    return CgroupMemory(limit, max(0, limit - usage + int(stat.get(cache_name, 0))))
+
+
+def _stat(file: Path, name: str) -> int:
+    try:
+        return next((int(value) for key, value in map(str.split, file.read_text().splitlines()) if key == name), 0)
+    except (OSError, ValueError):
+        return 0

@@ -1,25 +1,39 @@
 """The host's own memory and pressure, from /proc: proc(5), Documentation/accounting/psi.rst."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Final, Protocol
+from types import MappingProxyType
+from typing import NamedTuple, Protocol
 
 from ballonet.hypervisors.contract import Guided
 from ballonet.model.snapshot import Host
+from ballonet.model.units import KIB
 from ballonet.sense.cgroup import Cgroups
-
-_KIB: Final = 1024
 
 
 class SenseError(Exception):
     """The host cannot be read. Nothing can be decided; the text names the file."""
 
 
+class Around(NamedTuple):
+    """What surrounds guests on a host."""
+
+    host: Host
+    own_limits: Mapping[str, int] = {}
+    """What one guest can have at the most, by name, where the host limits it by itself."""
+
+
 class HostSense(Protocol):
     """Whatever reads a host."""
 
-    def read(self, pids: Iterable[int]) -> Host:
-        """The host now. `pids`: the guests' processes. Raises SenseError."""
+    def read(self, pids: Mapping[str, int], resident: Mapping[str, int]) -> Around:
+        """The host now. Raises SenseError.
+
+        Args:
+            pids: of the guests' processes, by name.
+            resident: what each guest has of the host's memory, as far as it is known.
+        """
         ...
 
 
@@ -32,12 +46,12 @@ class RemoteHost:
         """
         self._hypervisor = hypervisor
 
-    def read(self, _pids: Iterable[int] = ()) -> Host:
+    def read(self, _pids: Mapping[str, int], _resident: Mapping[str, int]) -> Around:
         """The host as it was heard last. Raises SenseError."""
         host = self._hypervisor.host()
         if host is None:
             raise SenseError("the hypervisor has not answered; its log line says why")
-        return host
+        return Around(host)
 
 
 def host_sense(hypervisor: object, root: Path) -> HostSense:
@@ -55,51 +69,75 @@ class ProcHost:
         self._root = root
         self._cgroups = Cgroups(root)
 
-    def read(self, pids: Iterable[int] = ()) -> Host:
+    def read(self, pids: Mapping[str, int] = MappingProxyType({}), resident: Mapping[str, int] = MappingProxyType({})) -> Around:
         """The host now. A missing /proc/pressure means no pressure is known, and reads as none.
 
         Raises:
             SenseError: no readable /proc/meminfo.
         """
         meminfo = self._meminfo()
-        total, available = meminfo["MemTotal"], meminfo["MemAvailable"] + self._arc_bytes()
-        group = self._cgroups.memory(pids)
-        if group is not None:
-            total, available = min(total, group.limit_bytes), min(available, group.available_bytes)
-        some, full = self._pressure()
-        return Host(
+        huge = meminfo.get("Hugetlb", meminfo.get("HugePages_Total", 0) // KIB * meminfo.get("Hugepagesize", 0))
+        total, available = max(0, meminfo["MemTotal"] - huge), meminfo["MemAvailable"]
+        if not self._is_contained():
+            available += self._arc_bytes(total - available)
+        found = self._cgroups.find(pids, resident)
+        if found.around_all is not None:
+            total, available = min(total, found.around_all.limit_bytes), min(available, found.around_all.available_bytes)
+        some, full = self._pressure("memory")
+        host = Host(
             total_bytes=total,
             available_bytes=min(available, total),
+            huge_bytes=huge,
             pressure_some_avg10_share=some,
             pressure_full_avg10_share=full,
+            cpu_some_avg10_share=self._pressure("cpu")[0],
+            io_some_avg10_share=self._pressure("io")[0],
+            budgets=found.around_some,
         )
+        return Around(host, found.own)
 
     def _meminfo(self) -> dict[str, int]:
+        """Sizes in bytes; counts times 1024, as if they were sizes."""
         path = self._root / "proc/meminfo"
         try:
             lines = [line.split() for line in path.read_text().splitlines()]
-            found = {words[0].rstrip(":"): int(words[1]) * _KIB for words in lines if len(words) > 1}
-            return {name: found[name] for name in ("MemTotal", "MemAvailable")}
+            found = {words[0].rstrip(":"): int(words[1]) * KIB for words in lines if len(words) > 1}
         except (OSError, ValueError) as error:
             raise SenseError(f"cannot read {path}: {error}") from error
-        except KeyError as error:
-            raise SenseError(f"{path} has no {error}; ballonet needs Linux 3.14 or later") from error
+        if missing := [name for name in ("MemTotal", "MemAvailable") if name not in found]:
+            raise SenseError(f"{path} has no {missing[0]!r}; ballonet needs Linux 3.14 or later")
+        return found
 
-    def _arc_bytes(self) -> int:
-        """What a ZFS cache gives back when asked: its size above its minimum. The kernel counts it as used."""
+    def _is_contained(self) -> bool:
+        """Whether /proc/meminfo is a container's, made by lxcfs (a FUSE mount over it): the host's ZFS cache is not in it."""
+        try:
+            lines = (self._root / "proc/self/mountinfo").read_text().splitlines()
+        except OSError:
+            return False
+        # proc(5): the fifth field is the mount point, the type follows a lone hyphen.
+        return any(line.split(" ")[4:5] == ["/proc/meminfo"] and " - fuse" in line for line in lines)
+
+    def _arc_bytes(self, in_use: int) -> int:
+        """What a ZFS cache gives back when asked: its size above its minimum. The kernel counts it as used; one that is larger than
+        all that is in use is not of this machine.
+        """
         try:
             text = (self._root / "proc/spl/kstat/zfs/arcstats").read_text()
             rows = [line.split() for line in text.splitlines()[2:]]
             stats = {row[0]: int(row[2]) for row in rows if len(row) == 3}  # noqa: PLR2004 name, type, data
-            return max(0, stats["size"] - stats["c_min"])
+            return max(0, stats["size"] - stats["c_min"]) if stats["size"] <= in_use else 0
         except (OSError, ValueError, KeyError):
             return 0
 
-    def _pressure(self) -> tuple[float, float]:
+    def _pressure(self, of: str) -> tuple[float, float]:
+        """Shares of the last 10 s in which some, and in which all tasks waited."""
         try:
-            text = (self._root / "proc/pressure/memory").read_text()
-            rows = dict(line.split(maxsplit=1) for line in text.splitlines())
-            some, full = (float(rows[kind].split()[0].removeprefix("avg10=")) / 100 for kind in ("some", "full"))
-        except (OSError, ValueError, KeyError):
+            text = (self._root / "proc/pressure" / of).read_text()
+        except OSError:
             return 0.0, 0.0
-        return some, full
+        found = {"some": 0.0, "full": 0.0}
+        for line in text.splitlines():
+            kind, _, rest = line.partition(" ")
+            with contextlib.suppress(ValueError, IndexError):
+                found[kind] = float(rest.split()[0].removeprefix("avg10=")) / 100
+        return found["some"], found["full"]

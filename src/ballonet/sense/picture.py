@@ -6,6 +6,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Hypervisor
+from ballonet.model.settings import NO_HEADROOM, Headroom
 from ballonet.model.snapshot import Guest, Mode, Snapshot
 from ballonet.sense.host import HostSense
 
@@ -19,8 +20,15 @@ class GuestSettings(Struct, frozen=True, kw_only=True):
     guaranteed_bytes: int = 0
     shares: int = 1000
     mode: Mode = Mode.ACT
+    headroom: Headroom = NO_HEADROOM
+    """What it shall have free at any time."""
     hold: str = ""
     """Why nothing of it is to be moved, in words; empty = it may be."""
+
+
+    def headroom_bytes(self, ceiling_bytes: int) -> int:
+        """That in bytes, for a guest of this size."""
+        return max(self.headroom.bytes, int(self.headroom.share * ceiling_bytes))
 
 
 class Eye:
@@ -43,12 +51,15 @@ class Eye:
         an error to that side promises too little. Raises SenseError.
         """
         guests = self._hypervisor.guests()
-        host = self._host.read(self._hypervisor.pids())
-        self._last = {guest.name: self._with_settings(guest) for guest in guests}
-        return Snapshot(host=host, guests=tuple(made for _, _, made in self._last.values()))
+        resident = {guest.name: guest.resident_bytes for guest in guests if guest.resident_bytes is not None}
+        around = self._host.read(self._hypervisor.pids(), resident)
+        self._last = {guest.name: self._with_settings(guest, around.own_limits.get(guest.name)) for guest in guests}
+        return Snapshot(host=around.host, guests=tuple(made for _, _, made in self._last.values()))
 
-    def _with_settings(self, guest: Guest) -> tuple[Guest, GuestSettings, Guest]:
+    def _with_settings(self, guest: Guest, own_limit: int | None) -> tuple[Guest, GuestSettings, Guest]:
         settings = self._settings(guest.name)
+        if own_limit is not None and own_limit < (settings.ceiling_bytes or guest.ceiling_bytes):
+            settings = replace(settings, ceiling_bytes=own_limit)
         last = self._last.get(guest.name)
         if last is not None and last[0] is guest and last[1] == settings:
             return last  # the very same reading stays the very same guest, which `decide` need not look at again
@@ -58,6 +69,7 @@ class Eye:
             ceiling_bytes=min(guest.ceiling_bytes, ceiling),
             floor_bytes=settings.floor_bytes,
             guaranteed_bytes=settings.guaranteed_bytes,
+            headroom_bytes=settings.headroom_bytes(guest.ceiling_bytes),
             shares=settings.shares,
             mode=settings.mode,
             leave_alone=settings.hold or guest.leave_alone,

@@ -20,6 +20,8 @@ class GuestMemory:
         self.free: list[int] = []
         self.used: list[int] = []
         self.balloon: list[int] = []
+        self.is_inert = False
+        """What is in the balloon does not go back to the host."""
 
     @property
     def idle(self) -> int:
@@ -58,6 +60,8 @@ class GuestMemory:
 
     def surrender(self, extents: list[int]) -> None:
         """The host hears which extents are in the balloon, and takes what stands behind them."""
+        if self.is_inert:
+            return
         behind = self._behind
         self._ledger.take_back(self.owner, [behind.pop(one) for one in extents if one in behind])
 
@@ -71,13 +75,21 @@ class GuestMemory:
         """The guest ends: all that stood behind it goes back to the host."""
         self._ledger.take_back(self.owner, list(self._behind.values()))
         self._behind.clear()
+        self.untouched += self.free + self.used + self.balloon
+        self.free, self.used, self.balloon = [], [], []
+
+    def reset(self) -> None:
+        """The guest boots anew in the same process: its balloon is gone, and the host goes on paying for what it had touched."""
+        self.free += self.used
+        self.used = []
+        self.restore(len(self.balloon))
 
     def check(self) -> None:
         """Every extent is in exactly one place, and the host's books agree. Raises LedgerError."""
         everything = self.untouched + self.free + self.used + self.balloon
         if len(everything) != self.total or len(set(everything)) != self.total:
             raise LedgerError(f"guest {self.owner}: an extent is in two places or in none")
-        if self._behind and set(self._behind) != {*self.free, *self.used}:
+        if not self.is_inert and self._behind and set(self._behind) != {*self.free, *self.used}:
             raise LedgerError(f"guest {self.owner}: what it touched is not what the host backs")
         if self._ledger.held(self.owner) != len(self._behind):
             raise LedgerError(
@@ -85,6 +97,7 @@ class GuestMemory:
             )
 
     def _touch(self, extents: list[int]) -> None:
+        extents = [one for one in extents if one not in self._behind] if self.is_inert else extents
         self._behind.update(zip(extents, self._ledger.lend(self.owner, len(extents)), strict=True))
 
 

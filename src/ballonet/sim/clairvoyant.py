@@ -26,11 +26,16 @@ async def allocate(world: SimWorld) -> None:
     while True:
         world.advance(clock())
         at = max(0.0, clock() - world.start_s)
-        needs = {guest: _need(guest, at) for guest in world.guests}
-        share = min(1.0, world.ledger.total / max(1, sum(needs.values())))
+        needs = {guest: _need(guest, at) for guest in world.guests if _is_movable(guest)}
+        fixed = sum(guest.memory.resident for guest in world.guests if not (_is_movable(guest) or guest.is_gone or guest.script.huge))
+        share = min(1.0, max(0, world.ledger.total - fixed - world.own_bytes // EXTENT_BYTES) / max(1, sum(needs.values())))
         for guest, need in needs.items():
             guest.ask(int(need * share))
         await asyncio.sleep(STEP_S)
+
+
+def _is_movable(guest: SimGuest) -> bool:
+    return not (guest.is_gone or guest.has_no_driver or guest.leave_alone or guest.script.huge)
 
 
 def _need(guest: SimGuest, at: float) -> int:

@@ -103,6 +103,7 @@ class _Eye:
         self._asked: tuple[float, int, GuestStats] | None = None
         """When it was asked last, and what it is about to answer."""
         self._sampled_at = -1e9
+        self._silence = ""
         self._answered_at = 0.0
         self._reading: tuple[int, float, Guest] | None = None
 
@@ -112,11 +113,11 @@ class _Eye:
         self.poll(now)
         age_s = round(now - self._sampled_at, 6)
         known = self._reading
-        if known is not None and known[0] == guest.version and known[1] == age_s and not guest.is_hung:
+        if known is not None and known[0] == guest.version and known[1] == age_s and not (guest.is_hung or guest.is_starting):
             return known[2]
         silent_s = now - self._answered_at
         alone = (
-            guest.leave_alone or "no balloon driver"
+            guest.leave_alone or ("it is still booting" if guest.is_starting else "no balloon driver")
             if guest.has_no_driver or guest.leave_alone
             else "it does not answer"
             if silent_s > SILENT_S
@@ -125,9 +126,13 @@ class _Eye:
         found = Guest(
             name=guest.script.name,
             ceiling_bytes=guest.script.memory_bytes,
-            keep_bytes=guest.memory.keep * EXTENT_BYTES,
+            keep_bytes=(guest.memory.keep if guest.shown_keep is None else guest.shown_keep) * EXTENT_BYTES,
             keep_age_s=silent_s,
-            resident_bytes=guest.memory.resident * EXTENT_BYTES,
+            resident_bytes=guest.resident_bytes,
+            swapped_bytes=guest.swapped_out * EXTENT_BYTES,
+            huge_bytes=guest.memory.resident * EXTENT_BYTES if guest.script.huge else 0,
+            is_starting=guest.is_starting,
+            silence=self._silence,
             stats=self._stats,
             stats_age_s=age_s if self._stats is not None else None,
             can_balloon=not alone,
@@ -145,7 +150,7 @@ class _Eye:
         has_news = self._hear(now)
         if guest.is_silent:
             return has_news
-        if self.knows_all and self._asked is None:
+        if self.knows_all and self._asked is None and not self._silence:
             self._sampled_at = now - guest.speeds.answer_s  # it would say the same again
         elif self._asked is None and now - self._sampled_at >= self.look.every_s - 1e-6:
             self._asked = (now, guest.version, guest.stats())
@@ -155,8 +160,12 @@ class _Eye:
         """An answer is of the moment in which it was asked for, and takes its time."""
         if self._asked is None or now - self._asked[0] < self.guest.speeds.answer_s - 1e-6:
             return False
-        self._sampled_at, self._read_version, self._stats = self._asked
+        sampled_at, self._read_version, stats = self._asked
         self._asked = None
+        self._silence = "" if stats.total_bytes is not None else "its balloon driver answers without statistics"
+        if self._silence:
+            return False
+        self._sampled_at, self._stats = sampled_at, stats
         return True
 
     @property
@@ -166,4 +175,4 @@ class _Eye:
 
     def is_urgent(self) -> bool:
         """Whether the loop should wake for what was read last."""
-        return self._stats is not None and (self._stats.available_bytes or 0) < self.look.wake_below_bytes
+        return not self._silence and self._stats is not None and (self._stats.available_bytes or 0) < self.look.wake_below_bytes

@@ -76,7 +76,7 @@ class Face(Elsewhere, Guided, abc.ABC):
 
     def host(self) -> Host:
         """As the contract says."""
-        return self._guests.world.read()
+        return self._guests.world.host()
 
     def guests(self) -> tuple[Guest, ...]:
         """As the contract says: as of the last sample."""

@@ -14,7 +14,7 @@ from ballonet.model.settings import SettingsError
 from ballonet.model.tick import Tick
 from ballonet.report.flight import Flight
 from ballonet.report.record import GuestRecord, Record
-from ballonet.scenarios.scenario import GuestScript, Scenario, scripts, warm_keeps
+from ballonet.scenarios.scenario import GuestScript, Scenario, members, scripts, warm_keeps
 from ballonet.sense.picture import Eye, GuestSettings
 from ballonet.sim import beasts, clairvoyant, clock, on_top
 from ballonet.sim.esx import EsxFace
@@ -116,7 +116,8 @@ def run_arms(
 async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Callable[[float, Tick, SimWorld], None]) -> Record:
     scenario = what.scenario
     start = scenario.lead_s + scenario.warmup_s
-    world = SimWorld(scenario.host, what.budget_bytes, what.scripts, what.speeds, start, what.scale)
+    limits = [(limit.name, int(limit.memory), members(scenario, limit.guests)) for limit in scenario.limits]
+    world = SimWorld(scenario.host, what.budget_bytes, what.scripts, what.speeds, start, what.scale, limits)
     for name, keep_bytes in warm_keeps(what.scripts, what.budget_bytes).items() if scenario.warm else ():
         world.by_name[name].warm(keep_bytes)
     if world.used_bytes > what.budget_bytes and what.policy != "ideal":
@@ -193,6 +194,7 @@ class _Recorder:
         if self._is_checked:
             self._world.check()
         self._record.host_sample(at, self._world.guests_bytes, self._world.own_bytes)
+        self._record.budget_violations += self._world.exceeded() if at >= 0 else 0
         for guest in self._world.stirred:
             if not guest.is_gone:
                 self._record.guests[guest.script.name].sample(at, guest.keep_bytes, guest.need_bytes, dt)

@@ -2,14 +2,17 @@
 
 import heapq
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import partial
+from types import MappingProxyType
 from typing import Final
 
-from ballonet.model.snapshot import Host
+from ballonet.model.snapshot import Budget, Host
 from ballonet.model.units import GIB
 from ballonet.scenarios.course import Course
 from ballonet.scenarios.scenario import GuestScript, HostPart
-from ballonet.sim.guest import SimGuest
+from ballonet.sense.host import Around
+from ballonet.sim.guest import BOOT_S, SimGuest
 from ballonet.sim.ledger import EXTENT_BYTES, HOST, Ledger
 from ballonet.sim.speeds import Speeds
 
@@ -31,7 +34,8 @@ class SimWorld:
     """A host with guests. Also the HostSense of the daemon's loop."""
 
     def __init__(
-        self, part: HostPart, budget_bytes: int, scripts: Iterable[GuestScript], speeds: Speeds, start_s: float, scale: int = 1
+        self, part: HostPart, budget_bytes: int, scripts: Iterable[GuestScript], speeds: Speeds, start_s: float, scale: int = 1,
+        limits: Iterable[tuple[str, int, tuple[str, ...]]] = (),
     ) -> None:
         """Args:
         part: the host's own use.
@@ -40,9 +44,15 @@ class SimWorld:
         speeds: of all guests.
         start_s: when the scenario's time 0 is.
         scale: by which sizes are divided.
+        limits: around some guests: name, bytes (not scaled), names of guests.
         """
         self.ledger = Ledger(budget_bytes)
-        self.guests = [SimGuest(number, script, self.ledger, speeds, start_s) for number, script in enumerate(scripts)]
+        self._limits = [(name, size // scale, guests) for name, size, guests in limits]
+        self.guests = [
+            # Huge pages come from a pool beside.
+            SimGuest(number, script, Ledger(script.memory_bytes) if script.huge else self.ledger, speeds, start_s)
+            for number, script in enumerate(scripts)
+        ]
         self.by_name = {guest.script.name: guest for guest in self.guests}
         self.now = 0.0
         self.start_s = start_s
@@ -60,16 +70,49 @@ class SimWorld:
         for guest in self.guests:
             guest.on_stir = self.stir
         self.deeds.append((start_s, lambda: None))  # at time 0 everybody looks up
+        for guest in self.guests:
+            self.deeds += self._lives(guest)
         self._own = Course((phase.at_s, phase.used // scale, phase.per_s // scale) for phase in part.own) if part.own else None
         self._wobble = (part.wobble // scale // EXTENT_BYTES, part.wobble_s)
         self._own_extents: list[int] = []
-        self._busy_share = part.busy_share
+        self._busy_share, self._disk_share = part.busy_share, part.disk_share
+        self._huge_bytes = part.huge // scale
         self.is_effortless = False
         """Balloons move without a cost: for the yardstick."""
         self.cpu_share = 1.0
         """Of the host's cores: what balloons leave."""
-        self._io, self._cpu, self._memory = 0.0, part.busy_share, 0.0
+        self._io, self._cpu, self._memory = part.disk_share, part.busy_share, 0.0
         self.host_own(0.0)
+
+    def _lives(self, guest: SimGuest) -> Iterator[tuple[float, Callable[[], None]]]:
+        """When a guest starts, is up, reads files and stops, and what that does."""
+        script = guest.script
+        if script.starts_s is not None:
+            yield from self._boots(script.starts_s, partial(self._start, guest), guest)
+        if script.stops_s is not None:
+            yield self.start_s + script.stops_s, partial(self.stop, guest)
+        for at_s, size in script.caches:
+            yield self.start_s + at_s, partial(guest.reads_files, size // EXTENT_BYTES)
+
+    def _boots(self, at_s: float, begin: Callable[[], None], guest: SimGuest) -> Iterator[tuple[float, Callable[[], None]]]:
+        yield self.start_s + at_s, begin
+        yield self.start_s + at_s + BOOT_S, guest.up
+
+    def _start(self, guest: SimGuest) -> None:
+        guest.boot(self.now)
+        self.stirring[guest] = None
+
+    def reboot(self, guest: SimGuest) -> None:
+        """A guest boots anew; its driver speaks again after a while."""
+        guest.reboot(self.now)
+        self.stir(guest)
+        self.deeds.append((self.now + BOOT_S, guest.up))
+        self.deeds.sort(key=lambda deed: deed[0])
+
+    def stop(self, guest: SimGuest) -> None:
+        """A guest ends."""
+        guest.is_gone = True
+        guest.memory.vanish()
 
     def advance(self, now: float) -> None:
         """Lets time pass until `now`, in steps in which nothing but the ordinary happens."""
@@ -99,21 +142,43 @@ class SimWorld:
         for guest in self.guests:
             self.stir(guest)
 
-    def read(self, _pids: Iterable[int] = ()) -> Host:
+    def read(self, _pids: Mapping[str, int] = MappingProxyType({}), _resident: Mapping[str, int] = MappingProxyType({})) -> Around:
+        """The host now, as its /proc would say."""
+        return Around(self.host())
+
+    def host(self) -> Host:
         """The host now."""
         total = self.ledger.total * EXTENT_BYTES
         return Host(
             total_bytes=total,
-            available_bytes=max(0, total - self.ledger.lent * EXTENT_BYTES),
+            available_bytes=max(0, total - self.used_bytes),
+            huge_bytes=self._huge_bytes,
+            budgets=tuple(self._budgets()),
             pressure_some_avg10_share=round(self._memory, 4),
             cpu_some_avg10_share=round(self._cpu, 4),
             io_some_avg10_share=round(self._io, 4),
         )
 
+    def _budgets(self) -> Iterator[Budget]:
+        for name, limit, names in self._limits:
+            guests = [self.by_name[one] for one in names if not self.by_name[one].is_gone]
+            if guests:
+                taken = sum(guest.resident_bytes for guest in guests)
+                inside = tuple(guest.script.name for guest in guests)
+                yield Budget(name=name, limit_bytes=limit, available_bytes=max(0, limit - taken), guests=inside)
+
+    def exceeded(self) -> int:
+        """How many limits around some guests are exceeded by more than a balloon moves at once."""
+        return sum(
+            sum(self.by_name[one].resident_bytes for one in names if not self.by_name[one].is_gone) > limit + 2 * EXTENT_BYTES
+            for _, limit, names in self._limits
+        )
+
     @property
     def guests_bytes(self) -> int:
-        """What all guests occupy."""
-        return (self.ledger.lent - len(self._own_extents)) * EXTENT_BYTES
+        """What all guests occupy of the host's memory."""
+        swapped = sum(guest.swapped_out for guest in self.guests if guest.host_swapped)
+        return (self.ledger.lent - len(self._own_extents) - swapped) * EXTENT_BYTES
 
     @property
     def own_bytes(self) -> int:
@@ -123,7 +188,7 @@ class SimWorld:
     @property
     def used_bytes(self) -> int:
         """What guests and host occupy."""
-        return self.ledger.lent * EXTENT_BYTES
+        return self.guests_bytes + self.own_bytes
 
     def check(self) -> None:
         """Every extent has one owner, on the host and in each guest. Raises LedgerError."""
@@ -138,7 +203,8 @@ class SimWorld:
         self.now = until
         if self.deeds and self.deeds[0][0] <= until:
             self._do(until)
-        out_share = max(0, self.ledger.lent - self.ledger.total) / max(1, self.ledger.lent - len(self._own_extents))
+        lent = self.used_bytes // EXTENT_BYTES
+        out_share = max(0, lent - self.ledger.total) / max(1, lent - len(self._own_extents))
         if out_share != self._out_share:
             self.settle()
             self._out_share = out_share
@@ -193,5 +259,5 @@ class SimWorld:
         busy_share = min(1.0, self._busy_share + taken / BALLOON_PER_CORE_S / max(1.0, total / CORE_BYTES))
         self._cpu += (busy_share - self._cpu) * fade
         self.cpu_share = max(LEAST_CPU_SHARE, 1.0 - busy_share)
-        self._io += (min(1.0, paged / max(1, len(self.guests))) - self._io) * fade
+        self._io += (min(1.0, self._disk_share + paged / max(1, len(self.guests))) - self._io) * fade
         self._memory += (min(1.0, max(0.0, 1 - free_share / SCARCE_SHARE)) - self._memory) * fade

@@ -362,7 +362,11 @@ def _is_leak(table: Table, seat: Seat) -> bool:
 def _name_leak(table: Table, seat: Seat) -> None:
     memory = seat.memory
     risen = memory.rise_peak_bytes - memory.rise_from_bytes
-    more = {"risen_bytes": risen, "rising_s": table.now - memory.rise_at, "demand_bytes": memory.used_bytes + memory.swapped_bytes}
+    more = {
+        "risen_bytes": risen,
+        "rising_s": table.now - memory.rise_at,
+        "demand_bytes": memory.used_bytes + memory.swapped_bytes,
+    }
     _set(seat, seat.wish_bytes, Reason.LEAK, **more)
 
 

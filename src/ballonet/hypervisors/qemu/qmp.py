@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Raw, Struct, field
 
 from ballonet.hypervisors.contract import NoAnswerError, RefusedError
+from ballonet.model.decode import UndecodableError, decoded
 
 T = TypeVar("T")
 
@@ -44,7 +45,6 @@ class _Line(Struct):
     event: str = ""
 
 
-_read_line: Final = msgspec.json.Decoder(_Line).decode
 _write_line: Final = msgspec.json.Encoder().encode
 
 
@@ -57,20 +57,29 @@ class _Wire(asyncio.Protocol):
         self.listeners: dict[asyncio.Queue[str], tuple[str, ...]] = {}
         self.transport: asyncio.Transport | None = None
         self.why_closed = "the connection broke"
-        self._rest = b""
+        self._parts: list[bytes] = []
+        """Of a line that has no end yet: joined once, when it has one."""
+        self._part_bytes = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        if len(self._rest) > LONGEST_BYTES:
+        *lines, rest = data.split(b"\n")
+        if lines:
+            lines[0] = b"".join((*self._parts, lines[0]))
+            self._parts, self._part_bytes = [], 0
+        if rest:
+            self._parts.append(rest)
+            self._part_bytes += len(rest)
+        if self._part_bytes > LONGEST_BYTES:
+            self._parts, self._part_bytes = [], 0
             self._give_up(f"a line of more than {LONGEST_BYTES >> 20} MiB")
         for line in lines:
             try:
                 if line.strip():
-                    self._take(_read_line(line))
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                    self._take(decoded(line, _Line))
+            except UndecodableError as error:
                 self._give_up(f"no QMP: {error}")
                 return
 
@@ -100,7 +109,8 @@ class _Wire(asyncio.Protocol):
         for one in (self.greeted, *self.waiting.values()):
             if not one.done():
                 one.set_exception(NoAnswerError(self.why_closed))
-        self.greeted.exception()  # said to whoever waits, if anybody does
+        if not self.greeted.cancelled():
+            self.greeted.exception()  # said to whoever waits, if anybody does
         for queue in self.listeners:
             queue.put_nowait("")
 
@@ -160,8 +170,8 @@ class QmpSession:
         """
         try:
             answer = await self._ask(command, {name.replace("_", "-"): value for name, value in arguments.items()}, deadline_s)
-            return msgspec.json.decode(answer, type=returns)
-        except msgspec.DecodeError as error:
+            return decoded(answer, returns)
+        except UndecodableError as error:
             raise NonsenseError(f"{command}: {error}") from error
         except (RefusedError, NoAnswerError) as error:
             raise type(error)(f"{command}: {error}") from error

@@ -12,9 +12,12 @@ from ballonet.model.settings import Size
 from ballonet.scenarios.scenario import Fault
 from ballonet.sim.beasts import (
     cannot_take,
+    empty,
     hang,
     hidden_floor,
     hoard,
+    host_swapped,
+    inert,
     liar,
     no_driver,
     outside_hand,
@@ -23,6 +26,7 @@ from ballonet.sim.beasts import (
     slow,
     stale,
     stuck,
+    thrash,
     vanish,
 )
 from ballonet.sim.guest import SimGuest
@@ -44,6 +48,10 @@ BEASTS: Final[Mapping[str, Beast]] = {
     "outside-hand": outside_hand.strike,
     "passthrough": passthrough.strike,
     "second-controller": second_controller.strike,
+    "inert": inert.strike,
+    "thrash": thrash.strike,
+    "empty": empty.strike,
+    "host-swapped": host_swapped.strike,
 }
 """By the fault's kind. Each strikes, and gives what lets go."""
 
@@ -58,9 +66,13 @@ def release(world: SimWorld, faults: tuple[Fault, ...], scale: int = 1) -> None:
 
 
 def _loose(world: SimWorld, fault: Fault) -> None:
-    guest, strike = world.by_name[fault.guest], BEASTS[fault.kind]
+    guest = world.by_name[fault.guest]
     at = world.start_s + fault.at_s
+    if fault.kind == "reboot":
+        world.deeds.append((at, lambda: world.reboot(guest)))
+        return
     end = None if fault.until_s is None else world.start_s + fault.until_s
+    strike = BEASTS[fault.kind]
     if fault.kind == "second-controller":
         world.deeds += [(when, lambda: _forget(strike(guest, fault))) for when in second_controller.rounds(at, end)]
         return
