@@ -38,6 +38,7 @@ class Loop:
         policy: str = "adaptive",
         on_tick: Callable[[Tick], None] = lambda _tick: None,
         clock: Callable[[], float] = time.monotonic,
+        is_tended: bool = False,
     ) -> None:
         """Args:
         eye: takes the pictures.
@@ -46,7 +47,9 @@ class Loop:
         policy: a name of `decide.policies`.
         on_tick: told of every tick, in the loop itself: be quick.
         clock: seconds, rising only.
+        is_tended: a tick that fails is told, and the next one is due all the same; else it ends the loop, as tests want it.
         """
+        self._is_tended = is_tended
         self._eye = eye
         self._news = hypervisor.news
         self._actor = Guide(hypervisor, hypervisor.capabilities) if isinstance(hypervisor, Guided) else Actor(hypervisor)
@@ -70,7 +73,7 @@ class Loop:
         """Ticks for ever."""
         try:
             while True:
-                next_s = await self._tended_tick()
+                next_s = await (self._tended_tick() if self._is_tended else self.tick())
                 rest_s = max(SHORT_S if self._is_short else LEAST_S, self._busy_s)
                 await asyncio.sleep(rest_s)
                 # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).

@@ -218,10 +218,8 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, head
         rise_share_per_s: how fast guests of this host begin to rise, of their ceilings; 0 = none has been seen to.
         headroom_bytes: what its operator wants it to have free at any time.
     """
-    used, growth_per_s, back, back_soon = memory.used_bytes, memory.growth_per_s, 0, 0
-    if memory.swapped_bytes:
-        back = int(min(memory.swapped_bytes, memory.swap_in_per_s * READ_S + TIGHT_SHARE * ceiling_bytes))
-        back_soon = back_bytes(memory)
+    used, growth_per_s, back = memory.used_bytes, memory.growth_per_s, memory.swapped_bytes
+    back_soon = back_bytes(memory) if back else 0
     tight_margin = REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes
     if tight_margin < LEAST_TIGHT_BYTES:
         tight_margin = LEAST_TIGHT_BYTES

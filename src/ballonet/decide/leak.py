@@ -39,5 +39,5 @@ def follow(memory: GuestMemory, ceiling_bytes: int, now: float) -> GuestMemory:
 def is_endless(memory: GuestMemory, ceiling_bytes: int, now: float) -> bool:
     """Whether a guest has done nothing but grow for long, and by much. A guest that has all that it asks for may do so."""
     risen, lasted_s = memory.rise_peak_bytes - memory.rise_from_bytes, memory.rise_peak_at - memory.rise_at
-    goes_on = now - memory.rise_peak_at <= PAUSE_S or memory.used_bytes + memory.swapped_bytes >= END_SHARE * ceiling_bytes
+    goes_on = now - memory.rise_peak_at <= PAUSE_S or memory.rise_peak_bytes >= END_SHARE * ceiling_bytes
     return risen >= RISE_SHARE * ceiling_bytes and lasted_s >= RISE_S and goes_on

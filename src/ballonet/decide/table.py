@@ -63,11 +63,6 @@ class Table:
         return self.memory_bytes - sum(seat.held_bytes for seat in self.seats)
 
     @property
-    def free_bytes(self) -> int:
-        """The same, without what a guest that is starting may never touch: what is missing of it is taken from others."""
-        return self.memory_bytes - sum(seat.counted_bytes for seat in self.seats)
-
-    @property
     def idle_bytes(self) -> int:
         """What is nobody's, if every guest took all that it may, and the reserve stayed free: spare to be handed out."""
         return self.memory_bytes - sum(seat.whole_bytes for seat in self.seats) - self.reserve_bytes

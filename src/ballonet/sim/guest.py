@@ -62,7 +62,7 @@ class SimGuest:
         """What its hypervisor says that it keeps, in extents, while that is not so; None = the truth."""
         self.host_swapped = 0
         """Extents of it that lie in the host's swap, and that it does not touch."""
-        self.leave_alone = ""
+        self.leave_alone = "its memory is huge pages" if script.huge else ""
         """Why its balloon must not be moved; moved all the same, it dies."""
         self.cpu_share = 1.0
         """Of a core: what the host leaves it."""
@@ -111,7 +111,7 @@ class SimGuest:
 
     def boot(self, now: float) -> None:
         """Its process starts: nothing of its memory is touched yet, and it has no driver for a while."""
-        self.is_gone, self.now, self._counts_from_s = False, now, max(now, self.start_s)
+        self.is_gone, self.now = False, now
         self.asked = self.memory.total
         self._begin(now)
 
@@ -125,6 +125,7 @@ class SimGuest:
     def _begin(self, now: float) -> None:
         self.is_starting = self.has_no_driver = True
         self.restarts_at = now + BOOT_S
+        self._counts_from_s = max(self._counts_from_s, now + BOOT_S)  # nobody asks anything of it before
         total = self.memory.total
         touched = total if self.script.touches_all else min(total, int(BOOT_BYTES // EXTENT_BYTES + BOOT_SHARE * total))
         self.memory.release(self.memory.use(touched))

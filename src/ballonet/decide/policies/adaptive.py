@@ -60,12 +60,22 @@ REACH_S: Final = 0.8
 def divide(table: Table) -> None:
     """Sets every wish, and who is short."""
     movable = [seat for seat in table.seats if seat.is_movable]
-    pool = table.memory_bytes - sum(seat.counted_bytes for seat in table.seats if not seat.is_movable)
+    pool = _pool(table.memory_bytes, table.seats, table.reserve_bytes)
     reserve = _share_out(table, movable, pool, table.reserve_bytes)
     _lend_margins(table, movable, pool)
     _within_budgets(table, movable, pool, reserve)
     _note_reach(table, movable, pool)
-    _move(table, movable, reserve)
+    _move(table, movable, reserve, reserve - pool + sum(seat.held_bytes for seat in movable))
+
+
+def _pool(memory: int, seats: list[Seat], reserve: int) -> int:
+    """What is divided among those that can be moved. What a guest that is starting may take is gathered out of spare and page cache;
+    nobody's need is cut for what it may never touch.
+    """
+    fixed = [seat for seat in seats if not seat.is_movable]
+    whole, expected = (memory - sum(map(size, fixed)) for size in (lambda one: one.held_bytes, lambda one: one.counted_bytes))
+    needs = sum(seat.low_bytes for seat in seats if seat.is_movable) + reserve
+    return min(expected, max(whole, needs))
 
 
 # What each should have
@@ -138,10 +148,10 @@ def _within_budgets(table: Table, movable: list[Seat], pool: int, reserve: int) 
     settled: list[Seat] = []
     for budget in table.budgets:
         inside = [seat for seat in budget.seats if seat.is_movable]
-        fixed = sum(seat.counted_bytes for seat in budget.seats if not seat.is_movable)
-        if sum(seat.wish_bytes for seat in inside) + fixed + budget.reserve_bytes <= budget.memory_bytes:
+        pool_inside = _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes)
+        if sum(seat.wish_bytes for seat in inside) + budget.reserve_bytes <= pool_inside:
             continue
-        _share_out(table, inside, budget.memory_bytes - fixed, budget.reserve_bytes)
+        _share_out(table, inside, pool_inside, budget.reserve_bytes)
         settled += [seat for seat in inside if seat not in settled]
         others = [seat for seat in movable if seat not in settled]
         _share_out(table, others, pool - sum(seat.wish_bytes for seat in settled), reserve)
@@ -198,15 +208,16 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
             seat.wish_bytes = max(1, min(seat.tight_bytes, left))
             left -= seat.wish_bytes
         return 0
-    level = fund(seats, pool, _least_bytes, _claim_bytes)
+    claim = _whole_claim_bytes if any(_is_leak(table, seat) for seat in seats) else _claim_bytes
+    level = fund(seats, pool, _least_bytes, claim)
     unasked = sum(
-        max(0, min(seat.most_bytes, int(level * (seat.guest.shares or 1))) - seat.tight_bytes)
+        max(0, min(seat.most_bytes, int(level * (seat.guest.shares or 1))) - seat.wish_bytes)
         for seat in seats
-        if seat.may_take and seat.wish_bytes >= seat.tight_bytes
+        if seat.may_take and seat.wish_bytes >= claim(seat)
     )
-    kept = min(reserve, unasked, max(0, sum(map(_claim_bytes, seats)) - pool))
+    kept = min(reserve, unasked, max(0, sum(map(claim, seats)) - pool))
     if kept:
-        fund(seats, pool - kept, _least_bytes, _claim_bytes)
+        fund(seats, pool - kept, _least_bytes, claim)
     for seat in seats:
         # Who cannot page out is protected up to its part: beyond that others would page for it (R6).
         seat.floor_bytes = min(seat.floor_bytes, max(floor_bytes(seat.guest), seat.wish_bytes))
@@ -224,18 +235,40 @@ def _claim_bytes(seat: Seat) -> int:
     return max(_least_bytes(seat), seat.tight_bytes)
 
 
+def _whole_claim_bytes(seat: Seat) -> int:
+    """The same beside a guest that grows without end: within its share its whole margin, and all that it has paged out."""
+    return max(_claim_bytes(seat), min(seat.near_bytes, seat.part_bytes))
+
+
 def _spread(seats: list[Seat], amount: int) -> None:
-    """Divides `amount`: the low needs, and by shares on top what is left, nobody above what it can keep."""
-    claims = [(seat.low_bytes, max(seat.low_bytes, seat.most_bytes), seat.low_bytes, seat.guest.shares or 1) for seat in seats]
+    """Divides `amount`: the low needs, by shares on top what guests have filled with page cache, and likewise what is left. What is
+    plainly free goes before what somebody may live on.
+    """
+    filled = [min(max(seat.low_bytes, _filled_bytes(seat)), max(seat.low_bytes, seat.most_bytes)) for seat in seats]
+    if sum(filled) > amount:
+        bounds = [(seat.low_bytes, most) for seat, most in zip(seats, filled, strict=True)]
+    else:
+        bounds = [(least, max(least, seat.most_bytes)) for seat, least in zip(seats, filled, strict=True)]
+    claims = [(least, most, least, seat.guest.shares or 1) for seat, (least, most) in zip(seats, bounds, strict=True)]
     level = fill(claims, amount)
     for seat, claim in zip(seats, claims, strict=True):
         seat.wish_bytes = int(at_level(claim, level))
 
 
+def _filled_bytes(seat: Seat) -> int:
+    """What a guest has done something with: all but what it has plainly free, by its word, and what it never touched."""
+    stats = seat.guest.stats
+    if stats is None or stats.free_bytes is None:
+        return seat.keep_bytes
+    filled = seat.keep_bytes - stats.free_bytes
+    occupied = seat.guest.occupied_bytes
+    return filled if occupied is None or occupied > filled else occupied
+
+
 # Who moves now
 
 
-def _move(table: Table, seats: list[Seat], reserve: int) -> None:
+def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     """Turns wishes into what to ask for now; a seat that does not move wishes what it keeps.
 
     A guest gets its whole wish when it keeps less than it should by its use now: its use of late keeps others from taking,
@@ -267,8 +300,10 @@ def _move(table: Table, seats: list[Seat], reserve: int) -> None:
         else:
             _set(seat, wish, Reason.SPARE)
     for budget in table.budgets:
-        _refill(table, budget.seats, moves, budget.reserve_bytes - _free_bytes(budget), budget.reserve_bytes)
-    _refill(table, seats, moves, reserve - table.free_bytes, reserve)
+        inside = [seat for seat in budget.seats if seat.is_movable]
+        left = _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes) - sum(seat.held_bytes for seat in inside)
+        _refill(table, inside, moves, budget.reserve_bytes - left, budget.reserve_bytes)
+    _refill(table, seats, moves, lacking, reserve)
     _name_short(table, seats)
 
 
@@ -289,10 +324,6 @@ class _Moves:
     """What the others should have."""
     taken: int = 0
     """What was asked for at this tick."""
-
-
-def _free_bytes(budget: BudgetTable) -> int:
-    return budget.memory_bytes - sum(seat.counted_bytes for seat in budget.seats)
 
 
 def _refill(table: Table, seats: list[Seat], moves: _Moves, lacking: int, reserve: int) -> None:
