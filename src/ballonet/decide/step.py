@@ -97,6 +97,7 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         quiet_s=now - state.busy_at,
         pressure_share=max(host.pressure_some_avg10_share, host.cpu_some_avg10_share, host.io_some_avg10_share),
         state=_state(state, host, limits, now),
+        is_pressed=_seen_state(state, host, limits) in ALARMING,
         now=now,
         options=snapshot.options,
         past=dict(state.past),

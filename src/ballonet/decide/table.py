@@ -45,7 +45,9 @@ class Table:
     pressure_share: float = 0.0
     """The largest of the host's pressures, of memory, CPU and disk."""
     state: str = "high"
-    """Of the host (R14)."""
+    """Of the host (R14): as it is told; it lasts."""
+    is_pressed: bool = False
+    """Whether the host is about to run out of memory at this very moment."""
     now: float = 0.0
     options: Mapping[str, float] = field(default_factory=dict)
     """The policy's own settings."""

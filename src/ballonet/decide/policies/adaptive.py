@@ -21,7 +21,7 @@ from ballonet.decide.fairness import at_level, fill, fund
 from ballonet.decide.floor import floor_bytes
 from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, donors_at_once, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
-from ballonet.decide.states import ALARMING, SCARCE
+from ballonet.decide.states import SCARCE
 from ballonet.decide.stuck import is_under_way
 from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.plan import Reason, Reserve, ReserveReason, Shortage
@@ -186,7 +186,7 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
         part = min(1.0, (left - near) / max(1, low - near))
         for seat in seats:
             seat.wish_bytes = seat.near_bytes + int(part * (seat.low_bytes - seat.near_bytes))
-    elif tight <= pool and table.state in ALARMING and left < tight:
+    elif tight <= pool and table.is_pressed and left < tight:
         _lay_bare(seats, left)  # a host that runs out of memory pages for all of them
     elif tight <= pool:
         part = max(0.0, left - tight) / max(1, near - tight)
@@ -341,7 +341,7 @@ def _refill(table: Table, seats: list[Seat], moves: _Moves, lacking: int, reserv
     # What arrives within moments is as good as there; what was asked for at this tick, for a limit within, is too.
     gap = lacking + sum(more for name, more in moves.due.items() if name in names)
     gap -= sum(min(_coming_bytes(seat), int(REACH_S * take_per_s(seat))) for _, seat in donors)
-    is_pressing = gap > reserve or table.state in ALARMING or table.is_rationed
+    is_pressing = gap > reserve or table.is_pressed or table.is_rationed
     band = 0.0
     if table.limits.has("R12") and not table.is_rationed:
         band = OPERATOR_SHARE if table.reserve.reason is ReserveReason.OPERATOR else REFILL_SHARE
@@ -470,7 +470,7 @@ def _least_offer(table: Table, seat: Seat, *, is_calm: bool) -> int:
         return int(PORTION_SHARE * seat.guest.ceiling_bytes)
     if not table.limits.has("R12"):
         return 0
-    is_pressing = table.state in ALARMING or not table.is_rationed
+    is_pressing = table.is_pressed or not table.is_rationed
     return int(PRESSING_SHARE * seat.guest.ceiling_bytes) if is_pressing else _over_bytes(seat)
 
 
