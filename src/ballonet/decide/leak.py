@@ -16,7 +16,7 @@ RISE_SHARE: Final = 0.25
 """Of the ceiling: a smaller rise is one phase of a program."""
 RISE_S: Final = 20.0
 """And so is one that lasted less: a service that starts or a query that sorts fills memory in seconds."""
-END_SHARE: Final = 0.9
+END_SHARE: Final = 0.97
 """Of the ceiling: one that got that far has not come to rest, it has come to its end."""
 
 

@@ -1,7 +1,9 @@
 """Fault storms: random hosts, guests, workloads and faults; what must hold whatever happens.
 
 Invariants, after every step: each extent has one owner (the ledger); no more is lent than there is; no guest without swap
-that is left its floor is killed for want of memory while others keep what they do not need. After every plan: floors.
+that is left its floor is killed for want of memory while others keep what they do not need. After every plan: floors. After every
+tick (`fair.py`): no guest is below what it uses while the host has that much free; nobody holds more than its part while another
+lacks its own.
 """
 
 import os
@@ -14,10 +16,12 @@ from multiprocessing import get_context
 from typing import Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from ballonet.model.settings import Size
 from ballonet.model.units import GIB, MIB
-from ballonet.scenarios.scenario import Fault, FaultKind, Group, HostPart, Phase, Scenario
+from ballonet.scenarios.scenario import Fault, FaultKind, Group, HostPart, LimitPart, Phase, Scenario
+from ballonet.sim.fair import FairWatch, UnfairError
 from ballonet.sim.ledger import LedgerError
 from ballonet.sim.run import SimOrder, order, run_arm
 
@@ -32,8 +36,16 @@ KINDS: Final[tuple[FaultKind, ...]] = (
     "vanish",
     "hang",
     "no-driver",
+    "passthrough",
+    "inert",
+    "thrash",
+    "empty",
+    "host-swapped",
+    "reboot",
 )
-"""Those that come from a guest. An outside hand may break the budget by itself."""
+"""Those that come from a guest or from its host. An outside hand may break the budget by itself."""
+EARLY: Final = frozenset({"inert", "no-driver", "passthrough"})
+"""What a guest has from its start on, or not at all."""
 PEACE_S = 30.0
 """Warm-up: from everything promised to what the host has."""
 
@@ -61,10 +73,12 @@ def storm(seed: int, *, guests: int | None = None, faults: int | None = None, du
     groups = [_group(source, number, duration_s) for number in range(count)]
     found = [_fault(source, f"g{source.randrange(count)}-0", duration_s) for _ in range(source.randint(0, 4))]
     share = source.uniform(0.55, 1.0)
+    host = _host(source, duration_s)
     groups = groups[:guests]
-    promised = sum(group.memory for group in groups)
-    needed = sum(group.phases[0].used for group in groups)
-    memory = Size(int(max(promised * share, needed * 1.3 + GIB)))
+    ordinary = [group for group in groups if not group.huge]
+    promised = sum(group.memory for group in ordinary)
+    needed = sum(group.phases[0].used for group in ordinary)
+    memory = Size(int(max(promised * share, needed * 1.3 + GIB)) + max((phase.used for phase in host.own), default=0))
     names = {f"{group.name}-0" for group in groups}
     kept = tuple(fault for fault in found[:faults] if fault.guest in names)
     return Scenario(
@@ -72,10 +86,33 @@ def storm(seed: int, *, guests: int | None = None, faults: int | None = None, du
         about="random",
         duration_s=duration_s,
         warmup_s=PEACE_S,
-        host=HostPart(memory=memory),
+        host=replace(host, memory=memory),
         guests=tuple(groups),
         faults=kept,
+        limits=_limits(source, ordinary),
     )
+
+
+def _host(source: random.Random, duration_s: float) -> HostPart:
+    """Its own programs: memory, CPU, disk."""
+    own: list[Phase] = []
+    if source.random() < 0.3:  # noqa: PLR2004 some hosts do more than run guests
+        own = [Phase(at_s=0.0, used=Size(GIB // 4))]
+        for at in sorted(source.uniform(1, duration_s) for _ in range(source.randint(1, 4))):
+            own.append(Phase(at_s=at, used=Size(int(source.uniform(0.1, 1.0) * GIB)), per_s=Size(64 * MIB)))
+    busy, disk = (source.uniform(0.0, 0.5) if source.random() < 0.3 else 0.0 for _ in range(2))  # noqa: PLR2004 as above
+    wobble = Size(64 * MIB) if own and source.random() < 0.3 else Size(0)  # noqa: PLR2004 as above
+    return HostPart(memory=Size(GIB), own=tuple(own), busy_share=busy, disk_share=disk, wobble=wobble)
+
+
+def _limits(source: random.Random, groups: list[Group]) -> tuple[LimitPart, ...]:
+    """A limit around some guests, on some hosts: roomy enough for what they use at the start."""
+    if source.random() > 0.25 or len(groups) < 4:  # noqa: PLR2004 some hosts
+        return ()
+    inside = groups[: len(groups) // 2]
+    needed = sum(group.phases[0].used for group in inside)
+    memory = Size(int(max(needed * 1.4 + GIB // 2, source.uniform(0.5, 0.9) * sum(group.memory for group in inside))))
+    return (LimitPart(name="/machine.slice", memory=memory, guests=tuple(group.name for group in inside)),)
 
 
 def _group(source: random.Random, number: int, duration_s: float) -> Group:
@@ -84,15 +121,37 @@ def _group(source: random.Random, number: int, duration_s: float) -> Group:
     for at in sorted(source.uniform(1, duration_s) for _ in range(source.randint(0, 4))):
         used, per_s = int(memory * source.uniform(0.2, 0.95)), int(source.uniform(16, 512)) * MIB
         phases.append(Phase(at_s=at, used=Size(used), per_s=Size(per_s)))
+    if source.random() < 0.05:  # noqa: PLR2004 one that leaks
+        used, per_s = int(0.97 * memory), int(source.uniform(0.5, 8) * MIB)
+        phases = [phases[0], Phase(at_s=source.uniform(1, duration_s), used=Size(used), per_s=Size(per_s))]
     swap = source.random() < 0.7  # noqa: PLR2004 most guests have some
-    return Group(name=f"g{number}", memory=Size(memory), phases=tuple(phases), swap=swap, floor=Size(memory // 4))
+    lives = source.random() < 0.1  # noqa: PLR2004 some come and go
+    is_cached = source.random() < 0.2  # noqa: PLR2004 some live on files
+    return Group(
+        name=f"g{number}",
+        memory=Size(memory),
+        phases=tuple(phases),
+        swap=swap,
+        floor=Size(memory // 4),
+        shares=source.choice((500, 1000, 1000, 1000, 2000)),
+        swap_known=source.random() < 0.3,  # noqa: PLR2004 those with an agent
+        starts_s=source.uniform(0, duration_s / 2) if lives else None,
+        stops_s=source.uniform(duration_s / 2, duration_s) if lives and source.random() < 0.5 else None,  # noqa: PLR2004 half
+        touches_all=source.random() < 0.2,  # noqa: PLR2004 Windows
+        huge=source.random() < 0.05,  # noqa: PLR2004 one in twenty
+        cache=Size(memory // 4) if is_cached else Size(0),
+        cache_worth=source.choice((0.0, 0.1, 0.3)) if is_cached else 0.0,
+    )
 
 
 def _fault(source: random.Random, guest: str, duration_s: float) -> Fault:
-    at = source.uniform(0, duration_s)
-    until = None if source.random() < 0.5 else at + source.uniform(1, 60)  # noqa: PLR2004 half of them pass
+    kind = source.choice(KINDS)
+    at = -PEACE_S if kind in EARLY else source.uniform(0, duration_s)
+    until = None if kind in EARLY or source.random() < 0.5 else at + source.uniform(1, 60)  # noqa: PLR2004 half of them pass
     size = Size(int(source.uniform(0.1, 3) * GIB))
-    return Fault(at_s=at, guest=guest, kind=source.choice(KINDS), until_s=until, bytes=size, factor=source.uniform(0.02, 0.5))
+    if kind == "thrash":
+        size = Size(int(source.uniform(1, 64)) * MIB)
+    return Fault(at_s=at, guest=guest, kind=kind, until_s=until, bytes=size, factor=source.uniform(0.02, 0.5))
 
 
 def check(
@@ -106,9 +165,10 @@ def check(
 
 def _broken(what: SimOrder, without: frozenset[str]) -> str:
     limits = type(what.limits)(without=without)
+    watch = FairWatch(what.scenario)
     try:
-        summary = run_arm(with_fields(what, limits=limits)).result(None).summary
-    except LedgerError as error:
+        summary = run_arm(with_fields(what, limits=limits), on_tick=watch.look).result(None).summary
+    except (LedgerError, UnfairError) as error:
         return str(error)
     if summary.budget_violations:
         return f"more was lent than there is in {summary.budget_violations} samples"

@@ -1,0 +1,156 @@
+"""What must hold of every guest, whoever decides: by what guests truly need, of which no controller is told.
+
+1. No guest is below what it uses while the host has that much free.
+2. Nobody holds more than its part while another lacks its own.
+
+Both for guests that no fault hits, and only when they last: balloons take their time. The parts are divided here anew, by shares
+among true needs, and not by what the policy made of them.
+"""
+
+from collections.abc import Mapping
+from typing import Final
+
+from ballonet.model.tick import Tick
+from ballonet.model.units import MIB
+from ballonet.scenarios.scenario import Scenario
+from ballonet.sim.guest import SimGuest
+from ballonet.sim.ledger import EXTENT_BYTES
+from ballonet.sim.world import SimWorld
+
+LASTS_S: Final = 6.0
+"""A look, a decision and some seconds of a balloon."""
+LACK_SHARE: Final = 0.02
+"""Of the ceiling: less than this beneath what it uses is nothing that pages."""
+OVER_SHARE: Final = 0.06
+"""Of the ceiling: more than this beyond its part is more than its part, margins included."""
+RISE_SHARE: Final = 0.06
+"""Of the ceiling: what one that cannot be moved may be expected to take."""
+MARGIN_SHARE: Final = 0.05
+"""Of the ceiling: the margin that is a guest's though it has not touched it yet."""
+RESERVE_SHARE: Final = 0.03
+"""Of the host: what may stay free for those who have not asked for all of their parts."""
+FREE_EXTENTS: Final = 32
+AFTER_S: Final = 60.0
+"""For so long after it boots a guest has a past that misleads."""
+
+
+class UnfairError(AssertionError):
+    """One of the two does not hold."""
+
+
+class FairWatch:
+    """Looks at a world after each tick."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        """Args:
+        scenario: names the guests that faults hit.
+        """
+        self._hurt = {fault.guest for fault in scenario.faults}
+        self._since: dict[str, float] = {}
+        """By what does not hold: since when."""
+
+    def look(self, at: float, _tick: Tick, world: SimWorld) -> None:
+        """Raises UnfairError when something has not held for LASTS_S."""
+        if at < 0:
+            return
+        found = {**self._starved(world), **self._unfair(world)}
+        self._since = {what: self._since.get(what, at) for what in found}
+        for what, since in self._since.items():
+            if at - since >= LASTS_S:
+                raise UnfairError(f"at {at:.0f} s, for {at - since:.0f} s: {found[what]}")
+
+    def _is_well(self, guest: SimGuest, now: float) -> bool:
+        booted_at = guest.restarts_at
+        return not (
+            guest.is_gone
+            or guest.script.name in self._hurt
+            or guest.script.huge
+            or guest.has_no_driver
+            or now - booted_at < AFTER_S
+        )
+
+    def _starved(self, world: SimWorld) -> dict[str, str]:
+        free = world.host().available_bytes - self._spoken_for(world)
+        rooms = {name: budget.available_bytes for budget in world.host().budgets for name in budget.guests}
+        found = {}
+        for guest in world.guests:
+            if not self._is_well(guest, world.now):
+                continue
+            lacks = _lacks(guest, guest.need_bytes)
+            name, here = guest.script.name, min(free, rooms.get(guest.script.name, free))
+            if lacks > LACK_SHARE * guest.script.memory_bytes and here >= lacks:
+                found[f"starved {name}"] = (
+                    f"{name} keeps {lacks / MIB:.0f} MiB less than it uses, while the host has {here / MIB:.0f} MiB free"
+                )
+        return found
+
+    def _spoken_for(self, world: SimWorld) -> float:
+        """What is free and yet not to be had: promised to guests that cannot give it back, or may be touched at any moment."""
+        spoken = 0.0
+        for guest in world.guests:
+            name, memory = guest.script.name, guest.script.memory_bytes
+            if guest.is_gone or guest.script.huge:
+                continue
+            if guest.is_starting:
+                spoken += memory - guest.resident_bytes
+            elif guest.has_no_driver or guest.leave_alone:
+                spoken += min(memory - guest.resident_bytes, RISE_SHARE * memory)
+            elif name in self._hurt:
+                spoken += max(0, guest.keep_bytes - guest.resident_bytes)
+            else:  # what it takes next must be there before it asks
+                spoken += min(max(0, guest.keep_bytes - guest.resident_bytes), MARGIN_SHARE * memory)
+            if guest.host_swapped:
+                spoken += guest.swapped_out * EXTENT_BYTES
+        return spoken
+
+    def _unfair(self, world: SimWorld) -> dict[str, str]:
+        well = [guest for guest in world.guests if self._is_well(guest, world.now)]
+        fixed = world.guests_bytes - sum(guest.resident_bytes for guest in well)
+        pool = world.ledger.total * EXTENT_BYTES - world.own_bytes - fixed - self._spoken_for(world)
+        parts = _parts(well, pool * (1 - RESERVE_SHARE))
+        inside = {name for budget in world.host().budgets for name in budget.guests}
+        lacking = [
+            guest
+            for guest in well
+            if _lacks(guest, parts[guest.script.name]) > LACK_SHARE * guest.script.memory_bytes
+        ]
+        found = {}
+        for guest in well:
+            name = guest.script.name
+            over = guest.keep_bytes - parts[name] - OVER_SHARE * guest.script.memory_bytes
+            is_giving = guest.asked < guest.memory.keep
+            others = [one.script.name for one in lacking if (one.script.name in inside) == (name in inside)]
+            if over > 0 and not is_giving and others:
+                found[f"unfair {name}"] = (
+                    f"{name} holds {over / MIB:.0f} MiB more than its part of {parts[name] / MIB:.0f} MiB and gives nothing, while"
+                    f" {others[0]} lacks some of its own"
+                )
+        return found
+
+
+def _lacks(guest: SimGuest, part_bytes: float) -> float:
+    """What a guest has less than it uses, or than its part; nothing while it has some free itself: what it has paged out comes back
+    as it touches it.
+    """
+    return min(guest.need_bytes, part_bytes) - guest.keep_bytes if guest.memory.idle < FREE_EXTENTS else 0.0
+
+
+def _parts(guests: list[SimGuest], pool: float) -> Mapping[str, float]:
+    """By shares among true needs: nobody more than it needs while another lacks, the rest to those that need more."""
+    left, open_ones, parts = max(0.0, pool), list(guests), dict[str, float]()
+    while open_ones:
+        shares = sum(guest.script.shares for guest in open_ones)
+        least = {guest.script.name: left * guest.script.shares / shares for guest in open_ones}
+        done = [guest for guest in open_ones if _wants(guest) <= least[guest.script.name]]
+        if not done:
+            return parts | {guest.script.name: max(least[guest.script.name], guest.script.floor_bytes or 0) for guest in open_ones}
+        for guest in done:
+            parts[guest.script.name] = _wants(guest)
+            left -= _wants(guest)
+        open_ones = [guest for guest in open_ones if guest not in done]
+    # All fit: nobody holds more than its part.
+    return {name: float("inf") for name in parts}
+
+
+def _wants(guest: SimGuest) -> float:
+    return max(guest.need_bytes, guest.script.floor_bytes or 0)
