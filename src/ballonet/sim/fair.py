@@ -7,7 +7,7 @@ Both for guests that no fault hits, and only when they last: balloons take their
 among true needs, and not by what the policy made of them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ballonet.model.tick import Tick
@@ -27,9 +27,13 @@ RISE_SHARE: Final = 0.06
 """Of the ceiling: what one that cannot be moved may be expected to take."""
 MARGIN_SHARE: Final = 0.05
 """Of the ceiling: the margin that is a guest's though it has not touched it yet."""
+RESERVE_PART: Final = 0.34
+"""Of the reserve (R3): what stays free, when not everything fits, for those who have not asked for all of their parts."""
 RESERVE_SHARE: Final = 0.03
-"""Of the host: what may stay free for those who have not asked for all of their parts."""
+"""Of a limit around some guests: the same."""
 FREE_EXTENTS: Final = 32
+GATHER_S: Final = 30.0
+"""How long it takes until donors have given what a guest took as it started."""
 AFTER_S: Final = 60.0
 """For so long after it boots a guest has a past that misleads."""
 
@@ -49,15 +53,25 @@ class FairWatch:
         self._since: dict[str, float] = {}
         """By what does not hold: since when."""
 
-    def look(self, at: float, _tick: Tick, world: SimWorld) -> None:
+    def look(self, at: float, tick: Tick, world: SimWorld) -> None:
         """Raises UnfairError when something has not held for LASTS_S."""
         if at < 0:
             return
-        found = {**self._starved(world), **self._unfair(world)}
+        kept = tick.plan.reserve.bytes * RESERVE_PART
+        self._lent(at, world)
+        found = {**self._starved(world, kept), **self._unfair(world, kept)}
         self._since = {what: self._since.get(what, at) for what in found}
         for what, since in self._since.items():
             if at - since >= LASTS_S:
                 raise UnfairError(f"at {at:.0f} s, for {at - since:.0f} s: {found[what]}")
+
+    def _lent(self, at: float, world: SimWorld) -> None:
+        """No more is lent than there is. For a guest that starts and touches all nobody has asked for room; it is given some time."""
+        if any(0 <= world.now - guest.began_at < GATHER_S for guest in world.guests):
+            return
+        over = world.used_bytes - world.ledger.total * EXTENT_BYTES
+        if over > 2 * EXTENT_BYTES or world.exceeded():
+            raise UnfairError(f"at {at:.0f} s: {max(0, over) / MIB:.0f} MiB more are lent than there are, {world.exceeded()} limits exceeded")
 
     def _is_well(self, guest: SimGuest, now: float) -> bool:
         booted_at = guest.restarts_at
@@ -69,9 +83,13 @@ class FairWatch:
             or now - booted_at < AFTER_S
         )
 
-    def _starved(self, world: SimWorld) -> dict[str, str]:
-        free = world.host().available_bytes - self._spoken_for(world)
-        rooms = {name: budget.available_bytes for budget in world.host().budgets for name in budget.guests}
+    def _starved(self, world: SimWorld, kept: float) -> dict[str, str]:
+        free = world.host().available_bytes - self._spoken_for(world.guests) - kept
+        rooms = {}
+        for budget in world.host().budgets:
+            inside = [world.by_name[name] for name in budget.guests]
+            left = budget.available_bytes - self._spoken_for(inside) - RESERVE_SHARE * budget.limit_bytes
+            rooms |= dict.fromkeys(budget.guests, left)
         found = {}
         for guest in world.guests:
             if not self._is_well(guest, world.now):
@@ -84,10 +102,10 @@ class FairWatch:
                 )
         return found
 
-    def _spoken_for(self, world: SimWorld) -> float:
+    def _spoken_for(self, guests: Iterable[SimGuest]) -> float:
         """What is free and yet not to be had: promised to guests that cannot give it back, or may be touched at any moment."""
         spoken = 0.0
-        for guest in world.guests:
+        for guest in guests:
             name, memory = guest.script.name, guest.script.memory_bytes
             if guest.is_gone or guest.script.huge:
                 continue
@@ -103,11 +121,12 @@ class FairWatch:
                 spoken += guest.swapped_out * EXTENT_BYTES
         return spoken
 
-    def _unfair(self, world: SimWorld) -> dict[str, str]:
+    def _unfair(self, world: SimWorld, kept: float) -> dict[str, str]:
         well = [guest for guest in world.guests if self._is_well(guest, world.now)]
         fixed = world.guests_bytes - sum(guest.resident_bytes for guest in well)
-        pool = world.ledger.total * EXTENT_BYTES - world.own_bytes - fixed - self._spoken_for(world)
-        parts = _parts(well, pool * (1 - RESERVE_SHARE))
+        margins = sum(MARGIN_SHARE * guest.script.memory_bytes for guest in well)
+        pool = world.ledger.total * EXTENT_BYTES - world.own_bytes - fixed - self._spoken_for(world.guests) - margins
+        parts = _parts(well, pool - kept)
         inside = {name for budget in world.host().budgets for name in budget.guests}
         lacking = [
             guest
@@ -118,7 +137,9 @@ class FairWatch:
         for guest in well:
             name = guest.script.name
             over = guest.keep_bytes - parts[name] - OVER_SHARE * guest.script.memory_bytes
-            is_giving = guest.asked < guest.memory.keep
+            # Without swap a balloon cannot get what is in use.
+            can_give = guest.script.has_swap or guest.memory.idle + guest.cache > FREE_EXTENTS
+            is_giving = guest.asked < guest.memory.keep or not can_give
             others = [one.script.name for one in lacking if (one.script.name in inside) == (name in inside)]
             if over > 0 and not is_giving and others:
                 found[f"unfair {name}"] = (

@@ -170,8 +170,6 @@ def _broken(what: SimOrder, without: frozenset[str]) -> str:
         summary = run_arm(with_fields(what, limits=limits), on_tick=watch.look).result(None).summary
     except (LedgerError, UnfairError) as error:
         return str(error)
-    if summary.budget_violations:
-        return f"more was lent than there is in {summary.budget_violations} samples"
     if summary.floor_violations:
         return f"a guest was below its floor in {summary.floor_violations} samples"
     return ""

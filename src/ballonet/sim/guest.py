@@ -24,6 +24,9 @@ RESTART_S: Final = 5.0
 """What an OOM kill costs before the service runs again."""
 BOOT_S: Final = 15.0
 """From the first instruction, or from a reset, until a guest's balloon driver speaks."""
+WARM_UP_S: Final = 60.0
+WARM_UP_PER_S: Final = 256 * MIB
+"""How fast a service takes its memory again, for so long after it started: it reads it from somewhere."""
 BOOT_BYTES: Final = 110 * MIB
 BOOT_SHARE: Final = 0.03
 """What a Linux guest touches as it boots: Debian 12 in guests of 0.5 to 8 GiB took 136 to 348 MiB."""
@@ -58,6 +61,8 @@ class SimGuest:
         self.is_hung = self.is_silent = self.is_gone = self.has_no_driver = False
         self.is_starting = self.is_restless = False
         """It boots or reboots, and has no driver yet; something changes in it all the time."""
+        self.began_at = -math.inf
+        """When it last started or rebooted."""
         self.shown_keep: int | None = None
         """What its hypervisor says that it keeps, in extents, while that is not so; None = the truth."""
         self.host_swapped = 0
@@ -124,6 +129,7 @@ class SimGuest:
 
     def _begin(self, now: float) -> None:
         self.is_starting = self.has_no_driver = True
+        self.began_at = now
         self.restarts_at = now + BOOT_S
         self._counts_from_s = max(self._counts_from_s, now + BOOT_S)  # nobody asks anything of it before
         total = self.memory.total
@@ -225,7 +231,9 @@ class SimGuest:
         goal = self._goal(self.now - self.start_s)
         if self.now >= self.restarts_at:
             if goal > self.size:
-                self._grow(goal - self.size)
+                is_new = self.now - self.restarts_at < WARM_UP_S
+                most = math.ceil(WARM_UP_PER_S * dt / EXTENT_BYTES) if is_new else goal
+                self._grow(min(most, goal - self.size))
             elif goal < self.size:
                 self._shrink(self.size - goal)
         self._read_again(dt)
