@@ -2,7 +2,7 @@
 
 import pytest
 
-from ballonet.hypervisors.qemu.memory import Split, VirtioMem, ceiling_bytes, split
+from ballonet.hypervisors.qemu.memory import Layout, Split, VirtioMem, split
 
 MIB = 1 << 20
 BASE = 1024 * MIB
@@ -40,10 +40,10 @@ def test_the_balloon_makes_up_for_blocks_that_cannot_be_emptied() -> None:
 def test_without_virtio_mem_the_balloon_does_all() -> None:
     """As it was."""
     assert split(700 * MIB, BASE, None, is_stuck=False) == Split(0, 700 * MIB)
-    assert ceiling_bytes(BASE, 512 * MIB, None) == 1536 * MIB
+    assert Layout(BASE + 512 * MIB).ceiling_bytes == 1536 * MIB
 
 
 def test_the_ceiling_does_not_move_with_what_is_plugged() -> None:
     """QEMU counts what is plugged now; what could be is the guest's too."""
     for size_mib in (0, 500, 2048):
-        assert ceiling_bytes(BASE, size_mib * MIB, device(size_mib)) == 3072 * MIB
+        assert Layout(BASE, device(size_mib)).ceiling_bytes == 3072 * MIB

@@ -7,14 +7,13 @@ from typing import Any
 import pytest
 
 from ballonet.hypervisors.alone import is_migrating, why_alone
-from ballonet.hypervisors.process import Process, ProcessFacts
+from ballonet.hypervisors.process import Occupied, Process, ProcessFacts
 from ballonet.model.units import MIB
 
-FREE = ProcessFacts(locked_bytes=0, hugetlb_bytes=0, has_vfio=False, age_s=500)
+FREE = ProcessFacts(age_s=500)
 NORMAL: dict[str, Any] = {
     "has_balloon": True,
     "has_driver": True,
-    "has_vfio": False,
     "is_moving": False,
     "run_state": "running",
     "ceiling_bytes": 512 * MIB,
@@ -34,12 +33,18 @@ def test_a_normal_guest_is_not_left_alone() -> None:
         ({"has_balloon": False}, "no balloon device"),
         ({"is_moving": True}, "migrated"),
         ({"run_state": "paused"}, "not running (paused)"),
-        ({"has_vfio": True}, "VFIO"),
-        ({"facts": ProcessFacts(locked_bytes=0, hugetlb_bytes=0, has_vfio=True, age_s=500)}, "VFIO"),
-        ({"facts": ProcessFacts(locked_bytes=0, hugetlb_bytes=2 * MIB, has_vfio=False, age_s=500)}, "huge pages"),
-        ({"facts": ProcessFacts(locked_bytes=512 * MIB, hugetlb_bytes=0, has_vfio=False, age_s=500)}, "locked"),
+        ({"pins": {"vfio"}}, "VFIO"),
+        ({"pins": {"vhost-vdpa"}}, "vDPA"),
+        ({"pins": {"confidential"}}, "encrypted"),
+        ({"facts": ProcessFacts(pins=frozenset({"vfio"}), age_s=500)}, "VFIO"),
+        ({"facts": ProcessFacts(pins=frozenset({"vhost-vdpa"}), age_s=500)}, "vDPA"),
+        ({"facts": ProcessFacts(pins=frozenset({"kvm-gmem"}), age_s=500)}, "guest_memfd"),
+        ({"facts": ProcessFacts(hugetlb_bytes=2 * MIB, age_s=500)}, "huge pages"),
+        ({"facts": ProcessFacts(locked_bytes=512 * MIB, age_s=500)}, "locked"),
+        ({"unknown_memory": "it has several virtio-mem devices"}, "several virtio-mem"),
+        ({"is_resetting": True}, "starting anew"),
         ({"has_driver": False}, "no balloon driver"),
-        ({"has_driver": False, "facts": ProcessFacts(locked_bytes=0, hugetlb_bytes=0, has_vfio=False, age_s=5)}, "booting"),
+        ({"has_driver": False, "facts": ProcessFacts(age_s=5)}, "booting"),
     ],
 )
 def test_reasons(changed: dict[str, Any], why: str) -> None:
@@ -47,13 +52,21 @@ def test_reasons(changed: dict[str, Any], why: str) -> None:
     assert why in why_alone(**NORMAL | changed)
 
 
+@pytest.mark.parametrize("state", ["", "none", "completed", "failed", "cancelled"])
+def test_a_clear_end_is_no_migration(state: str) -> None:
+    """And so is none at all."""
+    assert not is_migrating(state, "running")
+
+
 @pytest.mark.parametrize(
-    ("migration", "state", "moves"),
-    [("none", "running", False), ("completed", "running", False), ("active", "running", True), ("none", "inmigrate", True)],
+    "state",
+    "setup active device postcopy-active postcopy-paused postcopy-recover-setup postcopy-recover pre-switchover colo wait-unplug"
+    " cancelling what-comes-next".split(),
 )
-def test_migration(migration: str, state: str, moves: bool) -> None:
-    """Both ends of a migration count."""
-    assert is_migrating(migration, state) is moves
+def test_every_other_state_is_a_migration(state: str) -> None:
+    """Those of QEMU 9.2 (qapi/migration.json), and whatever there will be."""
+    assert is_migrating(state, "running")
+    assert is_migrating("none", "inmigrate")
 
 
 def test_facts_of_a_process(tmp_path: Path) -> None:
@@ -67,15 +80,79 @@ def test_facts_of_a_process(tmp_path: Path) -> None:
     (folder / "statm").write_text("0 256 0 0 0 0 0\n")
     (folder / "fd/3").symlink_to("/dev/vfio/12")
     process = Process(77, tmp_path)
-    assert process.facts() == ProcessFacts(locked_bytes=512 * MIB, hugetlb_bytes=2 * MIB, has_vfio=True, age_s=100.0)
-    assert process.resident_bytes(1 << 30) == 256 * os.sysconf("SC_PAGE_SIZE")
+    pins = frozenset({"vfio"})
+    assert process.facts() == ProcessFacts(locked_bytes=512 * MIB, hugetlb_bytes=2 * MIB, pins=pins, age_s=100.0)
+    assert process.occupied(1 << 30) == Occupied(256 * os.sysconf("SC_PAGE_SIZE"), 0, 2 * MIB)
+
+
+def proc(root: Path, pid: int, *, status: str = "", statm_mib: int = 0, cgroup: str = "", **files: str) -> Process:
+    """A process in a made-up /proc, with open files by descriptor."""
+    folder = root / f"proc/{pid}"
+    (folder / "fd").mkdir(parents=True)
+    (folder / "status").write_text(f"Name:\tqemu\n{status}")
+    (folder / "statm").write_text(f"0 {statm_mib * MIB // os.sysconf('SC_PAGE_SIZE')} 0 0 0 0 0\n")
+    if cgroup:
+        (folder / "cgroup").write_text(f"0::{cgroup}\n")
+    for number, target in files.items():
+        (folder / "fd" / number.removeprefix("fd")).symlink_to(target)
+    return Process(pid, root)
+
+
+def test_what_the_host_has_swapped_out_is_occupied(tmp_path: Path) -> None:
+    """VmSwap, and for shared memory what its own cgroup says."""
+    assert proc(tmp_path, 1, status="VmSwap:\t 4096 kB\n", statm_mib=2).occupied(1 << 30) == Occupied(2 * MIB, 4 * MIB, 0)
+    scope = tmp_path / "sys/fs/cgroup/machine.slice/machine-qemu-1-a.scope"
+    (scope / "libvirt/emulator").mkdir(parents=True)
+    (scope / "memory.swap.current").write_text(f"{3 * MIB}\n")
+    (scope / "libvirt/emulator/cgroup.procs").write_text("2\n")
+    found = proc(tmp_path, 2, statm_mib=2, cgroup="/machine.slice/machine-qemu-1-a.scope/libvirt/emulator").occupied(1 << 30)
+    assert found == Occupied(2 * MIB, 3 * MIB, 0)
+
+
+def test_a_group_that_two_guests_share_says_nothing_of_one(tmp_path: Path) -> None:
+    """What is swapped out of it is not one's alone."""
+    group = tmp_path / "sys/fs/cgroup/user.slice/session-3.scope"
+    group.mkdir(parents=True)
+    (group / "memory.swap.current").write_text(f"{3 * MIB}\n")
+    (group / "cgroup.procs").write_text("3\n4\n")
+    (tmp_path / "proc/4").mkdir(parents=True)
+    (tmp_path / "proc/4/comm").write_text("qemu-system-x86\n")
+    assert proc(tmp_path, 3, statm_mib=2, cgroup="/user.slice/session-3.scope").occupied(1 << 30) == Occupied(2 * MIB, 0, 0)
+
+
+def test_guest_memfd_cannot_be_measured(tmp_path: Path) -> None:
+    """SEV-SNP's and TDX's memory is in no count of the process."""
+    process = proc(tmp_path, 5, statm_mib=9, fd7="anon_inode:[kvm-gmem]")
+    assert process.occupied(1 << 30).resident_bytes is None
+
+
+def test_facts_are_read_each_by_itself(tmp_path: Path) -> None:
+    """One file that cannot be read hides nothing of the others."""
+    folder = tmp_path / "proc/6"
+    folder.mkdir(parents=True)
+    (folder / "status").write_text("Name:\tqemu\nHugetlbPages:\t 2048 kB\nVmSwap:\n")
+    facts = Process(6, tmp_path).facts()
+    assert facts is not None
+    assert (facts.hugetlb_bytes, facts.age_s) == (2 * MIB, None)
+
+
+def test_a_number_that_another_process_has_by_now(tmp_path: Path) -> None:
+    """Is a process that has died: the start tells."""
+    process_of = "{} (qemu) S " + " ".join(["0"] * 18) + " {} 0\n"
+    folder = tmp_path / "proc/8"
+    folder.mkdir(parents=True)
+    (folder / "stat").write_text(process_of.format(8, 100))
+    process = Process(8, tmp_path)
+    assert not process.has_died
+    (folder / "stat").write_text(process_of.format(8, 900))
+    assert process.has_died
 
 
 def test_a_process_that_is_gone(tmp_path: Path) -> None:
     """Nothing is known, and nothing fails."""
     process = Process(78, tmp_path)
     assert process.facts() is None
-    assert process.resident_bytes(1 << 30) is None
+    assert process.occupied(1 << 30).resident_bytes is None
 
 
 def test_all_of_a_guests_memory_is_counted() -> None:
@@ -87,8 +164,8 @@ def test_all_of_a_guests_memory_is_counted() -> None:
             os.ftruncate(fd, 64 << 20)
             os.write(fd, b"x" * (mib << 20))
         process = Process(os.getpid(), Path("/"))
-        assert process.resident_bytes(128 << 20) == 12 << 20
-        rss = process.resident_bytes(1 << 30)
+        assert process.occupied(128 << 20).resident_bytes == 12 << 20
+        rss = process.occupied(1 << 30).resident_bytes
         assert rss is not None
         assert rss > 20 << 20
     finally:

@@ -212,7 +212,7 @@ def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
     )
     is_tight = any(one.may_take and one.keep_bytes < one.tight_bytes for one in table.seats)
     next_s = AT_ONCE_S if is_busy and is_tight else SOON_S if is_busy else interval_s
-    gains = sum(max(0, one.wish_bytes - one.held_bytes) for one in table.seats)
+    gains = sum(max(0, one.wish_bytes - one.held_bytes) for one in table.seats if one.is_movable)
     return Plan(
         policy=policy,
         guests=decisions,

@@ -85,7 +85,7 @@ class FairWatch:
 
     def _starved(self, world: SimWorld, kept: float) -> dict[str, str]:
         free = world.host().available_bytes - self._spoken_for(world.guests) - kept
-        rooms = {}
+        rooms = dict[str, float]()
         for budget in world.host().budgets:
             inside = [world.by_name[name] for name in budget.guests]
             left = budget.available_bytes - self._spoken_for(inside) - RESERVE_SHARE * budget.limit_bytes

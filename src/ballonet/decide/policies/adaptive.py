@@ -73,7 +73,8 @@ def _pool(memory: int, seats: list[Seat], reserve: int) -> int:
     nobody's need is cut for what it may never touch.
     """
     fixed = [seat for seat in seats if not seat.is_movable]
-    whole, expected = (memory - sum(map(size, fixed)) for size in (lambda one: one.held_bytes, lambda one: one.counted_bytes))
+    whole = memory - sum(seat.held_bytes for seat in fixed)
+    expected = memory - sum(seat.counted_bytes for seat in fixed)
     needs = sum(seat.low_bytes for seat in seats if seat.is_movable) + reserve
     return min(expected, max(whole, needs))
 
