@@ -126,7 +126,7 @@ class Field:
     def explain(self, name: str) -> Explanation:
         client = Client(self.folder / "control.sock")
         try:
-            return client.ask("GET", f"/v1/guests/{name}/explain", Explanation)
+            return client.ask("GET", f"/v1/guests/{name}/explanation", Explanation)
         finally:
             client.close()
 

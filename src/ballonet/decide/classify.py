@@ -74,12 +74,13 @@ def _count(taken: Seat, held: int, now: float) -> None:
         return
     taken.memory = memory = _filling(memory, occupied, now)
     whole = max(held, guest.ceiling_bytes) if guest.is_starting else held
-    if guest.huge_bytes:  # what it may take beside comes out of a pool of its own
-        whole = min(whole, max(occupied, guest.ceiling_bytes - guest.huge_bytes))
     rise = max(RISE_SHARE * guest.ceiling_bytes, FILL_S * memory.filling_per_s)
+    if guest.huge_bytes > occupied:  # what it may take beside comes out of a pool of its own
+        whole = min(whole, occupied + int(rise))
     taken.whole_bytes = whole
-    taken.counted_bytes = min(whole, occupied + int(rise))
-    taken.held_bytes = whole if guest.is_starting else taken.counted_bytes
+    # What it fills just now is kept free for it, and taken out of spare; out of needs only once it is really missing.
+    taken.counted_bytes = min(whole, occupied + int(RISE_SHARE * guest.ceiling_bytes))
+    taken.held_bytes = whole if guest.is_starting else min(whole, occupied + int(rise))
 
 
 def _filling(old: GuestMemory, occupied: int, now: float) -> GuestMemory:
@@ -208,9 +209,8 @@ def _leave_inert(taken: Seat) -> None:
     guest, memory = taken.guest, taken.memory
     goal = min(guest.ceiling_bytes, memory.inert_keep_bytes)
     _alone(taken, Reason.INERT, {"goal_bytes": goal, "occupied_bytes": guest.occupied_bytes or 0})
-    taken.may_take = taken.keep_bytes < goal
-    if taken.may_take:
-        taken.tight_bytes = taken.near_bytes = taken.low_bytes = goal
+    # Given back at once: it is occupied already, so nobody has less for it.
+    taken.returns_bytes = goal if taken.keep_bytes < goal else 0
 
 
 def _alone(taken: Seat, reason: Reason, numbers: dict[str, object]) -> Seat:

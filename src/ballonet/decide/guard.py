@@ -57,8 +57,8 @@ def apply_to_peer(table: Table) -> None:
 
 def _bound(seat: Seat) -> None:
     wish = seat.wish_bytes
-    if not (seat.may_give or seat.may_take):
-        seat.wish_bytes = seat.keep_bytes
+    if not seat.is_movable:
+        seat.wish_bytes = seat.returns_bytes or seat.keep_bytes
         return
     if wish < seat.floor_bytes and seat.may_take:
         seat.wish_bytes = seat.floor_bytes

@@ -54,6 +54,8 @@ class Seat(Struct, gc=False):
     is_cooling: bool = False
     """It suffered from giving, and is not asked to (R5)."""
 
+    returns_bytes: int = 0
+    """What it is to keep again though it is not moved otherwise: its balloon frees nothing (inert.py); 0 = nothing."""
     is_still: bool = False
     """Nothing of it moves: while the guest says the same, it needs the same."""
     look: Look | None = None

@@ -187,7 +187,7 @@ def _told(one: Seat, keep: int | None, reason: Reason, numbers: dict[str, Any], 
 
 def _is_command(one: Seat, limits: Limits, now: float) -> bool:
     memory, wish = one.memory, one.wish_bytes
-    if not one.is_movable or (one.is_still and wish == one.keep_bytes):
+    if not (one.is_movable or one.returns_bytes) or (one.is_still and wish == one.keep_bytes):
         return False
     is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes
     band = max(MIB, int(DEAD_BAND_SHARE * one.guest.ceiling_bytes)) if is_calm else MIB

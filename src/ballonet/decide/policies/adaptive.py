@@ -516,8 +516,6 @@ def _rest(table: Table, seat: Seat, here: int) -> None:
 
 def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
     seat.wish_bytes = wish
-    if seat.reason is Reason.INERT:  # why it gets something back is known already
-        return
     seat.reason = reason
     seat.numbers = {
         "need_bytes": seat.low_bytes,
