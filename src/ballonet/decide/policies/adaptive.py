@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ballonet.decide import leak
+from ballonet.decide.estimate import back_bytes
 from ballonet.decide.fairness import at_level, fill, fund
 from ballonet.decide.floor import floor_bytes
 from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, donors_at_once, step_bytes, take_per_s
@@ -187,14 +188,14 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
         part = min(1.0, (left - near) / max(1, low - near))
         for seat in seats:
             seat.wish_bytes = seat.near_bytes + int(part * (seat.low_bytes - seat.near_bytes))
-    elif tight <= pool and table.is_pressed and left < tight:
+    elif sum(map(_claim_bytes, seats)) > pool:
+        return _ration(table, seats, pool, reserve)
+    elif table.is_pressed and left < tight:
         _lay_bare(seats, left)  # a host that runs out of memory pages for all of them
-    elif tight <= pool:
+    else:
         part = max(0.0, left - tight) / max(1, near - tight)
         for seat in seats:
             seat.wish_bytes = seat.tight_bytes + int(part * (seat.near_bytes - seat.tight_bytes))
-    else:
-        return _ration(table, seats, pool, reserve)
     return reserve
 
 
@@ -209,16 +210,15 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
             seat.wish_bytes = max(1, min(seat.tight_bytes, left))
             left -= seat.wish_bytes
         return 0
-    claim = _whole_claim_bytes if any(_is_leak(table, seat) for seat in seats) else _claim_bytes
-    level = fund(seats, pool, _least_bytes, claim)
+    level = fund(seats, pool, _least_bytes, _claim_bytes)
     unasked = sum(
         max(0, min(seat.most_bytes, int(level * (seat.guest.shares or 1))) - seat.wish_bytes)
         for seat in seats
-        if seat.may_take and seat.wish_bytes >= claim(seat)
+        if seat.may_take and seat.wish_bytes >= _claim_bytes(seat)
     )
-    kept = min(reserve, unasked, max(0, sum(map(claim, seats)) - pool))
+    kept = min(reserve, unasked, max(0, sum(map(_claim_bytes, seats)) - pool))
     if kept:
-        fund(seats, pool - kept, _least_bytes, claim)
+        fund(seats, pool - kept, _least_bytes, _claim_bytes)
     for seat in seats:
         # Who cannot page out is protected up to its part: beyond that others would page for it (R6).
         seat.floor_bytes = min(seat.floor_bytes, max(floor_bytes(seat.guest), seat.wish_bytes))
@@ -233,12 +233,10 @@ def _least_bytes(seat: Seat) -> int:
 
 
 def _claim_bytes(seat: Seat) -> int:
-    return max(_least_bytes(seat), seat.tight_bytes)
-
-
-def _whole_claim_bytes(seat: Seat) -> int:
-    """The same beside a guest that grows without end: within its share its whole margin, and all that it has paged out."""
-    return max(_claim_bytes(seat), min(seat.near_bytes, seat.part_bytes))
+    """What a guest asks for: the least that it needs, and within its share all that it has paged out."""
+    memory = seat.memory
+    out = memory.swapped_bytes - back_bytes(memory) if memory.swapped_bytes else 0
+    return max(_least_bytes(seat), seat.tight_bytes, min(seat.tight_bytes + out, seat.part_bytes, seat.most_bytes))
 
 
 def _spread(seats: list[Seat], amount: int) -> None:
