@@ -48,7 +48,10 @@ class World:
     async def tick(self, dt: float = 0.25) -> Plan:
         self.now += dt
         available = max(0, self.budget_bytes - self.hypervisor.occupied_bytes())
-        guests = tuple(replace(g, floor_bytes=self.floors.get(g.name), shares=self.shares.get(g.name, 1000)) for g in self.hypervisor.guests())
+        guests = tuple(
+            replace(g, floor_bytes=self.floors.get(g.name), shares=self.shares.get(g.name, 1000))
+            for g in self.hypervisor.guests()
+        )
         host = Host(total_bytes=self.budget_bytes, available_bytes=available)
         self.state, plan = step(self.state, Snapshot(host=host, guests=guests), self.limits, self.now, self.policy)
         for one in plan.guests:

@@ -2,9 +2,9 @@
 
     python tests/field/peer.py FOLDER NAME SCRIPT
 
-SCRIPT is JSON, the fields of `Script`. The peer writes FOLDER/root/proc/PID, serves FOLDER/q/NAME.sock, and writes FOLDER/state/NAME.json
-several times a second: what it occupies, keeps, and has paged, for the test and for the host's meminfo. A file FOLDER/say/NAME.json,
-when it appears, changes fields of the script.
+SCRIPT is JSON, the fields of `Script`. The peer writes FOLDER/root/proc/PID, serves FOLDER/q/NAME.sock, and writes
+FOLDER/state/NAME.json several times a second: what it occupies, keeps, and has paged, for the test and for the host's
+meminfo. A file FOLDER/say/NAME.json, when it appears, changes fields of the script.
 """
 
 import asyncio
@@ -127,7 +127,9 @@ class Peer(ScriptedGuest):
 
     def show(self) -> None:
         swapped = min(self.script.swapped, int(self._actual / MIB))
-        kib = f"VmRSS:\t{self.resident_mib * 1024} kB\nVmSwap:\t{swapped * 1024} kB\nHugetlbPages:\t{self.script.huge * 1024} kB\n"
+        kib = (
+            f"VmRSS:\t{self.resident_mib * 1024} kB\nVmSwap:\t{swapped * 1024} kB\nHugetlbPages:\t{self.script.huge * 1024} kB\n"
+        )
         _put(self.proc / "status", f"Name:\tqemu\n{kib}VmLck:\t0 kB\n")
         _put(self.proc / "statm", f"0 {self.resident_mib * MIB // PAGE} 0 0 0 0 0\n")
         if self.script.group:

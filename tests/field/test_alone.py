@@ -1,7 +1,8 @@
 """What cannot be ballooned is left alone, and counts at what it occupies. Scripted guests at real QMP sockets, mode act."""
 
 import pytest
-from conftest import Field
+
+from field_host import Field
 
 GIB = 1 << 10
 

@@ -1,10 +1,10 @@
-"""Who gives when it does not fit, and what is taken when it is missing. Scripted guests at real QMP sockets, the daemon in mode act."""
+"""Who gives when it does not fit, and what is taken when it is missing. Scripted guests at real QMP sockets, mode act."""
 
-from conftest import Field
+from field_host import Field
 
 
 def test_a_leak_gives_what_is_not_its_part(field_of: Field) -> None:
-    """80 GiB, five guests of equal shares: one leaks to 63, four rise from 8 to 12. Four get 12 and page nothing; the leak is named."""
+    """80 GiB, five equal guests: one leaks to 63, four rise from 8 to 12. Four get 12 and page nothing; the leak is named."""
     gib = 1 << 10
     field_of.host(80 * gib, own=0)
     field_of.guest("leak", 64 * gib, keep=16 * gib, use=[(0, 8 * gib, 1e9), (2, 63 * gib, 1.5 * gib)])

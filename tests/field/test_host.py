@@ -1,6 +1,6 @@
 """Limits around guests, wherever the daemon runs. Scripted guests at real QMP sockets, the daemon in mode act."""
 
-from conftest import Field
+from field_host import Field
 
 GIB = 1 << 10
 

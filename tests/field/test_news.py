@@ -1,7 +1,8 @@
 """News that is none: on it nobody loses memory. Scripted guests at real QMP sockets, the daemon in mode act."""
 
 import pytest
-from conftest import Field
+
+from field_host import Field
 
 
 def tight(field_of: Field, **script: object) -> None:

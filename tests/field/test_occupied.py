@@ -1,6 +1,6 @@
 """What a guest occupies: nobody is squeezed for what is not so. Scripted guests at real QMP sockets, the daemon in mode act."""
 
-from conftest import Field
+from field_host import Field
 
 
 def test_a_guest_in_huge_pages_costs_the_others_nothing(field_of: Field) -> None:

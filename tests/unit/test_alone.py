@@ -60,8 +60,20 @@ def test_a_clear_end_is_no_migration(state: str) -> None:
 
 @pytest.mark.parametrize(
     "state",
-    "setup active device postcopy-active postcopy-paused postcopy-recover-setup postcopy-recover pre-switchover colo wait-unplug"
-    " cancelling what-comes-next".split(),
+    [
+        "setup",
+        "active",
+        "device",
+        "postcopy-active",
+        "postcopy-paused",
+        "postcopy-recover-setup",
+        "postcopy-recover",
+        "pre-switchover",
+        "colo",
+        "wait-unplug",
+        "cancelling",
+        "what-comes-next",
+    ],
 )
 def test_every_other_state_is_a_migration(state: str) -> None:
     """Those of QEMU 9.2 (qapi/migration.json), and whatever there will be."""

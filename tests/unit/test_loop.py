@@ -9,12 +9,13 @@ from ballonet.hypervisors.fake import FakeGuest, FakeHypervisor
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Host
 from ballonet.model.units import GIB
+from ballonet.sense.host import Around
 from ballonet.sense.picture import Eye, GuestSettings
 
 
 class FixedHost:
-    def read(self, pids: object) -> Host:
-        return Host(total_bytes=4 * GIB, available_bytes=2 * GIB)
+    def read(self, pids: object, resident: object) -> Around:
+        return Around(Host(total_bytes=4 * GIB, available_bytes=2 * GIB), {})
 
 
 @pytest.mark.parametrize("turns", range(6))

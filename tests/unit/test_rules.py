@@ -347,7 +347,8 @@ def test_r5_gives_back_what_made_a_guest_page() -> None:
 def rationed(limits: Limits, keep: int = GIB) -> dict[str, int]:
     """Who is short of three guests that use all that they keep on a host without more, and by how much."""
     guests = [
-        seen(name, keep, keep - 24 * MIB, guaranteed_bytes=guaranteed) for name, guaranteed in (("a", 0), ("b", 0), ("c", 900 * MIB))
+        seen(name, keep, keep - 24 * MIB, guaranteed_bytes=guaranteed)
+        for name, guaranteed in (("a", 0), ("b", 0), ("c", 900 * MIB))
     ]
     _, plan = step(START, picture(*guests, available=0, total=2 * GIB), limits, 0.0)
     return {short.name: short.bytes for short in plan.short}

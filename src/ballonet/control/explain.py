@@ -241,7 +241,7 @@ def _short(case: Case) -> Iterator[str]:
 def _over_its_part(case: Case) -> Iterator[str]:
     yield "Guests below their parts get theirs first, and whoever holds more gives, whatever it pages meanwhile."
     yield "This host is too small for what all of them need now: move a guest to another host, or end one."
-    yield f"To make its part larger, at the cost of others: {_set(case, '--shares')} above {case.guest.shares}, or `--guaranteed SIZE`."
+    yield f"To make its part larger, at others' cost: {_set(case, '--shares')} above {case.guest.shares}, or `--guaranteed SIZE`."
 
 
 def _leak(case: Case) -> Iterator[str]:
@@ -252,7 +252,7 @@ def _leak(case: Case) -> Iterator[str]:
 
 
 def _inert(case: Case) -> Iterator[str]:
-    yield "Something pins or hides its memory: a passed-through device, vDPA, locked, huge or encrypted memory, or a plug-in of QEMU's."
+    yield "Something pins or hides its memory: passed-through devices, vDPA, locked, huge or encrypted memory."
     yield "It counts at what it occupies; its balloon is tried again after an hour, and when the guest starts anew."
     yield f"To leave it alone for good: `ballonet hold {case.guest.name}`."
 

@@ -111,9 +111,7 @@ class Daemon:
         self._ladder = Ladder(root, _allowed(config), lambda name: hypervisor.pids().get(name))
         self._changes, self._journal, self._service = Changes(), Journal(), Service()
         eye = Eye(host_sense(hypervisor, root), hypervisor, self._settings)
-        self._loop = Loop(
-            eye, hypervisor, config.limits(), policy=config.loop.policy, on_tick=self._on_tick, is_tended=True
-        )
+        self._loop = Loop(eye, hypervisor, config.limits(), policy=config.loop.policy, on_tick=self._on_tick, is_tended=True)
 
     def _mode(self) -> Mode:
         return self._config.loop.mode

@@ -25,7 +25,7 @@ MARGIN_SHARE: Final = 0.04
 """Of the ceiling, beside the use: a kernel reclaims in the background below about 1.3 % (watermarks), and statistics
 are a look old."""
 REACT_S: Final = 0.2
-"""The margin when not everything fits: what the fastest rise that this host has shown takes in this time. A look of 0.1 to 0.15 s,
+"""The margin when not everything fits: what the fastest rise that this host showed takes in this time. A look of 0.1 to 0.15 s,
 a decision, and the first extent that a balloon gives back."""
 UNSEEN_RISE_SHARE_PER_S: Final = 0.08
 """Of the ceiling: the rise to expect of guests that have shown none. 1.3 GiB/s of 16 GiB."""
@@ -186,7 +186,7 @@ def _paged(old: GuestMemory, guest: Guest, sampled_at: float, used: int) -> Gues
 
 
 def has_room_for_swapped(used_bytes: int, swapped_bytes: int, in_per_s: float, keep_bytes: int, ceiling_bytes: int) -> bool:
-    """Whether a guest has room for what it reads back of what it has paged out, in the next moments. If it pages in then, it reads
+    """Whether a guest has room for what it reads back of what it has paged out, soon. If it then pages in, it reads
     back what an earlier squeeze cost: more memory would not help it, and less does not harm it.
     """
     margin = max(LEAST_MARGIN_BYTES, MARGIN_SHARE * ceiling_bytes)

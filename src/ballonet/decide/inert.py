@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide.memory import GuestMemory
+from ballonet.decide.memory import NO_DOUBT, GuestMemory
 from ballonet.decide.pace import PORTION_SHARE
 from ballonet.model.snapshot import Guest
 from ballonet.model.units import MIB
@@ -30,25 +30,32 @@ def judge(memory: GuestMemory, guest: Guest, keep_bytes: int, now: float) -> Gue
     occupied = guest.occupied_bytes
     if occupied is None or now < memory.inert_until:
         return memory
-    excess = occupied - keep_bytes if occupied > keep_bytes else 0
+    excess = max(0, occupied - keep_bytes)
     taken = memory.proof_keep_bytes - keep_bytes
-    if taken <= 0:
-        if taken == 0 and excess == memory.proof_excess_bytes:
-            return memory
-        return replace(memory, proof_keep_bytes=keep_bytes, proof_excess_bytes=excess, doubt_at=1e18)
-    kept_back = excess - memory.proof_excess_bytes
-    if kept_back < GAIN_SHARE * taken:
-        if kept_back <= LEAST_BYTES and taken >= LEAST_BYTES:  # it works
-            return replace(memory, proof_keep_bytes=keep_bytes, proof_excess_bytes=excess, doubt_at=1e18)
-        return memory if memory.doubt_at > now else replace(memory, doubt_at=1e18)
+    stayed = excess - memory.proof_excess_bytes
+    if taken <= 0 or (stayed <= LEAST_BYTES <= taken and stayed < GAIN_SHARE * taken):  # it gave, or what it took came back
+        return _proved(memory, keep_bytes, excess)
+    if stayed < GAIN_SHARE * taken:
+        return memory if memory.doubt_at == NO_DOUBT else replace(memory, doubt_at=NO_DOUBT)
     if taken < max(LEAST_BYTES, PORTION_SHARE * guest.ceiling_bytes):
         return memory
     if memory.doubt_at > now:
         return replace(memory, doubt_at=now)
-    if now - memory.doubt_at < DOUBT_S:
+    return _left_alone(memory, now) if now - memory.doubt_at >= DOUBT_S else memory
+
+
+def _proved(memory: GuestMemory, keep_bytes: int, excess: int) -> GuestMemory:
+    """What is taken from here on is the next proof."""
+    if (keep_bytes, excess, NO_DOUBT) == (memory.proof_keep_bytes, memory.proof_excess_bytes, memory.doubt_at):
         return memory
+    return replace(memory, proof_keep_bytes=keep_bytes, proof_excess_bytes=excess, doubt_at=NO_DOUBT)
+
+
+def _left_alone(memory: GuestMemory, now: float) -> GuestMemory:
     alone_s = min(LONGEST_ALONE_S, max(ALONE_S, 2 * memory.inert_s))
-    return replace(memory, inert_until=now + alone_s, inert_s=alone_s, inert_keep_bytes=memory.proof_keep_bytes, doubt_at=1e18)
+    return replace(
+        memory, inert_until=now + alone_s, inert_s=alone_s, inert_keep_bytes=memory.proof_keep_bytes, doubt_at=NO_DOUBT
+    )
 
 
 def is_doubted(memory: GuestMemory, now: float) -> bool:

@@ -11,7 +11,7 @@ FALL_SHARE: Final = 0.03
 STEP_SHARE: Final = 0.02
 """Of the ceiling: less of a rise is noise."""
 PAUSE_S: Final = 60.0
-"""A guest that has not grown for so long has come to rest; one that has grown by much is believed that only when it frees some."""
+"""A guest that has not grown for so long has come to rest; one that grew by much is believed that only when it frees some."""
 RISE_SHARE: Final = 0.25
 """Of the ceiling: a smaller rise is one phase of a program."""
 RISE_S: Final = 20.0

@@ -1,6 +1,11 @@
 """What is remembered of each guest from tick to tick. Frozen; a tick makes new ones."""
 
+from typing import Final
+
 from msgspec import Struct
+
+NO_DOUBT: Final = 1e18
+"""A time that does not come."""
 
 
 # gc=False: scalars only, so there is no cycle to look for among the thousand that a tick makes.
@@ -91,7 +96,7 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """What it kept when its balloon was last seen to free what it took (inert.py); 0 = not looked at yet."""
     proof_excess_bytes: int = 0
     """What it occupied beyond that then: QEMU's own."""
-    doubt_at: float = 1e18
+    doubt_at: float = NO_DOUBT
     """Since when what its balloon takes is not seen to come back to the host."""
     inert_until: float = -1e9
     """Its balloon is left alone until then."""

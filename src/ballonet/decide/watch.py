@@ -13,7 +13,7 @@ LOOKS_TO_EXHAUSTION: Final = 4
 """So many looks before a guest at that speed has used up what it has."""
 CLOSEST_S: Final = 0.15
 RISING_S: Final = 0.1
-"""The same while a guest grows: what it takes between two looks it must have had before. In `density-50` over 24 seeds this took a
+"""The same while a guest grows: what it takes between two looks it must have had before. In `density-50`, 24 seeds, this took a
 quarter of all pages swapped in away.
 """
 FALL_SHARE: Final = 0.04

@@ -17,9 +17,9 @@ PASSED: Final = "a device is passed through (VFIO), which pins its memory; give 
 WHY: Final = {
     "vfio": PASSED,
     "vhost-vdpa": "a device is passed through (vDPA), which pins its memory; give it a vhost or paravirtual device instead",
-    "kvm-gmem": "its memory is private to it (guest_memfd of SEV-SNP or TDX), so a balloon frees none; its memory counts as taken",
+    "kvm-gmem": "its memory is private to it (guest_memfd of SEV-SNP or TDX), so a balloon frees none; it counts as taken",
     "sev": "its memory is encrypted (SEV), which pins it; its memory counts as taken",
-    "confidential": "its memory is encrypted (SEV, SEV-SNP, TDX or Protected Virtualization), which pins it; its memory counts as taken",
+    "confidential": "its memory is encrypted (SEV, SEV-SNP, TDX or Protected Virtualization), which pins it; it counts as taken",
     "colo": "it runs in lockstep with a copy (COLO), for which QEMU inhibits balloons",
 }
 """By what was found: what makes QEMU inhibit a balloon (ram_block_discard_disable in its source), with the remedy."""

@@ -22,10 +22,15 @@ def matching(pattern: str) -> list[str]:
     return sorted(found)
 
 
+def lies_there(path: str) -> bool:
+    """Whether a path is there, be it a broken link. No wait: it is a look at a folder of sockets."""
+    return os.path.lexists(path)
+
+
 def _step(folder: str, part: str) -> Iterator[str]:
     if not _WILD & set(part):
-        path = os.path.join(folder, part)
-        if os.path.lexists(path):
+        path = f"{folder.rstrip('/')}/{part}"
+        if lies_there(path):
             yield path
         return
     try:
@@ -35,4 +40,4 @@ def _step(folder: str, part: str) -> Iterator[str]:
         return
     for name in names:
         if fnmatch.fnmatchcase(name, part) and (not name.startswith(".") or part.startswith(".")):
-            yield os.path.join(folder, name)
+            yield f"{folder.rstrip('/')}/{name}"

@@ -71,8 +71,8 @@ class Process:
     def occupied(self, ram_bytes: int) -> Occupied:
         """What the guest's RAM of `ram_bytes` at the most occupies now.
 
-        Where all of the RAM is memfds of the guest's own (one, or one for each NUMA node, DIMM and virtio-mem), their blocks: exact,
-        and a page that the balloon gave back is gone from them at once; what is swapped out of them counts in their blocks. Else the
+        Where all of the RAM is memfds of the guest's own (one, or one for each node, DIMM and virtio-mem), their blocks: exact,
+        and a page that the balloon gave back is gone from them at once; what is swapped out of them counts. Else the
         process's RSS, which includes QEMU's own few dozen MiB and lacks what is swapped out and huge pages. Nothing shows what a
         guest_memfd holds.
         """
@@ -98,7 +98,7 @@ class Process:
         return self._started_s is not None and start_s(self._root, self.pid) not in {self._started_s, None}
 
     def facts(self) -> ProcessFacts | None:
-        """What would make this guest's balloon inert, as far as it can be read; None when nothing can (gone, or not permitted)."""
+        """What would make this guest's balloon inert, as far as can be read; None when nothing can (gone, or not permitted)."""
         if time.monotonic() - self._files_at >= FILES_EVERY_S:
             self._look_through()
         status = self._read_status()
@@ -179,7 +179,7 @@ class Process:
         self._group_swap = self._find_group_swap()
 
     def _find_backing(self, paths: list[str]) -> None:
-        """Its memfds, each once, whatever the number of its descriptors; those of huge pages apart (their file system's block is one).
+        """Its memfds, each once, whatever the number of its descriptors; those of huge pages apart (whose block is a page).
         Those of a process that has mapped them and closed the descriptors are not seen: its RSS counts then.
         """
         try:
@@ -230,7 +230,7 @@ def read(path: str) -> bytes:
 
 
 def find_qemu(uuid: str, root: Path) -> int | None:
-    """The process of the QEMU that was started with `-uuid UUID`, as libvirt starts it: of two, one of which is on its way out, the
+    """The process of the QEMU that was started with `-uuid UUID`, as libvirt starts it: of two, one of them on its way out, the
     younger. None = there is none. Raises OSError when nobody can say.
     """
     word, found = f"\0-uuid\0{uuid}\0".encode(), []

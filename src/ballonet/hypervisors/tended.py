@@ -21,7 +21,7 @@ def tended(
 ) -> asyncio.Task[None]:
     """Begins a task that runs `work` until it is cancelled.
 
-    Whatever `work` raises is told in the log, with its trace and with `what`, and `work` begins anew after a rest. One that ends by
+    Whatever `work` raises is told in the log, with its trace and with `what`, and it begins anew after a rest. One that ends by
     itself although it is endless is taken for one that failed.
 
     Args:

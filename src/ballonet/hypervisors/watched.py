@@ -99,7 +99,7 @@ class WatchedGuest:
         """Takes a balloon driver's statistics. Whether they are the first.
 
         A report without total and available is no news: the old numbers stay, and grow old. Nothing is younger than when it was
-        first seen, on a clock that only rises: `updated`, when QEMU says that they came, is of a clock that can be set, and counts
+        first seen, on a clock that only rises: `updated`, when QEMU says they came, is of a clock that can be set, and counts
         whole seconds.
         """
         now, is_first = time.monotonic(), self._stats is None

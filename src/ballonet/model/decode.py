@@ -19,7 +19,7 @@ def decoded(data: "bytes | msgspec.Raw", form: type[T]) -> T:
         form: what it must be, as msgspec takes it.
 
     Raises:
-        UndecodableError: bytes that are no UTF-8, no JSON, brackets within brackets beyond what a decoder follows, or another form.
+        UndecodableError: bytes that are no UTF-8, no JSON, brackets nested beyond what a decoder follows, or another form.
     """
     try:
         return msgspec.json.decode(data, type=form)

@@ -93,7 +93,7 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """What it keeps now, by the hypervisor's word (QMP `query-balloon`). None = never heard."""
     keep_age_s: float = 0.0
     resident_bytes: int | None = None
-    """What its RAM occupies of the host's ordinary memory now, measured by the host. Contains transparent huge pages, shared memory
+    """What its RAM occupies of the host's ordinary memory now, as measured. Contains transparent huge pages, shared memory
     and memfds, and QEMU's own few dozen MiB where only the process as a whole is measured. Lacks what the host has swapped out
     (`swapped_bytes`), huge pages (`huge_bytes`), and what has not arrived yet of a guest that migrates here. None = cannot be
     measured: guest_memfd of confidential guests is in no count of the process (Documentation/virt/kvm/api.rst).

@@ -259,7 +259,9 @@ class Record:
         return GuestResult(
             name=one.script.name,
             # One that never ran has lost nothing.
-            throughput_share=round(one.work.done / max(1, one.work.wanted) / best, 4) if best and one.work.wanted else float(not one.work.wanted),
+            throughput_share=round(one.work.done / max(1, one.work.wanted) / best, 4)
+            if best and one.work.wanted
+            else float(not one.work.wanted),
             latency_p99_s=one.work.latency_p99_s(),
             swap_in_pages=int(one.work.swap_in_pages),
             keep_min_bytes=one.keep_min_bytes or 0,

@@ -118,7 +118,7 @@ class ProcHost:
         return any(line.split(" ")[4:5] == ["/proc/meminfo"] and " - fuse" in line for line in lines)
 
     def _arc_bytes(self, in_use: int) -> int:
-        """What a ZFS cache gives back when asked: its size above its minimum. The kernel counts it as used; one that is larger than
+        """What a ZFS cache gives back when asked: its size above its minimum. The kernel counts it as used; one larger than
         all that is in use is not of this machine.
         """
         try:

@@ -25,7 +25,6 @@ class GuestSettings(Struct, frozen=True, kw_only=True):
     hold: str = ""
     """Why nothing of it is to be moved, in words; empty = it may be."""
 
-
     def headroom_bytes(self, ceiling_bytes: int) -> int:
         """That in bytes, for a guest of this size."""
         return max(self.headroom.bytes, int(self.headroom.share * ceiling_bytes))

@@ -27,7 +27,9 @@ async def allocate(world: SimWorld) -> None:
         world.advance(clock())
         at = max(0.0, clock() - world.start_s)
         needs = {guest: _need(guest, at) for guest in world.guests if _is_movable(guest)}
-        fixed = sum(guest.memory.resident for guest in world.guests if not (_is_movable(guest) or guest.is_gone or guest.script.huge))
+        fixed = sum(
+            guest.memory.resident for guest in world.guests if not (_is_movable(guest) or guest.is_gone or guest.script.huge)
+        )
         share = min(1.0, max(0, world.ledger.total - fixed - world.own_bytes // EXTENT_BYTES) / max(1, sum(needs.values())))
         for guest, need in needs.items():
             guest.ask(int(need * share))

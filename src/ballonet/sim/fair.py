@@ -66,7 +66,7 @@ class FairWatch:
                 raise UnfairError(f"at {at:.0f} s, for {at - since:.0f} s: {found[what]}")
 
     def _lent(self, at: float, world: SimWorld) -> None:
-        """No more is lent than there is. For a guest that starts and touches all nobody has asked for room; it is given some time."""
+        """No more is lent than there is. Nobody asked for room for a guest that starts and touches all; it is given some time."""
         if any(0 <= world.now - guest.began_at < GATHER_S for guest in world.guests):
             return
         over = world.used_bytes - world.ledger.total * EXTENT_BYTES
@@ -77,7 +77,9 @@ class FairWatch:
         )
         # What guests that cannot be moved take by themselves is nobody's promise.
         if over > 2 * EXTENT_BYTES and idle > over:
-            raise UnfairError(f"at {at:.0f} s: {over / MIB:.0f} MiB more are lent than there are, and {idle / MIB:.0f} MiB lie idle")
+            raise UnfairError(
+                f"at {at:.0f} s: {over / MIB:.0f} MiB more are lent than there are, and {idle / MIB:.0f} MiB lie idle"
+            )
 
     def _is_well(self, guest: SimGuest, now: float) -> bool:
         booted_at = guest.restarts_at
@@ -134,11 +136,7 @@ class FairWatch:
         pool = world.ledger.total * EXTENT_BYTES - world.own_bytes - fixed - self._spoken_for(world.guests) - margins
         parts = _parts(well, pool - kept)
         inside = {name for budget in world.host().budgets for name in budget.guests}
-        lacking = [
-            guest
-            for guest in well
-            if _lacks(guest, parts[guest.script.name]) > LACK_SHARE * guest.script.memory_bytes
-        ]
+        lacking = [guest for guest in well if _lacks(guest, parts[guest.script.name]) > LACK_SHARE * guest.script.memory_bytes]
         found = {}
         for guest in well:
             name = guest.script.name
@@ -149,14 +147,14 @@ class FairWatch:
             others = [one.script.name for one in lacking if (one.script.name in inside) == (name in inside)]
             if over > 0 and not is_giving and others:
                 found[f"unfair {name}"] = (
-                    f"{name} holds {over / MIB:.0f} MiB more than its part of {parts[name] / MIB:.0f} MiB and gives nothing, while"
+                    f"{name} holds {over / MIB:.0f} MiB above its part of {parts[name] / MIB:.0f} MiB and gives nothing, while"
                     f" {others[0]} lacks some of its own"
                 )
         return found
 
 
 def _lacks(guest: SimGuest, part_bytes: float) -> float:
-    """What a guest has less than it uses, or than its part; nothing while it has some free itself: what it has paged out comes back
+    """What a guest has less than it uses, or than its part; nothing while it has some free: what it has paged out comes back
     as it touches it.
     """
     return min(guest.need_bytes, part_bytes) - guest.keep_bytes if guest.memory.idle < FREE_EXTENTS else 0.0
@@ -170,7 +168,9 @@ def _parts(guests: list[SimGuest], pool: float) -> Mapping[str, float]:
         least = {guest.script.name: left * guest.script.shares / shares for guest in open_ones}
         done = [guest for guest in open_ones if _wants(guest) <= least[guest.script.name]]
         if not done:
-            return parts | {guest.script.name: max(least[guest.script.name], guest.script.floor_bytes or 0) for guest in open_ones}
+            return parts | {
+                guest.script.name: max(least[guest.script.name], guest.script.floor_bytes or 0) for guest in open_ones
+            }
         for guest in done:
             parts[guest.script.name] = _wants(guest)
             left -= _wants(guest)

@@ -39,6 +39,52 @@ SMALL_BYTES: Final = 512 * MIB
 class SimGuest:
     """One guest. Its fields are its behaviour: a fault sets them."""
 
+    unreachable: int = 0
+    """Extents that its balloon cannot get below, whatever the guest says (a hidden floor, a stuck driver)."""
+    take_factor: float = 1.0
+    give_factor: float = 1.0
+    """Of the driver's speeds; 0 = it does not move."""
+    is_hung: bool = False
+    is_silent: bool = False
+    is_gone: bool = False
+    has_no_driver: bool = False
+    is_starting: bool = False
+    """It boots or reboots, and has no driver yet."""
+    is_restless: bool = False
+    """Something changes in it all the time."""
+    began_at: float = -math.inf
+    """When it last started or rebooted."""
+    shown_keep: int | None = None
+    """What its hypervisor says that it keeps, in extents, while that is not so; None = the truth."""
+    host_swapped: int = 0
+    """Extents of it that lie in the host's swap, and that it does not touch."""
+    cpu_share: float = 1.0
+    """Of a core: what the host leaves it."""
+    size: int = 0
+    """Extents that its software has, those in swap included."""
+    cache: int = 0
+    """Extents of page cache among those in use."""
+    swapped: float = 0.0
+    """Extents that are paged out."""
+    swap_in_pages: float = 0.0
+    swap_out_pages: float = 0.0
+    major_faults: float = 0.0
+    taken: float = 0.0
+    """Bytes that its balloon took in the last step."""
+    paged: float = 0.0
+    """Pages that it paged in the last step."""
+    out_share: float = 0.0
+    """Of its memory: what the host has paged out behind its back, because more was lent than there is."""
+    now: float = 0.0
+    restarts_at: float = -math.inf
+    """After an OOM kill."""
+    stalled_until: float = -math.inf
+    """It waits for its own memory to be paged out."""
+    version: int = 0
+    """Changes with each step in which something changed."""
+    calm_until: float = -math.inf
+    """Nothing changes in it before, unless it is asked for something."""
+
     def __init__(self, owner: int, script: GuestScript, ledger: Ledger, speeds: Speeds, start_s: float) -> None:
         """Args:
         owner: its number in the ledger.
@@ -54,48 +100,10 @@ class SimGuest:
         self.pace = script.pace * max(1.0, script.memory_bytes / SMALL_BYTES)
         self.asked = self.memory.total
         """What its driver was asked to keep, in extents."""
-        self.unreachable = 0
-        """Extents that its balloon cannot get below, whatever the guest says (a hidden floor, a stuck driver)."""
-        self.take_factor = self.give_factor = 1.0
-        """Of the driver's speeds; 0 = it does not move."""
-        self.is_hung = self.is_silent = self.is_gone = self.has_no_driver = False
-        self.is_starting = self.is_restless = False
-        """It boots or reboots, and has no driver yet; something changes in it all the time."""
-        self.began_at = -math.inf
-        """When it last started or rebooted."""
-        self.shown_keep: int | None = None
-        """What its hypervisor says that it keeps, in extents, while that is not so; None = the truth."""
-        self.host_swapped = 0
-        """Extents of it that lie in the host's swap, and that it does not touch."""
         self.leave_alone = "its memory is huge pages" if script.huge else ""
         """Why its balloon must not be moved; moved all the same, it dies."""
-        self.cpu_share = 1.0
-        """Of a core: what the host leaves it."""
         self.says: Callable[[GuestStats], GuestStats] = lambda stats: stats
         """What it makes of the truth."""
-        self.size = 0
-        """Extents that its software has, those in swap included."""
-        self.cache = 0
-        """Extents of page cache among those in use."""
-        self.swapped = 0.0
-        """Extents that are paged out."""
-        self.swap_in_pages = self.swap_out_pages = 0.0
-        self.major_faults = 0.0
-        self.taken = 0.0
-        """Bytes that its balloon took in the last step."""
-        self.paged = 0.0
-        """Pages that it paged in the last step."""
-        self.out_share = 0.0
-        """Of its memory: what the host has paged out behind its back, because more was lent than there is."""
-        self.now = 0.0
-        self.restarts_at = -math.inf
-        """After an OOM kill."""
-        self.stalled_until = -math.inf
-        """It waits for its own memory to be paged out."""
-        self.version = 0
-        """Changes with each step in which something changed."""
-        self.calm_until = -math.inf
-        """Nothing changes in it before, unless it is asked for something."""
         self.on_stir: Callable[[SimGuest], None] = lambda _guest: None
         """Told when it is asked for something."""
         self._credit = 0.0
@@ -208,7 +216,12 @@ class SimGuest:
     def longest_step_s(self) -> float:
         """Until it should be looked at again: who only reads back what it paged out changes slowly."""
         at = self.now - self.start_s
-        is_slow = not self.is_restless and not self._is_moving() and self._is_settled(at) and self.course.rests_until(at) > at + READ_BACK_S
+        is_slow = (
+            not self.is_restless
+            and not self._is_moving()
+            and self._is_settled(at)
+            and self.course.rests_until(at) > at + READ_BACK_S
+        )
         return READ_BACK_S if is_slow else 0.0
 
     def _is_moving(self) -> bool:

@@ -34,7 +34,13 @@ class SimWorld:
     """A host with guests. Also the HostSense of the daemon's loop."""
 
     def __init__(
-        self, part: HostPart, budget_bytes: int, scripts: Iterable[GuestScript], speeds: Speeds, start_s: float, scale: int = 1,
+        self,
+        part: HostPart,
+        budget_bytes: int,
+        scripts: Iterable[GuestScript],
+        speeds: Speeds,
+        start_s: float,
+        scale: int = 1,
         limits: Iterable[tuple[str, int, tuple[str, ...]]] = (),
     ) -> None:
         """Args:
@@ -142,7 +148,9 @@ class SimWorld:
         for guest in self.guests:
             self.stir(guest)
 
-    def read(self, _pids: Mapping[str, int] = MappingProxyType({}), _resident: Mapping[str, int] = MappingProxyType({})) -> Around:
+    def read(
+        self, _pids: Mapping[str, int] = MappingProxyType({}), _resident: Mapping[str, int] = MappingProxyType({})
+    ) -> Around:
         """The host now, as its /proc would say."""
         return Around(self.host())
 

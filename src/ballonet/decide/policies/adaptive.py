@@ -24,7 +24,7 @@ from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, donors_at_once
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import SCARCE
 from ballonet.decide.stuck import is_under_way
-from ballonet.decide.table import BudgetTable, Table
+from ballonet.decide.table import Table
 from ballonet.model.plan import Reason, Reserve, ReserveReason, Shortage
 from ballonet.model.units import MIB
 
@@ -43,7 +43,7 @@ GROWING_SHARE_PER_S: Final = 0.01
 OPERATOR_SHARE: Final = 1 / 40
 """The same where an operator has set the reserve: that is meant as it is said."""
 OVER_SHARE: Final = 0.0125
-"""Of the ceiling: who holds this little more than its part has its part: half a portion, so that nobody is sent to and fro (R12)."""
+"""Of the ceiling: who holds this little more than its part has its part: half a portion, so nobody is sent to and fro (R12)."""
 LEAST_OVER_BYTES: Final = 12 * MIB
 PRESSING_SHARE: Final = 0.001
 """Of the ceiling: less than this is not asked of a donor even when others lack it."""
@@ -70,7 +70,7 @@ def divide(table: Table) -> None:
 
 
 def _pool(memory: int, seats: list[Seat], reserve: int) -> int:
-    """What is divided among those that can be moved. What a guest that is starting may take is gathered out of spare and page cache;
+    """What is divided among those that can be moved. What a starting guest may take is gathered out of spare and page cache;
     nobody's need is cut for what it may never touch.
     """
     fixed = [seat for seat in seats if not seat.is_movable]
@@ -104,7 +104,7 @@ def _share_out(table: Table, seats: list[Seat], pool: int, wanted: int) -> int:
 
 
 def _bound_claims(seats: list[Seat], pool: int) -> int:
-    """R9: when not everything fits, a guest has no more than its share of all on its word alone: what others leave of theirs goes to
+    """R9: when not everything fits, a guest has no more than its share of all on its word alone: what others leave goes to
     needs that the host has seen. Gives the sum of low needs then.
     """
     shares = sum(seat.guest.shares or 1 for seat in seats)
@@ -226,7 +226,7 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
 
 
 def _least_bytes(seat: Seat) -> int:
-    """What a guest has before anything is divided: its floor, and what it uses of what it is guaranteed; all, if it cannot give."""
+    """What a guest has before anything is divided: its floor, and what it uses of what it is guaranteed; all if it cannot give."""
     if not seat.may_give:
         return seat.keep_bytes
     return max(min(seat.floor_bytes, floor_bytes(seat.guest)), min(seat.tight_bytes, seat.guest.guaranteed_bytes))
@@ -240,7 +240,7 @@ def _claim_bytes(seat: Seat) -> int:
 
 
 def _spread(seats: list[Seat], amount: int) -> None:
-    """Divides `amount`: the low needs, by shares on top what guests have filled with page cache, and likewise what is left. What is
+    """Divides `amount`: the low needs, by shares on top what they filled with cache, and likewise what is left. What is
     plainly free goes before what somebody may live on.
     """
     filled = [min(max(seat.low_bytes, _filled_bytes(seat)), max(seat.low_bytes, seat.most_bytes)) for seat in seats]
@@ -292,10 +292,10 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
             _set(seat, _release(table, seat, here), _gain_reason(seat), wait_s=wait_s)
         elif wish < here and seat.may_give and _is_donor(table, seat, owes=owes):
             moves.donors.append((wish, seat))
-            _rest(table, seat, here)
+            _rest(seat, here)
         elif not _is_time_for_spare(table, seat, wish - here):
             moves.wishes[seat.guest.name] = wish
-            _rest(table, seat, here)
+            _rest(seat, here)
         else:
             _set(seat, wish, Reason.SPARE)
     for budget in table.budgets:
@@ -347,7 +347,7 @@ def _refill(table: Table, seats: list[Seat], moves: _Moves, lacking: int, reserv
     if gap > band * reserve:
         _take(table, donors, gap, is_pressing=is_pressing)
     elif gap < 0:
-        _recall(table, [seat for seat in seats if seat.guest.name in moves.wishes], moves.wishes, -gap, reserve)
+        _recall([seat for seat in seats if seat.guest.name in moves.wishes], moves.wishes, -gap, reserve)
 
 
 def _coming_bytes(seat: Seat) -> int:
@@ -355,7 +355,7 @@ def _coming_bytes(seat: Seat) -> int:
     return max(0, seat.keep_bytes - seat.wish_bytes)
 
 
-def _recall(table: Table, seats: list[Seat], wishes: Mapping[str, int], surplus: int, reserve: int) -> None:
+def _recall(seats: list[Seat], wishes: Mapping[str, int], surplus: int, reserve: int) -> None:
     """What was asked for and is not missing any more stays where it is: an emergency that is over takes no more (R14)."""
     coming = [(seat, min(_coming_bytes(seat), wishes[seat.guest.name] - seat.wish_bytes)) for seat in seats if seat.may_take]
     left = surplus + sum(_coming_bytes(seat) for seat, _ in coming) - int(REFILL_SHARE * reserve)
@@ -505,7 +505,7 @@ def _gain_reason(seat: Seat) -> Reason:
     return Reason.SHORT if seat.is_short else Reason.NEEDS
 
 
-def _rest(table: Table, seat: Seat, here: int) -> None:
+def _rest(seat: Seat, here: int) -> None:
     if seat.reason is Reason.CALM or seat.numbers is None:
         _set(seat, here, Reason.SHORT if seat.is_short else Reason.CALM)
     else:

@@ -186,7 +186,7 @@ class LibvirtHypervisor(Herd[LibvirtGuest]):
         return self._connection.domainListGetStats(known, STATS, ACTIVE)
 
     def _known_again(self, uuids: tuple[str, ...]) -> dict[str, Any]:
-        """In the worker's thread: those that were known before, by the new connection; by name, since lists may wait for a hook."""
+        """In the worker's thread: those known before, by the new connection; by name, since lists may wait for a hook."""
         found = {}
         for uuid in uuids:
             with contextlib.suppress(libvirt.libvirtError):

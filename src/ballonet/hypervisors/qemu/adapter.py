@@ -2,12 +2,11 @@
 
 import asyncio
 import logging
-import os
 from pathlib import Path
 
 from ballonet.hypervisors.contract import Capabilities, KeptSettings, Steering
 from ballonet.hypervisors.herd import Herd
-from ballonet.hypervisors.paths import matching
+from ballonet.hypervisors.paths import lies_there, matching
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.tended import tended
 from ballonet.model.snapshot import Guest, Mechanism
@@ -84,7 +83,7 @@ class QemuHypervisor(Herd[QemuGuest]):
                 self._tasks[path] = tended(f"guest at {path}", guest.run)
             for path in list(self._guests):
                 # What cannot be read is not gone: a guest is forgotten when its own socket is known to be.
-                if (path not in paths and is_whole and not os.path.lexists(path)) or self._has_died(path):
+                if (path not in paths and is_whole and not lies_there(path)) or self._has_died(path):
                     await self._forget(path)
             await asyncio.sleep(self._discover_s)
 

@@ -258,7 +258,7 @@ class QemuGuest(WatchedGuest):
         return devices
 
     async def _is_confidential(self, session: QmpSession) -> bool:
-        """Whether its memory is encrypted; asked once, as it cannot change while it runs. A QEMU that does not say is asked no more."""
+        """Whether its memory is encrypted; asked once, as it cannot change. A QEMU that does not say is asked no more."""
         if self._confidential is None:
             self._confidential = False
             with contextlib.suppress(RefusedError):

@@ -17,7 +17,9 @@ def strike(guest: SimGuest, fault: Fault) -> Callable[[], None]:
 
     def says(stats: GuestStats) -> GuestStats:
         said = true(stats)
-        return replace(said, swap_in_bytes=(said.swap_in_bytes or 0) + int(fault.bytes * (guest.now - began)) // PAGE_BYTES * PAGE_BYTES)
+        return replace(
+            said, swap_in_bytes=(said.swap_in_bytes or 0) + int(fault.bytes * (guest.now - began)) // PAGE_BYTES * PAGE_BYTES
+        )
 
     def let_go() -> None:
         guest.says, guest.is_restless = true, was_restless
