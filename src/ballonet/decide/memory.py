@@ -75,6 +75,8 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """-1 = it did not give when asked, 1 = it did not take, 0 = it is not parked."""
     stuck_bytes: int = 0
     """What it kept when it stopped giving, while it is parked for that."""
+    stuck_used_bytes: int = 0
+    """What it used then."""
     backoff_s: float = 0.0
     took_per_s: float = 0.0
     """How fast its balloon takes, measured over its moves of late; 0 = never seen."""

@@ -21,6 +21,8 @@ SPEED_PART: Final = 0.3
 """Of a new measure of speed in the average."""
 BACKOFF_S: Final = 10.0
 LONGEST_BACKOFF_S: Final = 300.0
+FREED_PART: Final = 15 / 16
+"""Of what a guest used when it stopped giving: it is tried again at once when it uses less than that."""
 
 
 def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> GuestMemory:
@@ -44,7 +46,8 @@ def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> Gues
         moved_at=now if has_moved else old.moved_at,
     )
     if memory.parked_sign:
-        return replace(memory, parked_sign=0, stuck_bytes=0, moved_at=now) if now >= memory.parked_until else memory
+        is_over = now >= memory.parked_until or _has_freed(memory)
+        return replace(memory, parked_sign=0, stuck_bytes=0, moved_at=now) if is_over else memory
     if not is_under_way(memory, keep_bytes):
         return replace(memory, backoff_s=0.0) if has_moved and memory.backoff_s else memory
     if now - memory.moved_at < STILL_S or not limits.has("R7"):
@@ -52,7 +55,19 @@ def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> Gues
     backoff_s = min(max(BACKOFF_S, 2 * memory.backoff_s), LONGEST_BACKOFF_S)
     sign = -1 if (memory.asked_bytes or 0) < keep_bytes else 1
     stuck_bytes = keep_bytes if sign < 0 else 0
-    return replace(memory, parked_sign=sign, parked_until=now + backoff_s, backoff_s=backoff_s, stuck_bytes=stuck_bytes)
+    return replace(
+        memory,
+        parked_sign=sign,
+        parked_until=now + backoff_s,
+        backoff_s=backoff_s,
+        stuck_bytes=stuck_bytes,
+        stuck_used_bytes=memory.used_bytes,
+    )
+
+
+def _has_freed(memory: GuestMemory) -> bool:
+    """Whether a guest that could not give, since it used what it kept, uses less by now: then it can."""
+    return memory.parked_sign < 0 and memory.used_bytes < FREED_PART * memory.stuck_used_bytes
 
 
 def _took_per_s(old: GuestMemory, keep_bytes: int, now: float) -> float:

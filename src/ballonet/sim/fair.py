@@ -22,16 +22,18 @@ LASTS_S: Final = 6.0
 LACK_SHARE: Final = 0.02
 """Of the ceiling: less than this beneath what it uses is nothing that pages."""
 OVER_SHARE: Final = 0.06
-"""Of the ceiling: more than this beyond its part is more than its part, margins included."""
+"""Of the ceiling: more than this beyond its part, of which no margin was taken, is more than its part."""
 RISE_SHARE: Final = 0.06
 """Of the ceiling: what one that cannot be moved may be expected to take."""
 MARGIN_SHARE: Final = 0.05
-"""Of the ceiling: the margin that is a guest's though it has not touched it yet."""
+"""Of the ceiling: the margin that is a guest's though it has not touched it yet: who has less than a part less margins lacks."""
 RESERVE_PART: Final = 0.34
 """Of the reserve (R3): what stays free, when not everything fits, for those who have not asked for all of their parts."""
 RESERVE_SHARE: Final = 0.03
 """Of a limit around some guests: the same."""
-FREE_EXTENTS: Final = 32
+SPARE_EXTENTS: Final = 32
+SPARE_SHARE: Final = 0.02
+"""Of the ceiling: a guest that has so much to spare, or the above, reads back what it has paged out as it touches it."""
 GATHER_S: Final = 30.0
 """How long it takes until donors have given what a guest took as it started."""
 AFTER_S: Final = 60.0
@@ -132,11 +134,12 @@ class FairWatch:
     def _unfair(self, world: SimWorld, kept: float) -> dict[str, str]:
         well = [guest for guest in world.guests if self._is_well(guest, world.now)]
         fixed = world.guests_bytes - sum(guest.resident_bytes for guest in well)
+        pool = world.ledger.total * EXTENT_BYTES - world.own_bytes - fixed - self._spoken_for(world.guests)
+        parts = _parts(well, pool)
         margins = sum(MARGIN_SHARE * guest.script.memory_bytes for guest in well)
-        pool = world.ledger.total * EXTENT_BYTES - world.own_bytes - fixed - self._spoken_for(world.guests) - margins
-        parts = _parts(well, pool - kept)
+        least = _parts(well, pool - margins - kept)
         inside = {name for budget in world.host().budgets for name in budget.guests}
-        lacking = [guest for guest in well if _lacks(guest, parts[guest.script.name]) > LACK_SHARE * guest.script.memory_bytes]
+        lacking = [guest for guest in well if _lacks(guest, least[guest.script.name]) > LACK_SHARE * guest.script.memory_bytes]
         found = {}
         for guest in well:
             name = guest.script.name
@@ -157,7 +160,7 @@ def _lacks(guest: SimGuest, part_bytes: float) -> float:
     """What a guest has less than it uses, or than its part; nothing while it has some free: what it has paged out comes back
     as it touches it.
     """
-    return min(guest.need_bytes, part_bytes) - guest.keep_bytes if guest.memory.idle < FREE_EXTENTS else 0.0
+    return min(guest.need_bytes, part_bytes) - guest.keep_bytes if guest.spare_extents < min(SPARE_EXTENTS, SPARE_SHARE * guest.memory.total) else 0.0
 
 
 def _parts(guests: list[SimGuest], pool: float) -> Mapping[str, float]:

@@ -259,6 +259,11 @@ class SimGuest:
         worth = self.script.cache_worth
         return worth * (1 - min(1.0, self.cache / self._files)) if worth and self._files else 0.0
 
+    @property
+    def spare_extents(self) -> int:
+        """What it can fill and miss nothing: idle memory, and page cache that it does not live on."""
+        return self.memory.idle + max(0, self.cache - self._files)
+
     def _misses_files(self) -> bool:
         return self._file_misses() > 0 and self.memory.idle > 0
 

@@ -232,10 +232,16 @@ def _least_bytes(seat: Seat) -> int:
     return max(min(seat.floor_bytes, floor_bytes(seat.guest)), min(seat.tight_bytes, seat.guest.guaranteed_bytes))
 
 
+GOES_ON_S: Final = 20.0
+"""A guest that reads back what it paged out asks, within its share, for what it reads in this time. What it does not touch lies
+well where it is: the room for it would lie idle, while others page.
+"""
+
+
 def _claim_bytes(seat: Seat) -> int:
-    """What a guest asks for: the least that it needs, and within its share all that it has paged out."""
+    """What a guest asks for: the least that it needs, and within its share what it goes on to read back of what it paged out."""
     memory = seat.memory
-    out = memory.swapped_bytes - back_bytes(memory) if memory.swapped_bytes else 0
+    out = min(memory.swapped_bytes, int(memory.swap_in_per_s * GOES_ON_S)) - back_bytes(memory) if memory.swapped_bytes else 0
     return max(_least_bytes(seat), seat.tight_bytes, min(seat.tight_bytes + out, seat.part_bytes, seat.most_bytes))
 
 
