@@ -33,7 +33,7 @@ def test_who_shows_swap_in_for_ever_keeps_its_part_and_no_more(field_of: Field) 
 
     def is_even() -> bool:
         hostile, victim = field_of.state("hostile")["keep"], field_of.state("victim")["keep"]
-        return abs(hostile - victim) < 0.05 * (hostile + victim) / 2 or victim > 920
+        return bool(abs(hostile - victim) < 0.05 * (hostile + victim) / 2 or victim > 920)
 
     field_of.until(is_even, 30)
     field_of.always(is_even, 5)

@@ -23,12 +23,12 @@ from ballonet.model.limits import RULES, Limits
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError, convert, parse_toml
 from ballonet.model.wire import read_snapshot
-from ballonet.scenarios.scenario import Fault, Group, HostPart, Phase, Scenario
+from ballonet.scenarios.scenario import Fault, Group, HostPart, LimitPart, Phase, Scenario
 
 NO_CEILING = b"""{"schema": "ballonet.snapshot/1", "host": {"total_bytes": 1, "available_bytes": 0},
  "guests": [{"name": "a", "ceiling_bytes": 0}]}"""
 ROOT = Path(__file__).parents[2]
-PARTS = {"host", "guests", "phases", "faults", "expect", "expect_at_share"}
+PARTS = {"host", "guests", "phases", "faults", "limits", "expect", "expect_at_share"}
 
 
 def test_reference_names_every_key() -> None:
@@ -70,7 +70,7 @@ def test_reference_names_every_rule() -> None:
 def test_reference_names_every_key_of_scenarios() -> None:
     """Every key of a scenario is in its reference, but those of [expect], which are the result's."""
     text = (ROOT / "docs/reference/scenario.md").read_text()
-    for kind in (Scenario, HostPart, Group, Phase, Fault):
+    for kind in (Scenario, HostPart, Group, Phase, Fault, LimitPart):
         assert [key for key in kind.__struct_fields__ if f"`{key}`" not in text and key not in PARTS] == []
 
 

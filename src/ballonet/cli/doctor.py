@@ -15,7 +15,7 @@ from ballonet.cli.status import look
 from ballonet.control.client import NoDaemonError
 from ballonet.daemon.config import PATH, read_config
 from ballonet.model.finding import Finding, Level
-from ballonet.sense.doctor import HostDoctor, guest_findings
+from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
 
 COLOURS: Final = {Level.NOTE: "", Level.WARNING: "yellow", Level.FAULT: "red"}
 
@@ -42,7 +42,9 @@ def findings_from(config: Path) -> list[Finding]:
                 return daemon.ask("GET", "/v1/doctor", list[Finding])
     read = read_config(config)
     found = HostDoctor(Path(read.host.root)).findings()
-    for guest in asyncio.run(look(read)).snapshot.guests:
+    snapshot = asyncio.run(look(read)).snapshot
+    found += limit_findings(snapshot.host)
+    for guest in snapshot.guests:
         found += guest_findings(guest)
     return found
 

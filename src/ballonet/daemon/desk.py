@@ -30,7 +30,7 @@ from ballonet.history.store import Bounds, History
 from ballonet.model.finding import Finding
 from ballonet.model.snapshot import Mode
 from ballonet.model.tick import Tick
-from ballonet.sense.doctor import HostDoctor, guest_findings
+from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
 
 log = logging.getLogger(__name__)
 
@@ -194,6 +194,7 @@ class DaemonDesk:
         """As the protocol says."""
         tick = self._last()
         found = await asyncio.to_thread(HostDoctor(self._root).findings)
+        found += limit_findings(tick.snapshot.host)
         for guest in tick.snapshot.guests:
             found += guest_findings(guest)
         return found

@@ -29,6 +29,8 @@ STALLS = (b"\nallocstall_normal ", b"\nallocstall_movable ", b"\nallocstall_dma3
 Number = TypeVar("Number", int, float)
 MCL_CURRENT, MCL_FUTURE, MCL_ONFAULT = 1, 2, 4
 """Of mlockall(2); the same on all of Linux's architectures but Alpha, PowerPC and SPARC."""
+KSTAT_BYTES = 96
+"""Longer than a row of a kstat: a name of 32 characters, a type, a number."""
 NUMBER_BYTES = 24
 """Longer than any number, and the spaces before it."""
 
@@ -48,6 +50,15 @@ class File:
     def number(self, label: bytes) -> Optional[int]:
         """The number behind a label; None where there is none."""
         return self._read(int, label)
+
+    def of_kstat(self, name: bytes) -> Optional[int]:
+        """The value of a row of a kstat, which are `name type value`; None where there is none."""
+        start = self._buffer.find(b"\n" + name + b" ", 0, self._filled)
+        words = bytes(self._buffer[start : start + KSTAT_BYTES]).split(None, 3) if start >= 0 else []
+        try:
+            return int(words[2])
+        except (IndexError, ValueError):
+            return None
 
     def stalled_us(self, label: bytes) -> Optional[int]:
         """Microseconds like `total=12345` behind a label."""
@@ -81,15 +92,34 @@ class Memory:
             self._pressure: Optional[File] = File(proc + "/pressure/memory", 512)
         except OSError:
             self._pressure = None  # no PSI in this kernel, or switched off
+        try:
+            self._arc: Optional[File] = File(proc + "/spl/kstat/zfs/arcstats", 16384)
+        except OSError:
+            self._arc = None  # no ZFS
+        self._arc_bytes = 0
+
+    def _look(self) -> None:
+        """Takes a new picture."""
+        self._meminfo.read()
+        if self._arc is not None:
+            self._arc.read()
+            size, least = self._arc.of_kstat(b"size"), self._arc.of_kstat(b"c_min")
+            self._arc_bytes = 0 if size is None or least is None else max(0, size - least)
+
+    def _available(self) -> int:
+        """MemAvailable of the last picture, and what a ZFS cache gives back when asked: its size above its minimum. The kernel
+        does not count that (OpenZFS, module/zfs/arc.c: arc_shrinker).
+        """
+        return (self._meminfo.number(b"MemAvailable:") or 0) * 1024 + self._arc_bytes
 
     def available_bytes(self) -> int:
-        """MemAvailable now. Allocates next to nothing."""
-        self._meminfo.read()
-        return (self._meminfo.number(b"MemAvailable:") or 0) * 1024
+        """What is available now. Allocates next to nothing."""
+        self._look()
+        return self._available()
 
     def used_bytes(self) -> int:
-        """MemTotal - MemAvailable of the last picture."""
-        return self.total_bytes() - (self._meminfo.number(b"MemAvailable:") or 0) * 1024
+        """What is not available, of the last picture."""
+        return self.total_bytes() - self._available()
 
     def total_bytes(self) -> int:
         """MemTotal of the last picture."""
@@ -102,13 +132,16 @@ class Memory:
 
     def report(self) -> Dict[str, Any]:
         """All numbers now; those that this kernel does not have are left out."""
-        self._meminfo.read()
+        self._look()
         self._vmstat.read()
         found: Dict[str, Any] = {}
         for name, label in MEMINFO:
             kib = self._meminfo.number(label)
             if kib is not None:
                 found[name] = kib * 1024
+        for name in ("available_bytes", "cache_bytes"):
+            if name in found:
+                found[name] += self._arc_bytes
         for name, label, unit in VMSTAT:
             count = self._vmstat.number(label)
             if count is not None:

@@ -125,6 +125,8 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     keep, until its driver speaks."""
     silence: str = ""
     """Why there are no fresh statistics, in words, where it is known; empty = they are fresh, or nobody knows."""
+    limit_bytes: int | None = None
+    """What of RAM the host lets its process have at the most, by a limit of its own; None = it has none."""
     headroom_bytes: int = 0
     """What the operator wants it to have free at any time, beyond what it uses."""
     leave_alone: str = ""

@@ -9,7 +9,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ballonet.model.settings import SettingsError, Size
-from ballonet.model.units import GIB
 from ballonet.scenarios.scenario import Group, HostPart, Phase, Scenario
 
 Rows = list[tuple[float, int, int]]
@@ -97,9 +96,13 @@ def _group(name: str, rows: Rows, known: Group | None, start: float) -> Group:
 
 
 def _phases(rows: Rows, start: float) -> list[Phase]:
-    """Straight from sample to sample."""
+    """Straight from sample to sample; page cache is as large as its sample says from then on."""
     found = [Phase(at_s=0.0, used=Size(rows[0][1]))]
-    for (at, used, _), (after, then, _) in pairwise(rows):
-        if then != used and after > at:
-            found.append(Phase(at_s=at - start, used=Size(then), per_s=Size(max(1, int(abs(then - used) / (after - at)) + 1))))
-    return found or [Phase(at_s=0.0, used=Size(GIB))]
+    known = rows[0][2]
+    for (at, used, cache), (after, then, _) in pairwise(rows):
+        if after > at and (then, cache) != (used, known):
+            per_s = Size(max(1, int(abs(then - used) / (after - at)) + 1))
+            found.append(Phase(at_s=at - start, used=Size(then), per_s=per_s, cache=Size(cache) if cache != known else None))
+            known = cache
+    last_s, used, cache = rows[-1]
+    return found if cache == known else [*found, Phase(at_s=last_s - start, used=Size(used), cache=Size(cache))]

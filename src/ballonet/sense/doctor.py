@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Final
 
 from ballonet.model.finding import Finding, Level
-from ballonet.model.snapshot import Guest, Mechanism, Voice
+from ballonet.model.snapshot import Guest, Host, Mechanism, Voice
 from ballonet.model.units import MIB, format_size
+from ballonet.sense.host import is_contained
 
 CONTROLLERS: Final = {
     "pvestatd": "it balloons VMs with a minimum below their memory: qm set VMID --shares 0 hands one over",
@@ -23,6 +24,10 @@ RECLAIM_SINCE: Final = (5, 19)
 """Of Linux (Documentation/admin-guide/cgroup-v2.rst)."""
 REPORTING_SINCE: Final = (5, 1)
 """Of QEMU (https://wiki.qemu.org/ChangeLog/5.1)."""
+SWAPPED_BYTES: Final = 256 * MIB
+"""Less than this in the host's swap is what nobody touches."""
+SHOWN: Final = 4
+"""So many guests are named."""
 OVER_BYTES: Final = 256 * MIB
 """More than this beyond what a guest keeps is not QEMU's own: what its balloon takes does not come back."""
 
@@ -46,10 +51,22 @@ class HostDoctor:
         sizes = {name: int(value.split()[0]) for name, value in meminfo.items() if value.split()}
         if sizes.get("SwapTotal") == 0:
             yield _host(Level.NOTE, "has no swap", "nothing, or add some: if all else fails it is slow instead of out of memory")
+        if (swapped := sizes.get("SwapTotal", 0) - sizes.get("SwapFree", 0)) * 1024 > SWAPPED_BYTES and "SwapFree" in sizes:
+            what = f"{format_size(swapped * 1024)} are in the host's swap: guests among that wait for a disk, and do not know why"
+            yield _host(Level.WARNING, what, "`ballonet status` tells whose; lend less, or swapoff -a while memory is free")
         if count := sizes.get("HugePages_Total", 0):
             held = format_size(count * sizes.get("Hugepagesize", 0) * 1024)
-            what = f"{held} are set aside as huge pages, which no balloon can lend"
+            what = f"{held} are set aside as huge pages: no balloon can lend them, and they are no part of the sums"
             yield _host(Level.WARNING, what, "give back what guests do not use of them: sysctl vm.nr_hugepages")
+        if is_contained(self._text("proc/self/mountinfo")):
+            what = "/proc/meminfo is a container's (lxcfs): only its memory counts, and nothing of the host around it"
+            yield _host(Level.NOTE, what, "nothing, if all guests run in this container; else run ballonet on the host")
+        nodes = [path for path in (self._root / "sys/devices/system/node").glob("node[0-9]*") if path.is_dir()]
+        if len(nodes) > 1:
+            what = (
+                f"{len(nodes)} NUMA nodes: memory is counted for all of them together, so one may be empty while others are not"
+            )
+            yield _host(Level.WARNING, what, "do not bind guests to a node strictly (libvirt: numatune mode='preferred')")
         if self._text("proc/sys/vm/overcommit_memory").strip() == "2":
             what = "the kernel refuses memory beyond a fixed limit (vm.overcommit_memory = 2), so QEMUs may not start"
             yield _host(Level.FAULT, what, "sysctl vm.overcommit_memory=0")
@@ -72,6 +89,9 @@ class HostDoctor:
         if not self._text("proc/pressure/memory"):
             what = "no PSI: pressure on the host is not known, and balloons are not slowed down by it (R11)"
             yield _host(Level.WARNING, what, "boot with psi=1; Linux 4.20 or later")
+        elif missing := [of for of in ("cpu", "io") if not self._text(f"proc/pressure/{of}")]:
+            what = f"no PSI of {' and '.join(missing)}: as many balloons move at once as if nobody waited for that (R11)"
+            yield _host(Level.NOTE, what, "Linux 4.20 or later, with psi=1")
         if "[always]" in self._text("sys/kernel/mm/transparent_hugepage/enabled"):
             what = "transparent huge pages are always on: a balloon breaks them up, which costs guests some speed"
             yield _host(Level.NOTE, what, "nothing, or echo madvise > /sys/kernel/mm/transparent_hugepage/enabled")
@@ -103,6 +123,19 @@ def _host(level: Level, what: str, remedy: str) -> Finding:
     return Finding(level=level, where="host", what=what, remedy=remedy)
 
 
+def limit_findings(host: Host) -> list[Finding]:
+    """Limits around some guests that bind beside the host's own memory."""
+    found = []
+    for budget in host.budgets:
+        names = ", ".join(budget.guests[:SHOWN]) + (
+            f" and {len(budget.guests) - SHOWN} more" if len(budget.guests) > SHOWN else ""
+        )
+        what = f"{budget.name} limits {names} to {format_size(budget.limit_bytes)} together"
+        remedy = "nothing, if that is meant: it is kept; else raise MemoryMax= or MemoryHigh= of it"
+        found.append(Finding(level=Level.NOTE, where="host", what=what, remedy=remedy))
+    return found
+
+
 def guest_findings(guest: Guest) -> list[Finding]:
     """What stands in the way in one guest."""
     if guest.leave_alone:
@@ -112,7 +145,17 @@ def guest_findings(guest: Guest) -> list[Finding]:
     return [Finding(level=level, where=guest.name, what=what, remedy=remedy) for level, what, remedy in _of_guest(guest)]
 
 
+def _of_its_host(guest: Guest) -> Iterator[tuple[Level, str, str]]:
+    if guest.limit_bytes is not None:
+        what = f"the host limits it to {format_size(guest.limit_bytes)} of RAM, by a cgroup of its own: that is its ceiling"
+        yield Level.NOTE, what, "nothing, if that is meant; else raise memory.max (libvirt: <hard_limit>) or memory.high"
+    if guest.swapped_bytes > SWAPPED_BYTES:
+        what = f"{format_size(guest.swapped_bytes)} of it are in the host's swap: it waits for a disk, and does not know why"
+        yield Level.WARNING, what, "lend less, or swapoff -a on the host while memory is free"
+
+
 def _of_guest(guest: Guest) -> Iterator[tuple[Level, str, str]]:
+    yield from _of_its_host(guest)
     stats, keep = guest.stats, guest.keep_bytes
     if stats is None:
         yield Level.FAULT, "says nothing of its memory", "load its balloon driver (virtio_balloon; on Windows the BLNSVR service)"

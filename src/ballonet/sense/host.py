@@ -59,6 +59,12 @@ def host_sense(hypervisor: object, root: Path) -> HostSense:
     return RemoteHost(hypervisor) if isinstance(hypervisor, Guided) else ProcHost(root)
 
 
+def is_contained(mountinfo: str) -> bool:
+    """Whether /proc/meminfo is a container's, made by lxcfs (a FUSE mount over it): the host's ZFS cache is not in it."""
+    # proc(5): the fifth field is the mount point, the type follows a lone hyphen.
+    return any(line.split(" ")[4:5] == ["/proc/meminfo"] and " - fuse" in line for line in mountinfo.splitlines())
+
+
 class ProcHost:
     """A Linux host."""
 
@@ -109,13 +115,10 @@ class ProcHost:
         return found
 
     def _is_contained(self) -> bool:
-        """Whether /proc/meminfo is a container's, made by lxcfs (a FUSE mount over it): the host's ZFS cache is not in it."""
         try:
-            lines = (self._root / "proc/self/mountinfo").read_text().splitlines()
+            return is_contained((self._root / "proc/self/mountinfo").read_text())
         except OSError:
             return False
-        # proc(5): the fifth field is the mount point, the type follows a lone hyphen.
-        return any(line.split(" ")[4:5] == ["/proc/meminfo"] and " - fuse" in line for line in lines)
 
     def _arc_bytes(self, in_use: int) -> int:
         """What a ZFS cache gives back when asked: its size above its minimum. The kernel counts it as used; one larger than

@@ -60,7 +60,7 @@ class Eye:
         if own_limit is not None and own_limit < (settings.ceiling_bytes or guest.ceiling_bytes):
             settings = replace(settings, ceiling_bytes=own_limit)
         last = self._last.get(guest.name)
-        if last is not None and last[0] is guest and last[1] == settings:
+        if last is not None and last[0] is guest and last[1] == settings and last[2].limit_bytes == own_limit:
             return last  # the very same reading stays the very same guest, which `decide` need not look at again
         ceiling = guest.ceiling_bytes if settings.ceiling_bytes is None else settings.ceiling_bytes
         made = replace(
@@ -68,6 +68,7 @@ class Eye:
             ceiling_bytes=min(guest.ceiling_bytes, ceiling),
             floor_bytes=settings.floor_bytes,
             guaranteed_bytes=settings.guaranteed_bytes,
+            limit_bytes=own_limit,
             headroom_bytes=settings.headroom_bytes(guest.ceiling_bytes),
             shares=settings.shares,
             mode=settings.mode,

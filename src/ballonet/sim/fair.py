@@ -31,8 +31,11 @@ RESERVE_PART: Final = 0.34
 """Of the reserve (R3): what stays free, when not everything fits, for those who have not asked for all of their parts."""
 RESERVE_SHARE: Final = 0.03
 """Of a limit around some guests: the same."""
+COUNT_S: Final = 1.0
+COLD_PAGES_PER_S: Final = 256
+"""A guest that swaps in fewer touches what it has paged out too seldom to miss it: 1 MiB a second of 150 that a disk reads."""
 SPARE_EXTENTS: Final = 32
-SPARE_SHARE: Final = 0.02
+SPARE_SHARE: Final = 0.01
 """Of the ceiling: a guest that has so much to spare, or the above, reads back what it has paged out as it touches it."""
 GATHER_S: Final = 30.0
 """How long it takes until donors have given what a guest took as it started."""
@@ -54,18 +57,37 @@ class FairWatch:
         self._hurt = {fault.guest for fault in scenario.faults}
         self._since: dict[str, float] = {}
         """By what does not hold: since when."""
+        self._paged: dict[str, tuple[float, float, float]] = {}
+        """By guest: when its swap-ins were counted, how many they were, and how many a second came since the time before."""
 
     def look(self, at: float, tick: Tick, world: SimWorld) -> None:
         """Raises UnfairError when something has not held for LASTS_S."""
         if at < 0:
             return
         kept = tick.plan.reserve.bytes * RESERVE_PART
+        self._count(at, world)
         self._lent(at, world)
         found = {**self._starved(world, kept), **self._unfair(world, kept)}
         self._since = {what: self._since.get(what, at) for what in found}
         for what, since in self._since.items():
             if at - since >= LASTS_S:
                 raise UnfairError(f"at {at:.0f} s, for {at - since:.0f} s: {found[what]}")
+
+    def _count(self, at: float, world: SimWorld) -> None:
+        for guest in world.guests:
+            then, pages, _ = self._paged.get(guest.script.name, (at - COUNT_S, guest.swap_in_pages, 0.0))
+            if at - then >= COUNT_S:
+                here = guest.swap_in_pages
+                self._paged[guest.script.name] = at, here, (here - pages) / (at - then)
+
+    def _lacks(self, guest: SimGuest, part_bytes: float) -> float:
+        """What a guest has less than it uses, or than its part; nothing while it has some to spare, or hardly touches what it has
+        paged out.
+        """
+        is_cold = guest.script.has_swap and self._paged[guest.script.name][2] < COLD_PAGES_PER_S
+        if is_cold or guest.spare_extents >= min(SPARE_EXTENTS, SPARE_SHARE * guest.memory.total):
+            return 0.0
+        return min(guest.need_bytes, part_bytes) - guest.keep_bytes
 
     def _lent(self, at: float, world: SimWorld) -> None:
         """No more is lent than there is. Nobody asked for room for a guest that starts and touches all; it is given some time."""
@@ -104,7 +126,7 @@ class FairWatch:
         for guest in world.guests:
             if not self._is_well(guest, world.now):
                 continue
-            lacks = _lacks(guest, guest.need_bytes)
+            lacks = self._lacks(guest, guest.need_bytes)
             name, here = guest.script.name, min(free, rooms.get(guest.script.name, free))
             if lacks > LACK_SHARE * guest.script.memory_bytes and here >= lacks:
                 found[f"starved {name}"] = (
@@ -139,7 +161,9 @@ class FairWatch:
         margins = sum(MARGIN_SHARE * guest.script.memory_bytes for guest in well)
         least = _parts(well, pool - margins - kept)
         inside = {name for budget in world.host().budgets for name in budget.guests}
-        lacking = [guest for guest in well if _lacks(guest, least[guest.script.name]) > LACK_SHARE * guest.script.memory_bytes]
+        lacking = [
+            guest for guest in well if self._lacks(guest, least[guest.script.name]) > LACK_SHARE * guest.script.memory_bytes
+        ]
         found = {}
         for guest in well:
             name = guest.script.name
@@ -154,13 +178,6 @@ class FairWatch:
                     f" {others[0]} lacks some of its own"
                 )
         return found
-
-
-def _lacks(guest: SimGuest, part_bytes: float) -> float:
-    """What a guest has less than it uses, or than its part; nothing while it has some free: what it has paged out comes back
-    as it touches it.
-    """
-    return min(guest.need_bytes, part_bytes) - guest.keep_bytes if guest.spare_extents < min(SPARE_EXTENTS, SPARE_SHARE * guest.memory.total) else 0.0
 
 
 def _parts(guests: list[SimGuest], pool: float) -> Mapping[str, float]:

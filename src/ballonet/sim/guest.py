@@ -154,8 +154,13 @@ class SimGuest:
 
     def reads_files(self, extents: int) -> None:
         """So much of its files it has read from now on, as far as they fit."""
-        self._read(extents - self._files)
-        self._files = max(self._files, extents)
+        if extents > self._files:
+            self._read(extents - self._files)
+        else:  # files are gone, and what lay in the page cache of them
+            dropped = min(self.cache, self._files - extents)
+            self.cache -= dropped
+            self.memory.release(dropped)
+        self._files = extents
         self.on_stir(self)
 
     def _read(self, extents: int) -> None:
@@ -262,7 +267,7 @@ class SimGuest:
     @property
     def spare_extents(self) -> int:
         """What it can fill and miss nothing: idle memory, and page cache that it does not live on."""
-        return self.memory.idle + max(0, self.cache - self._files)
+        return self.memory.idle + max(0, self.cache - (self._files if self.script.cache_worth else 0))
 
     def _misses_files(self) -> bool:
         return self._file_misses() > 0 and self.memory.idle > 0

@@ -226,7 +226,7 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
 
 
 def _least_bytes(seat: Seat) -> int:
-    """What a guest has before anything is divided: its floor, and what it uses of what it is guaranteed; all if it cannot give."""
+    """What a guest has before anything is divided: floor, and what it uses of its guarantee; all, if it cannot give."""
     if not seat.may_give:
         return seat.keep_bytes
     return max(min(seat.floor_bytes, floor_bytes(seat.guest)), min(seat.tight_bytes, seat.guest.guaranteed_bytes))
@@ -246,7 +246,7 @@ def _claim_bytes(seat: Seat) -> int:
 
 
 def _spread(seats: list[Seat], amount: int) -> None:
-    """Divides `amount`: the low needs, by shares on top what they filled with cache, and likewise what is left. What is
+    """Divides `amount`: low needs, by shares on top what they filled with cache, and likewise what is left. What is
     plainly free goes before what somebody may live on.
     """
     filled = [min(max(seat.low_bytes, _filled_bytes(seat)), max(seat.low_bytes, seat.most_bytes)) for seat in seats]
