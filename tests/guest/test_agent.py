@@ -84,6 +84,19 @@ def test_says_what_the_kernel_says(proc: Path) -> None:
     assert set(kernel.Memory(str(proc)).report()) == {name for name, _ in kernel.MEMINFO}
 
 
+def test_a_zfs_cache_is_available_down_to_its_minimum(proc: Path) -> None:
+    """Linux counts it as used; asked for, it gives all but c_min."""
+    folder = proc / "spl/kstat/zfs"
+    folder.mkdir(parents=True)
+    rows = "".join(f"{name:<32}4    {mib << 20}\n" for name, mib in (("c_min", 32), ("c_max", 400), ("size", 132)))
+    (folder / "arcstats").write_text(f"13 1 0x01 96 4608 100 200\n{'name':<32}type data\n{rows}")
+    memory = kernel.Memory(str(proc))
+    assert memory.available_bytes() == 400 << 20
+    assert memory.used_bytes() == 112 << 20
+    report = memory.report()
+    assert (report["available_bytes"], report["cache_bytes"], report["total_bytes"]) == (400 << 20, 300 << 20, 512 << 20)
+
+
 def test_this_kernel_is_read() -> None:
     """On the machine that runs the test, total and available are what /proc/meminfo says."""
     report = kernel.Memory().report()

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from ballonet.model.finding import Level
-from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
+from ballonet.model.snapshot import Budget, Guest, GuestStats, Host, Mechanism, Voice
 from ballonet.model.units import GIB
-from ballonet.sense.doctor import HostDoctor, guest_findings
+from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
 
 BAD = {
     "proc/meminfo": "MemTotal: 16777216 kB\nSwapTotal: 0 kB\nHugePages_Total: 512\nHugepagesize: 2048 kB\n",
@@ -22,6 +22,8 @@ GOOD = {
     "proc/meminfo": "MemTotal: 16777216 kB\nSwapTotal: 1024 kB\nHugePages_Total: 0\nHugepagesize: 2048 kB\n",
     "proc/sys/vm/overcommit_memory": "0\n",
     "proc/pressure/memory": "some avg10=0 avg60=0 avg300=0 total=1\nfull avg10=0 avg60=0 avg300=0 total=1\n",
+    "proc/pressure/cpu": "some avg10=0 avg60=0 avg300=0 total=1\n",
+    "proc/pressure/io": "some avg10=0 avg60=0 avg300=0 total=1\n",
     "sys/kernel/mm/transparent_hugepage/enabled": "always [madvise] never\n",
     "sys/kernel/mm/ksm/run": "0\n",
 }
@@ -46,6 +48,23 @@ def test_a_host_with_everything_in_the_way(tmp_path: Path) -> None:
     assert all(one.remedy for one in found)
 
 
+def test_what_surrounds_guests_is_named(tmp_path: Path) -> None:
+    """lxcfs, NUMA nodes, the host's swap, pressure that cannot be read, limits around some guests."""
+    files = {
+        "proc/meminfo": "MemTotal: 16777216 kB\nSwapTotal: 4194304 kB\nSwapFree: 1048576 kB\n",
+        "proc/self/mountinfo": "45 30 0:40 /proc/meminfo /proc/meminfo rw - fuse.lxcfs lxcfs rw\n",
+        "proc/pressure/memory": GOOD["proc/pressure/memory"],
+        "sys/devices/system/node/node0/x": "",
+        "sys/devices/system/node/node1/x": "",
+    }
+    words = "\n".join(one.what for one in host(tmp_path, files).findings())
+    for what in ("3 GiB are in the host's swap", "lxcfs", "2 NUMA nodes", "no PSI of cpu and io"):
+        assert what in words
+    budget = Budget(name="/machine.slice", limit_bytes=13 * GIB, available_bytes=GIB, guests=("a", "b", "c", "d", "e"))
+    (found,) = limit_findings(Host(total_bytes=16 * GIB, available_bytes=GIB, budgets=(budget,)))
+    assert found.what == "/machine.slice limits a, b, c, d and 1 more to 13 GiB together"
+
+
 def test_a_good_host_is_left_in_peace(tmp_path: Path) -> None:
     """But for what it could do in an emergency; and so is one of which nothing can be read but that there is no PSI."""
     assert ["emergency.ksm" in one.remedy for one in host(tmp_path, GOOD).findings()] == [True]
@@ -61,6 +80,8 @@ FINE = Guest(name="g", ceiling_bytes=2 * GIB, keep_bytes=GIB, resident_bytes=GIB
     [
         (FINE, []),
         (replace(FINE, stats=None), ["says nothing"]),
+        (replace(FINE, limit_bytes=GIB), ["limits it to 1 GiB"]),
+        (replace(FINE, swapped_bytes=GIB), ["1 GiB of it are in the host's swap"]),
         (replace(FINE, stats=replace(STATS, available_bytes=None)), ["what is available"]),
         (replace(FINE, stats=replace(STATS, total_bytes=2 * GIB)), ["MemTotal stays"]),
         (replace(FINE, stats=replace(STATS, swap_total_bytes=0)), ["no swap"]),

@@ -1,7 +1,10 @@
+import ast
 from pathlib import Path
 
 import pytest
 
+import ballonet
+from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.model.units import GIB
 from ballonet.sense.host import ProcHost, SenseError
 
@@ -49,3 +52,65 @@ def test_unreadable_host_names_the_file(tmp_path: Path) -> None:
     """Without meminfo the error names it."""
     with pytest.raises(SenseError, match="proc/meminfo"):
         ProcHost(tmp_path).read()
+
+
+LXCFS = "45 30 0:40 /proc/meminfo /proc/meminfo rw,nosuid,nodev,relatime - fuse.lxcfs lxcfs rw\n"
+
+
+def test_a_containers_memory_is_all_that_it_has(tmp_path: Path) -> None:
+    """Lxcfs makes its meminfo, and the ZFS cache is the real host's: 1 GiB is available of 16, not 16."""
+    arc = f"13 1 0x01\nname type data\nsize 4 {10 * GIB}\nc_min 4 {GIB}\n"
+    text = "MemTotal: 16777216 kB\nMemAvailable: 1048576 kB\n"
+    files = {"proc__meminfo": text, "proc__spl__kstat__zfs__arcstats": arc, "proc__self__mountinfo": LXCFS}
+    assert ProcHost(tree(tmp_path, **files)).read().host.available_bytes == GIB
+    (tmp_path / "proc/self/mountinfo").write_text("")
+    assert ProcHost(tmp_path).read().host.available_bytes == 10 * GIB
+
+
+def test_a_cache_larger_than_what_is_in_use_is_of_another_machine(tmp_path: Path) -> None:
+    """However the container was made."""
+    arc = f"13 1 0x01\nname type data\nsize 4 {30 * GIB}\nc_min 4 {GIB}\n"
+    host = ProcHost(tree(tmp_path, proc__meminfo=MEMINFO, proc__spl__kstat__zfs__arcstats=arc)).read().host
+    assert host.available_bytes == 4 * GIB
+
+
+@pytest.mark.parametrize("pool", ["Hugetlb: 15728640 kB\n", "HugePages_Total: 7680\nHugepagesize: 2048 kB\n"])
+def test_what_is_set_aside_for_huge_pages_cannot_be_lent(tmp_path: Path, pool: str) -> None:
+    """15 of 16 GiB are: states and reserve are of the one that is left."""
+    host = ProcHost(tree(tmp_path, proc__meminfo=f"MemTotal: 16777216 kB\nMemAvailable: 524288 kB\n{pool}")).read().host
+    assert (host.total_bytes, host.huge_bytes, host.available_bytes) == (GIB, 15 * GIB, GIB // 2)
+
+
+def test_no_field_of_a_host_is_filled_by_the_simulator_alone(tmp_path: Path) -> None:
+    """A real one that is limited, pressed for memory, CPU and disk, and has huge pages fills each of them."""
+    psi = "some avg10=12.50 avg60=0 avg300=0 total=1\nfull avg10=2.00 avg60=0 avg300=0 total=1\n"
+    files = {f"proc__pressure__{of}": psi for of in ("memory", "cpu", "io")}
+    root = tree(tmp_path, proc__meminfo=MEMINFO + "Hugetlb: 1024 kB\n", **files)
+    for pid, group in ((7, "a.slice/vm.scope"), (8, "a.slice/vm2.scope"), (9, "b.slice/vm.scope")):
+        tree(root, **{f"proc__{pid}__cgroup": f"0::/{group}\n"})
+    folder = root / "sys/fs/cgroup/a.slice"
+    folder.mkdir(parents=True)
+    for name, text in (("memory.max", str(GIB)), ("memory.current", "4096"), ("memory.stat", "inactive_file 0\n")):
+        (folder / name).write_text(text)
+    host = ProcHost(root).read({"x": 7, "y": 8, "z": 9}).host
+    of_remote_ones = {"age_s", "theirs"}
+    empty = {name for name in host.__struct_fields__ if not getattr(host, name)} - of_remote_ones
+    assert empty == set()
+
+
+def test_no_field_of_a_guest_is_filled_by_the_simulator_alone() -> None:
+    """Each is named where adapters of real hypervisors, or what reads settings, make a guest."""
+    package = Path(ballonet.__file__).parent
+    files = [path for path in (package / "hypervisors").rglob("*.py") if path.name != "fake.py"]
+    files += [package / "sense/picture.py", package / "guest/kernel.py"]
+    words = set[str]()
+    for path in files:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.keyword) and node.arg:
+                words.add(node.arg)
+            elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+                words.add(node.target.id)  # a field of a message, which becomes a report whole
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                words.add(node.value)
+    for kind in (Guest, GuestStats):
+        assert [name for name in kind.__struct_fields__ if name not in words] == []

@@ -1,0 +1,59 @@
+"""What counts as news of a guest, and in what unit."""
+
+import time
+
+import pytest
+
+from ballonet.hypervisors.watched import SAYS_NOTHING, SwapUnits, WatchedGuest
+from ballonet.model.snapshot import GuestStats
+from ballonet.model.units import GIB
+
+GOOD = GuestStats(total_bytes=8 * GIB, available_bytes=2 * GIB)
+
+
+def guest() -> WatchedGuest:
+    return WatchedGuest("g", lambda: None)
+
+
+def note(one: WatchedGuest, stats: GuestStats, updated: int) -> float:
+    """Takes a report that was asked for now; how old the guest's statistics are then."""
+    now = time.monotonic()
+    one._note(stats, updated, now)
+    return age(one)
+
+
+def age(one: WatchedGuest) -> float:
+    found = one._heard(time.monotonic())[1]
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize("empty", [GuestStats(), GuestStats(total_bytes=8 * GIB), GuestStats(available_bytes=GIB)])
+def test_a_report_without_total_and_available_is_no_news(empty: GuestStats) -> None:
+    """The last good one stays and grows old, and why is known in words."""
+    one = guest()
+    note(one, GOOD, int(time.time()))
+    one._stats_at -= 50
+    assert note(one, empty, int(time.time())) > 49
+    assert one._stats == GOOD
+    assert one._silence == SAYS_NOTHING
+    note(one, GOOD, int(time.time()) + 1)
+    assert one._silence == ""
+
+
+@pytest.mark.parametrize("ahead", [3600, -3600])
+def test_nothing_is_younger_than_when_it_was_first_seen(ahead: int) -> None:
+    """QEMU's clock is set: what stands there grows old all the same, and what moves is new."""
+    one, updated = guest(), int(time.time()) + ahead
+    note(one, GOOD, updated)
+    one._stats_at -= 50
+    assert note(one, GOOD, updated) > 49
+    assert note(one, GOOD, updated + 1) < 10
+
+
+def test_a_driver_that_counts_pages_is_found_out() -> None:
+    """Bytes are whole pages always: one number that is not makes all that follow pages."""
+    units = SwapUnits()
+    assert units.in_bytes(GuestStats(swap_in_bytes=8192)).swap_in_bytes == 8192
+    assert units.in_bytes(GuestStats(swap_in_bytes=2561)).swap_in_bytes == 2561 * 4096
+    assert units.in_bytes(GuestStats(swap_in_bytes=4096)).swap_in_bytes == 4096 * 4096
