@@ -24,7 +24,7 @@ def load_trace(path: Path, scenario: Scenario | None = None) -> Scenario:
     Args:
         path: of the CSV; rows in rising time for each guest.
         scenario: guests (by the trace's names) and host to take over; None = each guest has the next power of two GiB
-            above its peak, and the host three quarters of their sum.
+            above the most that it held, page cache too, and the host three quarters of their sum.
 
     Raises:
         SettingsError: not readable, a column missing, or a value that cannot be; the text names the line.
@@ -85,7 +85,8 @@ def _add(found: dict[str, Rows], row: dict[str, str], place: str) -> None:
 
 def _group(name: str, rows: Rows, known: Group | None, start: float) -> Group:
     peak = max(used for _, used, _ in rows)
-    memory = Size(1 << max(30, (peak - 1).bit_length())) if known is None else known.memory
+    held = max(used + cache for _, used, cache in rows)
+    memory = Size(1 << max(30, (held - 1).bit_length())) if known is None else known.memory
     if peak > memory:
         raise SettingsError(f"guest {name!r} uses {peak} bytes in the trace, and has {memory} in the scenario")
     phases = tuple(_phases(rows, start))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ballonet.model.tick import Tick
-from ballonet.model.units import MIB
+from ballonet.model.units import MIB, PAGE_BYTES
 from ballonet.scenarios.scenario import Scenario
 from ballonet.sim.guest import SimGuest
 from ballonet.sim.ledger import EXTENT_BYTES
@@ -32,8 +32,8 @@ RESERVE_PART: Final = 0.34
 RESERVE_SHARE: Final = 0.03
 """Of a limit around some guests: the same."""
 COUNT_S: Final = 1.0
-COLD_PAGES_PER_S: Final = 256
-"""A guest that swaps in fewer touches what it has paged out too seldom to miss it: 1 MiB a second of 150 that a disk reads."""
+COLD_S: Final = 60.0
+"""What a guest has paged out and would not read back in this time, at its pace, it touches too seldom to miss it."""
 SPARE_EXTENTS: Final = 32
 SPARE_SHARE: Final = 0.01
 """Of the ceiling: a guest that has so much to spare, or the above, reads back what it has paged out as it touches it."""
@@ -84,7 +84,8 @@ class FairWatch:
         """What a guest has less than it uses, or than its part; nothing while it has some to spare, or hardly touches what it has
         paged out.
         """
-        is_cold = guest.script.has_swap and self._paged[guest.script.name][2] < COLD_PAGES_PER_S
+        back_bytes = self._paged[guest.script.name][2] * PAGE_BYTES * COLD_S
+        is_cold = guest.script.has_swap and back_bytes < guest.swapped * EXTENT_BYTES
         if is_cold or guest.spare_extents >= min(SPARE_EXTENTS, SPARE_SHARE * guest.memory.total):
             return 0.0
         return min(guest.need_bytes, part_bytes) - guest.keep_bytes
