@@ -47,6 +47,8 @@ class Libvirtd:
 
     folder: Path
     process: subprocess.Popen[bytes] | None = None
+    hook: str = ""
+    """A script that libvirtd runs as /etc/libvirt/hooks/qemu, in a mount namespace of its own; needs root."""
 
     @property
     def uri(self) -> str:
@@ -65,6 +67,8 @@ class Libvirtd:
         words = ["libvirtd"]
         if os.geteuid() == 0:
             words = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *words]
+        if self.hook:
+            words = [*self._with_hook(), *words]
         env = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "HOME": home, **names}
         with (self.folder / "libvirtd.log").open("ab") as log:
             self.process = subprocess.Popen(words, env=env, stdout=log, stderr=log, start_new_session=True)
@@ -75,6 +79,24 @@ class Libvirtd:
                 return
             time.sleep(0.1)
         pytest.fail(f"libvirtd does not answer: {(self.folder / 'libvirtd.log').read_text()[-500:]}")
+
+    def _with_hook(self) -> list[str]:
+        """An /etc of this daemon alone, laid over the machine's: libvirt knows no other place for hooks."""
+        folder = self.folder / "etc/libvirt/hooks"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "qemu").write_text(self.hook)
+        (folder / "qemu").chmod(0o755)
+        over = f"lowerdir={self.folder}/etc:/etc"
+        return [
+            "unshare",
+            "--mount",
+            "--propagation",
+            "private",
+            "sh",
+            "-c",
+            f'mount -t overlay -o {over} over /etc && exec "$@"',
+            "sh",
+        ]
 
     def kill(self) -> None:
         """As a crash would; its QEMUs live on."""
@@ -101,7 +123,7 @@ class Libvirtd:
 
 
 @contextlib.contextmanager
-def running_libvirtd(image: Image, *folders: str) -> Iterator[Libvirtd]:
+def running_libvirtd(image: Image, *folders: str, hook: str = "") -> Iterator[Libvirtd]:
     """One that runs, a host of its own as far as libvirt is concerned, with these folders beside its own."""
     with tempfile.TemporaryDirectory(prefix="ballonet-libvirt-") as name:
         folder = Path(name)
@@ -115,7 +137,7 @@ def running_libvirtd(image: Image, *folders: str) -> Iterator[Libvirtd]:
         if os.geteuid() == 0:
             for path in (folder, *folder.rglob("*")):
                 os.chown(path, NOBODY, NOBODY)
-        daemon = Libvirtd(folder)
+        daemon = Libvirtd(folder, hook=hook)
         daemon.start()
         try:
             yield daemon

@@ -1,4 +1,5 @@
 import contextlib
+import os
 import shutil
 from collections.abc import AsyncIterator, Iterator
 
@@ -10,7 +11,7 @@ from libvirtd import Guests, Libvirtd, running_libvirtd
 
 
 @contextlib.contextmanager
-def another_libvirtd() -> Iterator[Libvirtd]:
+def another_libvirtd(hook: str = "") -> Iterator[Libvirtd]:
     """One more, where there can be one."""
     if shutil.which("libvirtd", path="/usr/sbin:/usr/bin") is None or shutil.which("qemu-system-x86_64") is None:
         pytest.skip("no libvirtd; as root: tools/setup libvirt")
@@ -18,7 +19,7 @@ def another_libvirtd() -> Iterator[Libvirtd]:
         image = build_image()
     except LabUnavailableError as reason:
         pytest.skip(str(reason))
-    with running_libvirtd(image) as daemon:
+    with running_libvirtd(image, hook=hook) as daemon:
         yield daemon
 
 
@@ -33,6 +34,15 @@ def libvirtd() -> Iterator[Libvirtd]:
 def elsewhere() -> Iterator[Libvirtd]:
     """Another host's."""
     with another_libvirtd() as daemon:
+        yield daemon
+
+
+@pytest.fixture
+def libvirtd_with_a_slow_hook() -> Iterator[Libvirtd]:
+    """It waits ten seconds before it lets a domain named `slow` start, as hooks do that prepare a device."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, to lay a hook over /etc in a mount namespace of its own")
+    with another_libvirtd('#!/bin/sh\n[ "$1 $2" = "slow prepare" ] && sleep 10\nexit 0\n') as daemon:
         yield daemon
 
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import sys
+import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 libvirt = pytest.importorskip("libvirt", reason="no libvirt-python; as root: tools/setup libvirt")
 
 from ballonet.hypervisors.contract import GuestGoneError, KeptSettings
+from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor
 from ballonet.hypervisors.libvirt.settings import NAMESPACE
 from ballonet.model.plan import Look
@@ -120,6 +122,37 @@ async def test_close_looks_are_young_and_a_hung_guest_delays_nobody(guests: Gues
         await until(lambda: any(one.leave_alone for one in hypervisor.guests() if one.name == "b"))
         guests.daemon.go_on(pid)
         await until(lambda: all(one.can_balloon for one in hypervisor.guests()))
+
+
+async def test_a_slow_hook_leaves_nobody_alone(libvirtd_with_a_slow_hook: Libvirtd) -> None:
+    """While it waits, calls that list domains hang. Three domains are heard all the time, and one gives meanwhile."""
+    events.start()
+    connection = libvirt.open(libvirtd_with_a_slow_hook.uri)
+    guests = Guests(libvirtd_with_a_slow_hook, connection)
+    for name in ("a", "b", "c"):
+        guests.start(name)
+    async with watched(guests) as hypervisor:
+        await until(lambda: len(hypervisor.guests()) == 3 and all(one.can_balloon for one in hypervisor.guests()), 120.0)
+        begun = time.monotonic()
+        starting = asyncio.create_task(asyncio.to_thread(guests.start, "slow"))
+        await asyncio.sleep(0.5)
+        commanded, oldest = False, 0.0
+        while not starting.done():
+            known = {one.name: one for one in hypervisor.guests()}
+            assert {"a", "b", "c"} <= known.keys()
+            assert [one.leave_alone for name, one in known.items() if name != "slow" and one.leave_alone] == []
+            oldest = max(oldest, *(known[name].keep_age_s for name in ("a", "b", "c")))
+            if not commanded and time.monotonic() - begun > 4.0:
+                await hypervisor.set_keep("a", 400 * MIB, 3.0)
+                commanded = True
+            await asyncio.sleep(0.1)
+        assert time.monotonic() - begun > 9.0  # the hook did wait
+        assert commanded
+        assert oldest < 3.0
+        assert abs((known["a"].keep_bytes or 0) - 400 * MIB) <= MIB  # it gave while the hook waited
+        await starting
+        await until(lambda: "slow" in {one.name for one in hypervisor.guests()})
+    connection.close()
 
 
 async def test_a_domain_without_a_balloon_is_left_alone(guests: Guests) -> None:
