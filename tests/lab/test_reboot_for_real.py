@@ -101,7 +101,7 @@ async def test_no_sample_over_budget(machines: list[Machine], hypervisor: QemuHy
     try:
         await until(lambda: (guest("a").keep_bytes or 0) + (guest("b").keep_bytes or 0) < BUDGET_BYTES)
         await asyncio.sleep(5)  # no order is under way by then
-        most, had = 0, guest("b").keep_bytes or 0
+        most, lent, had = 0, 0, guest("b").keep_bytes or 0
         assert first.qmp is not None
         await first.qmp.call("set-action", Nothing, 10.0, reboot="reset")
         await first.qmp.call("system_reset", Nothing, 10.0)
