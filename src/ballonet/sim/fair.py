@@ -32,7 +32,7 @@ RESERVE_PART: Final = 0.34
 RESERVE_SHARE: Final = 0.03
 """Of a limit around some guests: the same."""
 COUNT_S: Final = 1.0
-COLD_S: Final = 60.0
+COLD_S: Final = 30.0
 """What a guest has paged out and would not read back in this time, at its pace, it touches too seldom to miss it."""
 SPARE_EXTENTS: Final = 32
 SPARE_SHARE: Final = 0.01
