@@ -490,3 +490,18 @@ def test_a_voice_that_begins_or_ends_is_no_stall() -> None:
         missing.append(state.guests["donor"].heap_missing_bytes)
     assert shares == [0.0, 0.0, 0.5, 0.0]
     assert missing == [0, MIB, 0, 0]
+
+
+@pytest.mark.parametrize("headroom", [0, 600 * MIB])
+def test_what_an_operator_wants_free_in_a_guest_stays_free(headroom: int) -> None:
+    """A neighbour needs what the host has left: the guest gives down to what it uses and its margin, or and its headroom."""
+    state, now, keep = START, 0.0, {"a": 3 * GIB, "b": 3 * GIB}
+    for _ in range(100):
+        guests = seen("a", keep["a"], GIB, headroom_bytes=headroom), seen("b", keep["b"], min(keep["b"], 2600 * MIB))
+        total = 4608 * MIB
+        taken = picture(*guests, available=max(0, total - sum(keep.values())), total=total)
+        state, plan = step(state, taken, Limits(), now)
+        keep = {one.name: one.keep_bytes or keep[one.name] for one in plan.guests}
+        now += 1.0
+    free = keep["a"] - GIB
+    assert (free >= headroom) if headroom else (free < 500 * MIB)

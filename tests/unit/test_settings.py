@@ -10,6 +10,7 @@ from ballonet.hypervisors.contract import KeptSettings
 from ballonet.hypervisors.libvirt.settings import kept, read
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
+from ballonet.model.units import GIB
 from ballonet.scenarios.scenario import load, scripts, standard_names
 from ballonet.sense.picture import GuestSettings
 
@@ -25,6 +26,8 @@ GOOD = '[qemu]\nsockets = ["/x/*.sock"]\n'
         (GOOD + "[guest.a]\nfloor = 5\n", "guest"),
         (GOOD + '[guest.a]\nfloor = "5 X"\n', "unknown unit"),
         (GOOD + '[guest.a]\nfloor = "5G"\nceiling = "4G"\n', "above the ceiling"),
+        (GOOD + '[guest.a]\nheadroom = "5 X"\n', 'a share of what the guest has, like "10%"'),
+        (GOOD + '[guest.a]\nheadroom = "100%"\n', "guest"),
         (GOOD + '[loop]\npolicy = "best"\n', "there are adaptive"),
         ("[qemu]\n", "add [libvirt]"),
         (GOOD + "[libvirt]\n", "[qemu] and [libvirt]: keep one"),
@@ -131,3 +134,12 @@ def test_scenario_with_unknown_guest_is_refused(tmp_path: Path) -> None:
     path.write_text(text.replace('guest = "hung-0"', 'guest = "nobody"'))
     with pytest.raises(SettingsError, match="nobody"):
         load(str(path))
+
+
+@pytest.mark.parametrize(("text", "free"), [("1GiB", GIB), ("10%", 8 * GIB // 10), ("2.5 %", 8 * GIB // 40)])
+def test_headroom_is_a_size_or_a_share(tmp_path: Path, text: str, free: int) -> None:
+    """Of one guest, or of all by default."""
+    path = tmp_path / "b.toml"
+    path.write_text(f'{GOOD}[guest.default]\nheadroom = "{text}"\n[guest.b]\nshares = 5\n')
+    for name in ("a", "b"):
+        assert read_config(path).settings(name).headroom_bytes(8 * GIB) == free
