@@ -114,3 +114,38 @@ def test_no_field_of_a_guest_is_filled_by_the_simulator_alone() -> None:
                 words.add(node.value)
     for kind in (Guest, GuestStats):
         assert [name for name in kind.__struct_fields__ if name not in words] == []
+
+
+def grouped(root: Path, group: str, **files: str) -> Path:
+    """Two guests in one group, and files of memory's controller there."""
+    tree(root, proc__meminfo=MEMINFO, proc__self__cgroup=group, proc__7__cgroup=group, proc__8__cgroup=group)
+    return tree(root, **files)
+
+
+def test_a_containers_own_root_has_its_limit(tmp_path: Path) -> None:
+    """In a cgroup namespace of its own it sees `/`, and under version 1 a path that is not there: the limit lies at the mount."""
+    second = {"memory.max": str(8 * GIB), "memory.current": str(7 * GIB), "memory.stat": "anon 1\n"}
+    root = grouped(tmp_path / "v2", "0::/\n", **{f"sys__fs__cgroup__{name}": text for name, text in second.items()})
+    host = ProcHost(root).read({"a": 7, "b": 8}).host
+    assert (host.total_bytes, host.available_bytes) == (8 * GIB, GIB)
+    first = {"memory.limit_in_bytes": str(8 * GIB), "memory.usage_in_bytes": str(7 * GIB), "memory.stat": "x 1\n"}
+    named = {f"sys__fs__cgroup__memory__{name}": text for name, text in first.items()}
+    root = grouped(tmp_path / "v1", "4:memory:/docker/abc\n0::/\n", **named)
+    host = ProcHost(root).read({"a": 7, "b": 8}).host
+    assert (host.total_bytes, host.available_bytes) == (8 * GIB, GIB)
+
+
+def test_page_cache_within_a_limit_is_available(tmp_path: Path) -> None:
+    """Also what is in use: a QEMU that caches its disks on the host is not squeezed for it."""
+    stat = f"anon {4 * GIB}\nactive_file {2 * GIB}\ninactive_file {GIB}\n"
+    files = {"memory.max": str(8 * GIB), "memory.current": str(8 * GIB), "memory.stat": stat}
+    root = grouped(tmp_path, "0::/a.slice\n", **{f"sys__fs__cgroup__a.slice__{name}": text for name, text in files.items()})
+    assert ProcHost(root).read({"a": 7, "b": 8}).host.available_bytes == 3 * GIB
+
+
+def test_a_group_with_an_odd_name_is_a_group(tmp_path: Path) -> None:
+    """Names of cgroups are bytes."""
+    tree(tmp_path, proc__meminfo=MEMINFO)
+    (tmp_path / "proc/7").mkdir()
+    (tmp_path / "proc/7/cgroup").write_bytes(b"0::/caf\xe9\n")
+    assert ProcHost(tmp_path).read({"a": 7}).host.total_bytes == 16 * GIB

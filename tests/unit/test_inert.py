@@ -61,3 +61,13 @@ def test_it_is_tried_again_after_twice_as_long() -> None:
     assert twice.inert_until - (later + 2) == 2 * inert.ALONE_S
     long = judged((later, 6144, 8192), (later + 2, 6144, 8192), memory=replace(back, inert_s=inert.LONGEST_ALONE_S))
     assert long.inert_s == inert.LONGEST_ALONE_S
+
+
+@pytest.mark.parametrize("own", [20, 50, 90])
+def test_what_qemu_has_beside_ram_is_no_pin(own: int) -> None:
+    """A small guest fills its memory just as its balloon takes a little."""
+    small = 1024 * MIB
+    memory = inert.judge(GuestMemory(), replace(guest(900), ceiling_bytes=small), small, 0.0)
+    for at in range(1, 9):
+        memory = inert.judge(memory, replace(guest(964 + own), ceiling_bytes=small), 964 * MIB, float(at))
+    assert not inert.is_doubted(memory, 9.0)

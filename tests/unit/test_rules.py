@@ -11,7 +11,7 @@ from ballonet.decide.step import START, step
 from ballonet.hypervisors.fake import FakeGuest
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Reason
-from ballonet.model.snapshot import Guest, GuestStats, Host, Snapshot
+from ballonet.model.snapshot import Budget, Guest, GuestStats, Host, Snapshot
 from ballonet.model.units import GIB, MIB
 from world import World
 
@@ -505,3 +505,35 @@ def test_what_an_operator_wants_free_in_a_guest_stays_free(headroom: int) -> Non
         now += 1.0
     free = keep["a"] - GIB
     assert (free >= headroom) if headroom else (free < 500 * MIB)
+
+
+def at_rest(needs: dict[str, tuple[int, int, int]], total: int, *limits: tuple[str, int, tuple[str, ...]]) -> dict[str, int]:
+    """What guests keep in MiB after five minutes of balloons that obey: by name what it kept and needs (MiB), and its shares."""
+    keep = {name: kept * MIB for name, (kept, _, _) in needs.items()}
+    state = START
+    for now in range(300):
+        holds = {name: min(keep[name], need * MIB) for name, (_, need, _) in needs.items()}
+        guests = [
+            replace(seen(name, keep[name], holds[name], shares=shares), resident_bytes=holds[name])
+            for name, (_, _, shares) in needs.items()
+        ]
+        budgets = tuple(
+            Budget(name=name, limit_bytes=size * MIB, available_bytes=size * MIB - sum(holds[g] for g in inside), guests=inside)
+            for name, size, inside in limits
+        )
+        host = Host(total_bytes=total * MIB, available_bytes=total * MIB - sum(holds.values()), budgets=budgets)
+        state, plan = step(state, Snapshot(host=host, guests=tuple(guests)), Limits(), float(now))
+        keep = {one.name: one.keep_bytes or keep[one.name] for one in plan.guests}
+    return {name: kept // MIB for name, kept in keep.items()}
+
+
+def test_limits_within_limits_and_beside_each_other_all_hold() -> None:
+    """An idle guest gives to a needy one under the same limit, whatever lies around both or beside them."""
+    three = {"a": (1600, 300, 1000), "b": (400, 1500, 1000), "c": (400, 300, 1000)}
+    keep = at_rest(three, 12288, ("in", 2048, ("a", "b")), ("out", 6144, ("a", "b", "c")))
+    assert keep["a"] + keep["b"] <= 2048
+    assert keep["b"] > 1400
+    four = {"a1": (2600, 300, 1000), "a2": (400, 2000, 1000), "b1": (2048, 1900, 50000), "b2": (2048, 1900, 50000)}
+    keep = at_rest(four, 10240, ("A", 3072, ("a1", "a2")), ("B", 4196, ("b1", "b2")))
+    assert keep["a1"] + keep["a2"] <= 3072
+    assert keep["a2"] > 1950

@@ -14,6 +14,8 @@ from ballonet.decide.pace import PORTION_SHARE
 from ballonet.model.snapshot import Guest
 from ballonet.model.units import MIB
 
+OWN_BYTES: Final = 96 * MIB
+"""What a QEMU has beside RAM and device memory, where only the process as a whole is measured: 30 to 90 MiB."""
 LEAST_BYTES: Final = 32 * MIB
 """A balloon that has taken less than this, or than a portion of the ceiling, proves nothing."""
 GAIN_SHARE: Final = 0.5
@@ -30,7 +32,7 @@ def judge(memory: GuestMemory, guest: Guest, keep_bytes: int, now: float) -> Gue
     occupied = guest.occupied_bytes
     if occupied is None or now < memory.inert_until:
         return memory
-    excess = max(0, occupied - keep_bytes)
+    excess = max(0, occupied - keep_bytes - OWN_BYTES)
     taken = memory.proof_keep_bytes - keep_bytes
     stayed = excess - memory.proof_excess_bytes
     if taken <= 0 or (stayed <= LEAST_BYTES <= taken and stayed < GAIN_SHARE * taken):  # it gave, or what it took came back

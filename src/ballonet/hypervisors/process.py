@@ -3,6 +3,8 @@
 Format of the files: proc(5) and Documentation/filesystems/proc.rst.
 """
 
+import contextlib
+import errno
 import math
 import os
 import time
@@ -18,6 +20,8 @@ STATUS_EVERY_S: Final = 1.0
 _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 _BLOCK_BYTES = 512
 """Unit of st_blocks, whatever the file system's own block (inode(7))."""
+_GONE: Final = frozenset({errno.ENOENT, errno.ESRCH, errno.ENOTDIR})
+"""There is no such process or file. All other errors say that it cannot be read now."""
 PINS: Final = {"vfio": "vfio", "vhost-vdpa": "vhost-vdpa", "kvm-gmem": "kvm-gmem", "/dev/sev": "sev"}
 """By a part of an open file's name: what makes a balloon inert, or memory that no count of the process shows."""
 
@@ -64,6 +68,7 @@ class Process:
         self._group_swap = ""
         """Where its own cgroup says what of it is swapped out; empty = nowhere."""
         self._started_s = start_s(root, pid)
+        self._swapped = self._pooled = 0
         self._backing: list[str] = []
         self._huge: list[str] = []
         self._look_through()
@@ -106,7 +111,7 @@ class Process:
             return None
         return ProcessFacts(
             locked_bytes=_kib(status, b"VmLck"),
-            hugetlb_bytes=_kib(status, b"HugetlbPages") + self._sizes(self._huge),
+            hugetlb_bytes=_kib(status, b"HugetlbPages") + self._pooled_bytes(),
             pins=self._pins,
             age_s=self._age_s(),
         )
@@ -125,8 +130,9 @@ class Process:
             self._status_at = now
             try:
                 self._status = b"\n" + read(f"{self._folder}/status")
-            except OSError:
-                self._status = b""
+            except OSError as error:
+                if error.errno in _GONE:
+                    self._status = b""  # else it cannot be read now: what it said last counts
         return self._status
 
     def _blocks(self, ram_bytes: int) -> tuple[int, int] | None:
@@ -142,12 +148,11 @@ class Process:
         sizes = [file.st_blocks * _BLOCK_BYTES for file in files]
         return sum(sizes[: len(self._backing)]), sum(sizes[len(self._backing) :])
 
-    @staticmethod
-    def _sizes(paths: list[str]) -> int:
-        try:
-            return sum(os.stat(path).st_blocks * _BLOCK_BYTES for path in paths)
-        except OSError:
-            return 0
+    def _pooled_bytes(self) -> int:
+        """What its memfds of huge pages hold; what cannot be read now counts as it did."""
+        with contextlib.suppress(OSError):
+            self._pooled = sum(os.stat(path).st_blocks * _BLOCK_BYTES for path in self._huge)
+        return self._pooled
 
     def _swapped_of_group(self) -> int:
         """memory.swap.current of the cgroup that it has for itself: what is swapped out of shared memory is in no count of the
@@ -156,9 +161,13 @@ class Process:
         if not self._group_swap:
             return 0
         try:
-            return int(read(self._group_swap))
-        except (OSError, ValueError):
-            return 0
+            self._swapped = int(read(self._group_swap))
+        except OSError as error:
+            if error.errno in _GONE:
+                self._swapped = 0
+        except ValueError:
+            self._swapped = 0
+        return self._swapped
 
     def _look_through(self) -> None:
         """Its open files: what is backed by which, and what is pinned. What cannot be read now stays as it was."""
@@ -184,10 +193,12 @@ class Process:
         """
         try:
             once = list({os.stat(path).st_ino: path for path in paths}.values())
-            self._huge = [path for path in once if os.statvfs(path).f_bsize > _PAGE_BYTES]
-            self._backing = [path for path in once if path not in self._huge]
-        except OSError:
-            self._huge, self._backing = [], []
+            huge = [path for path in once if os.statvfs(path).f_bsize > _PAGE_BYTES]
+        except OSError as error:
+            if error.errno not in _GONE:
+                return  # what is known of them counts
+            once, huge = [], []
+        self._huge, self._backing = huge, [path for path in once if path not in huge]
 
     def _find_group_swap(self) -> str:
         try:
@@ -202,7 +213,9 @@ class Process:
         return ""
 
     def _is_alone_in(self, folder: str) -> bool:
-        """Whether a group and those within hold no other QEMU: libvirt, Proxmox VE and systemd make one for each."""
+        """Whether a group and those within hold nothing but this process: libvirt, Proxmox VE and systemd make one each. In one
+        that is shared, nobody knows whose swap it is.
+        """
         pids: set[str] = set()
         for place, _folders, files in os.walk(folder):
             if "cgroup.procs" in files:
@@ -210,14 +223,7 @@ class Process:
                     pids.update(read(f"{place}/cgroup.procs").decode().split())
                 except OSError:
                     return False
-        others = pids - {str(self.pid)}
-        return str(self.pid) in pids and not any(self._is_qemu(pid) for pid in others)
-
-    def _is_qemu(self, pid: str) -> bool:
-        try:
-            return read(f"{self._root}/proc/{pid}/comm").startswith((b"qemu", b"kvm", b"CPU"))
-        except OSError:
-            return False
+        return pids == {str(self.pid)}
 
 
 def read(path: str) -> bytes:

@@ -18,6 +18,9 @@ _NO_LIMIT: Final = 1 << 60
 """Version 1 writes no limit as the largest multiple of a page."""
 _STEP_BYTES: Final = 16 * MIB
 """In steps of this a guest's own limit is told: what QEMU takes beside its RAM breathes."""
+_FILES: Final = ("active_file", "inactive_file")
+"""Of memory.stat: page cache, which the kernel drops before it lets the limit hurt, as MemAvailable counts it. Shared memory of
+guests is not in it."""
 Place = tuple[int, PurePosixPath]
 """Version and path of a group."""
 
@@ -103,17 +106,16 @@ class Cgroups:
         usage = _number(folder / ("memory.current" if is_second else "memory.usage_in_bytes"))
         if usage is None:
             return None
-        cache = _stat(folder / "memory.stat", "inactive_file" if is_second else "total_inactive_file")
+        cache = _stat(folder / "memory.stat", *(_FILES if is_second else (f"total_{name}" for name in _FILES)))
         return Budget(name=str(group[1]), limit_bytes=limit, available_bytes=max(0, limit - usage + cache), guests=guests)
 
 
 def _around(place: Place | None) -> Iterator[Place]:
-    """A group and those that it lies in, but for the root, which has no limit."""
+    """A group and those that it lies in. A host's root has no limit; what a container sees as the root may have one."""
     if place is not None:
         version, path = place
         for group in (path, *path.parents):
-            if group.parent != group:
-                yield version, group
+            yield version, group
 
 
 def _own_limit(budget: Budget, resident: int) -> int:
@@ -125,7 +127,7 @@ def _own_limit(budget: Budget, resident: int) -> int:
 def _path(file: Path) -> Place | None:
     """Version and path of the memory group that a /proc/PID/cgroup names; version 1's, where it has one."""
     try:
-        lines = [line.split(":", 2) for line in file.read_text().splitlines()]
+        lines = [line.split(":", 2) for line in file.read_text(errors="surrogateescape").splitlines()]
     except OSError:
         return None
     found = [line for line in lines if len(line) == 3]  # noqa: PLR2004 number, controllers, path
@@ -143,8 +145,9 @@ def _number(file: Path) -> int | None:
         return None
 
 
-def _stat(file: Path, name: str) -> int:
+def _stat(file: Path, *names: str) -> int:
+    """The sum of these rows."""
     try:
-        return next((int(value) for key, value in map(str.split, file.read_text().splitlines()) if key == name), 0)
+        return sum(int(value) for key, value in map(str.split, file.read_text().splitlines()) if key in names)
     except (OSError, ValueError):
         return 0

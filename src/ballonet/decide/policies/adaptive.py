@@ -24,7 +24,7 @@ from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, donors_at_once
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import SCARCE
 from ballonet.decide.stuck import is_under_way
-from ballonet.decide.table import Table
+from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.plan import Reason, Reserve, ReserveReason, Shortage
 from ballonet.model.units import MIB
 
@@ -146,17 +146,31 @@ def _bare_bytes(seat: Seat) -> int:
 
 
 def _within_budgets(table: Table, movable: list[Seat], pool: int, reserve: int) -> None:
-    """Divides anew what lies under limits that are tighter than the host; the rest of the host goes to the others."""
-    settled: list[Seat] = []
-    for budget in table.budgets:
+    """Divides anew what lies under limits that are tighter than the host, inner ones first; the rest goes to the others.
+    What that gives others may be more than a limit of theirs: so again, until all hold.
+    """
+    settled = set[str]()
+    left = sorted(table.budgets, key=lambda one: len(one.seats))
+    while (budget := next(filter(_is_too_much, left), None)) is not None:
+        left.remove(budget)
         inside = [seat for seat in budget.seats if seat.is_movable]
-        pool_inside = _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes)
-        if sum(seat.wish_bytes for seat in inside) + budget.reserve_bytes <= pool_inside:
-            continue
-        _share_out(table, inside, pool_inside, budget.reserve_bytes)
-        settled += [seat for seat in inside if seat not in settled]
-        others = [seat for seat in movable if seat not in settled]
-        _share_out(table, others, pool - sum(seat.wish_bytes for seat in settled), reserve)
+        room = _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes)
+        # Those under a limit within this one have their parts of it, if the others can bear that.
+        still = [seat for seat in inside if seat.guest.name not in settled] or inside
+        room -= sum(seat.wish_bytes for seat in inside if seat not in still)
+        if room < sum(seat.floor_bytes for seat in still):
+            still, room = inside, _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes)
+        _share_out(table, still, room, budget.reserve_bytes)
+        settled |= {seat.guest.name for seat in inside}
+        others = [seat for seat in movable if seat.guest.name not in settled]
+        taken = sum(seat.wish_bytes for seat in movable if seat.guest.name in settled)
+        _share_out(table, others, pool - taken, reserve)
+
+
+def _is_too_much(budget: BudgetTable) -> bool:
+    """Whether more is wished for under a limit than it lets."""
+    wishes = sum(seat.wish_bytes for seat in budget.seats if seat.is_movable)
+    return wishes + budget.reserve_bytes > _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes)
 
 
 def _note_reach(table: Table, seats: list[Seat], pool: int) -> None:

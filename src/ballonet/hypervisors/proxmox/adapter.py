@@ -79,6 +79,7 @@ class ProxmoxHypervisor(QemuHypervisor):
         except OSError as error:
             self._tell_configs(str(error))
             return found
+        trouble = ""
         for path in paths:
             try:
                 written_at = path.stat().st_mtime
@@ -87,9 +88,8 @@ class ProxmoxHypervisor(QemuHypervisor):
                 if is_fresh or found.get(path.stem, (-1.0, None))[0] != written_at:
                     found[path.stem] = written_at, read_vm(path.stem, path.read_text(errors="replace"))
             except OSError as error:
-                self._tell_configs(f"{path}: {error}")
-                return found
-        self._tell_configs("")
+                trouble = trouble or f"{path}: {error}"
+        self._tell_configs(trouble)
         return found
 
     def _tell_configs(self, trouble: str) -> None:

@@ -66,6 +66,8 @@ class QemuHypervisor(Herd[QemuGuest]):
         for guest in self._guests.values():
             if guest.name in found:
                 guest.name = f"{guest.name}@{Path(guest.path).stem}"
+            while guest.name in found:  # sockets of one name in several folders
+                guest.name = f"{guest.name}+"
             if (reading := guest.reading()) is not None:
                 found[reading.name] = reading
         return tuple(found.values())

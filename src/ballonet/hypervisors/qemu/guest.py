@@ -98,6 +98,8 @@ class QemuGuest(WatchedGuest):
         self._reset_at: float | None = None
         """When it was reset; None = its driver has spoken since."""
         self._is_starting = False
+        self._spoke_at = 0
+        """When its driver says that it spoke last, by QEMU's clock."""
         self._uuid = ""
         self._version = ""
         self._reports_free_pages: bool | None = None
@@ -373,9 +375,9 @@ class QemuGuest(WatchedGuest):
     def _take_stats(self, report: Report, asked_at: float) -> None:
         if report.last_update <= 0:
             return
-        before = self._updated
+        # Also one that says nothing of memory is a driver that is there.
+        has_spoken, self._spoke_at = report.last_update != self._spoke_at, report.last_update
         is_first = self._note(report.stats.known(), report.last_update, asked_at)
-        has_spoken = self._updated is not before
         if has_spoken and self._reset_at is not None and asked_at - self._reset_at > OLD_ANSWER_S:
             self._reset_at, is_first = None, True
         if is_first:

@@ -9,7 +9,7 @@ def test_a_leak_gives_what_is_not_its_part(field_of: Field) -> None:
     field_of.host(80 * gib, own=0)
     field_of.guest("leak", 64 * gib, keep=16 * gib, use=[(0, 8 * gib, 1e9), (2, 63 * gib, 1.5 * gib)])
     for number in range(4):
-        field_of.guest(f"vm-{number}", 16 * gib, keep=12 * gib, use=[(0, 8 * gib, 1e9), (44 + number, 12 * gib, 300)])
+        field_of.guest(f"vm-{number}", 16 * gib, keep=12 * gib, use=[(0, 8 * gib, 1e9), (44 + number, 12 * gib, 100)])
     field_of.run()
     vms = [f"vm-{number}" for number in range(4)]
     field_of.until(lambda: all(field_of.state(vm)["used"] >= 12 * gib - 1 for vm in vms), 120)
