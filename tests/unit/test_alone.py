@@ -1,11 +1,13 @@
 """R13: what must be left alone is recognised, from QEMU's words and from /proc."""
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ballonet.hypervisors import process as processes
 from ballonet.hypervisors.alone import is_migrating, why_alone
 from ballonet.hypervisors.process import Occupied, Process, ProcessFacts
 from ballonet.model.units import MIB
@@ -130,6 +132,31 @@ def test_a_group_that_two_guests_share_says_nothing_of_one(tmp_path: Path) -> No
     (tmp_path / "proc/4").mkdir(parents=True)
     (tmp_path / "proc/4/comm").write_text("qemu-system-x86\n")
     assert proc(tmp_path, 3, statm_mib=2, cgroup="/user.slice/session-3.scope").occupied(1 << 30) == Occupied(2 * MIB, 0, 0)
+
+
+def test_a_group_shared_with_other_programs_says_nothing_of_a_guest(tmp_path: Path) -> None:
+    """8 GiB of a browser's in the same session are not the guest's."""
+    group = tmp_path / "sys/fs/cgroup/user.slice/session-4.scope"
+    group.mkdir(parents=True)
+    (group / "memory.swap.current").write_text(f"{8192 * MIB}\n")
+    (group / "cgroup.procs").write_text("3\n9\n")
+    assert proc(tmp_path, 3, statm_mib=2, cgroup="/user.slice/session-4.scope").occupied(1 << 30) == Occupied(2 * MIB, 0, 0)
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_what_cannot_be_read_now_is_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """An error is never "there is nothing": locked memory stays locked, and what is swapped out swapped out."""
+    process = proc(tmp_path, 4, status="VmLck:\t 4194304 kB\nVmSwap:\t 4096 kB\nVmRSS:\t 8 kB\n", statm_mib=2)
+
+    def fails(_path: str) -> bytes:
+        raise OSError(code, "told so")
+
+    before = process.facts(), process.occupied(1 << 30).swapped_bytes
+    assert before[0] is not None
+    assert before[0].locked_bytes == 4096 * MIB
+    monkeypatch.setattr(processes, "read", fails)
+    process._status_at = -1e9
+    assert (process.facts(), process.occupied(1 << 30).swapped_bytes) == before
 
 
 def test_guest_memfd_cannot_be_measured(tmp_path: Path) -> None:

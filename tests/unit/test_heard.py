@@ -1,9 +1,13 @@
 """What counts as news of a guest, and in what unit."""
 
 import time
+from pathlib import Path
 
+import msgspec
 import pytest
 
+from ballonet.hypervisors.qemu.answers import Report
+from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.watched import SAYS_NOTHING, SwapUnits, WatchedGuest
 from ballonet.model.snapshot import GuestStats
 from ballonet.model.units import GIB
@@ -57,3 +61,21 @@ def test_a_driver_that_counts_pages_is_found_out() -> None:
     assert units.in_bytes(GuestStats(swap_in_bytes=8192)).swap_in_bytes == 8192
     assert units.in_bytes(GuestStats(swap_in_bytes=2561)).swap_in_bytes == 2561 * 4096
     assert units.in_bytes(GuestStats(swap_in_bytes=4096)).swap_in_bytes == 4096 * 4096
+
+
+async def test_a_driver_that_says_nothing_has_come_up_all_the_same() -> None:
+    """After a reset: it answers without statistics, as Windows does without its service. It is not starting for ever."""
+    one = QemuGuest("/x/a.qmp", Path("/nonexistent"), lambda: None)
+
+    def report(at: int) -> Report:
+        mute = dict.fromkeys(("stat-total-memory", "stat-available-memory", "stat-free-memory"), 2**64 - 1)
+        return msgspec.convert({"stats": mute, "last-update": at}, Report)
+
+    one._take_stats(report(1000), time.monotonic())
+    one._begin_anew()
+    assert one._reset_at is not None
+    one._reset_at -= 600
+    one._take_stats(report(1000), time.monotonic())
+    assert one._reset_at is not None  # that is what it said before
+    one._take_stats(report(1001), time.monotonic())
+    assert one._reset_at is None

@@ -1,8 +1,11 @@
 """What Proxmox VE's files say of a VM."""
 
+from pathlib import Path
+
 import pytest
 
 from ballonet.hypervisors.contract import KeptSettings
+from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
 from ballonet.hypervisors.proxmox.vm import VmConfig, read_vm
 
 GIB = 1 << 30
@@ -46,3 +49,13 @@ def test_whose_balloon_it_is(text: str, says: str) -> None:
     why = read_vm("7", text).why_alone
     assert says in why
     assert bool(why) == bool(says)
+
+
+def test_one_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
+    """A link to nowhere among the files."""
+    folder = tmp_path / "etc/pve/qemu-server"
+    folder.mkdir(parents=True)
+    for vmid in ("100", "102"):
+        (folder / f"{vmid}.conf").write_text("memory: 4096\n")
+    (folder / "101.conf").symlink_to("/nowhere")
+    assert set(ProxmoxHypervisor(tmp_path)._read_all()) == {"100", "102"}
