@@ -94,7 +94,8 @@ def _build(packages: dict[str, str], work: Path) -> None:
     done.mkdir()
     shutil.copy(next((unpacked / "boot").glob("vmlinuz-*")), done / "vmlinuz")
     archive = b"".join(cpio(_guest_files(unpacked)))
-    (done / "initramfs").write_bytes(gzip.compress(archive, compresslevel=1, mtime=0))
+    # The kernel finds an archive that somebody appends at a multiple of four only, whatever the length that gzip came to.
+    (done / "initramfs").write_bytes(_padded(gzip.compress(archive, compresslevel=1, mtime=0)))
     sums = {name: hashlib.sha256((done / name).read_bytes()).hexdigest() for name in ("vmlinuz", "initramfs")}
     (done / "checksums.json").write_text(json.dumps(sums))
 
