@@ -12,6 +12,9 @@ from ballonet.hypervisors.contract import NoAnswerError, RefusedError
 from ballonet.hypervisors.qemu import qmp
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.hypervisors.qemu.answers import Status
+from ballonet.hypervisors.qemu.guest import QemuGuest
+from ballonet.hypervisors.qemu.memory import Layout
+from ballonet.hypervisors.qemu.mover import Mover
 from ballonet.hypervisors.qemu.qmp import LONGEST_BYTES, NonsenseError, QmpSession
 
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\r\n'
@@ -177,3 +180,17 @@ async def test_broken_connection_is_known_at_once(tmp_path: Path) -> None:
 
 async def _all(session: QmpSession) -> list[str]:
     return [name async for name in session.events("STOP")]
+
+
+def test_sockets_of_one_name_are_told_apart(tmp_path: Path) -> None:
+    """Three VMs named `debian` at sockets that are all called `qmp`: three guests at the first look, with names that stay."""
+    hypervisor = QemuHypervisor((str(tmp_path / "*/qmp.sock"),))
+    for number in (1, 2, 3):
+        path = str(tmp_path / f"vm{number}/qmp.sock")
+        guest = QemuGuest(path, tmp_path, lambda: None)
+        guest.name = "debian"
+        guest._mover = Mover("/balloon", Layout(1 << 30))
+        hypervisor._guests[path] = guest
+    first = [one.name for one in hypervisor.guests()]
+    assert len(set(first)) == 3
+    assert [one.name for one in hypervisor.guests()] == first

@@ -39,10 +39,11 @@ def elsewhere() -> Iterator[Libvirtd]:
 
 @pytest.fixture
 def libvirtd_with_a_slow_hook() -> Iterator[Libvirtd]:
-    """It waits ten seconds before it lets a domain named `slow` start, as hooks do that prepare a device."""
+    """It waits ten seconds, and until a file says so, before it lets a domain named `slow` start."""
     if os.geteuid() != 0:
         pytest.skip("needs root, to lay a hook over /etc in a mount namespace of its own")
-    with another_libvirtd('#!/bin/sh\n[ "$1 $2" = "slow prepare" ] && sleep 10\nexit 0\n') as daemon:
+    wait = 'sleep 10; while [ ! -e "$HOME/run/go" ]; do sleep 0.1; done'
+    with another_libvirtd(f'#!/bin/sh\n[ "$1 $2" = "slow prepare" ] && {{ {wait}; }}\nexit 0\n') as daemon:
         yield daemon
 
 

@@ -5,8 +5,8 @@ import logging
 
 import pytest
 
-from ballonet.daemon.told import AGAIN_S, Told
 from ballonet.hypervisors.tended import tended
+from ballonet.hypervisors.told import AGAIN_S, Told
 
 
 @pytest.mark.parametrize("fails", [OSError(107, "ENOTCONN"), RecursionError(), None])

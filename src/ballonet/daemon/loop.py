@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 from ballonet.act.apply import Actor
 from ballonet.act.guide import Guide
-from ballonet.daemon.told import Told
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.contract import Guided, Hypervisor
+from ballonet.hypervisors.told import Told
 from ballonet.model.limits import Limits
 from ballonet.model.tick import Tick
 from ballonet.sense.host import SenseError

@@ -65,7 +65,7 @@ def _count(taken: Seat, held: int, now: float) -> None:
     expected rise, since nobody is to page for what nobody uses.
     """
     guest = taken.guest
-    if taken.reason not in _FIXED:
+    if taken.may_give or taken.may_take or taken.reason not in _FIXED:
         taken.held_bytes = taken.counted_bytes = taken.whole_bytes = held
         return
     memory, occupied = taken.memory, guest.occupied_bytes

@@ -114,12 +114,12 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
             stalled_us=stats.psi_full_us,
             heap_missing_bytes=stats.heap_missing_bytes or 0,
         )
-    new = _compared(old, guest, sampled_at, used, doubt_bytes(old, keep))
-    new = replace(new, said_bytes=said, unseen_bytes=unseen, spoke_keep_bytes=keep)
-    return leak.follow(new, ceiling, now)
+    heard = {"said_bytes": said, "unseen_bytes": unseen, "spoke_keep_bytes": keep}
+    return leak.follow(_compared(old, guest, sampled_at, used, doubt_bytes(old, keep), heard), ceiling, now)
 
 
-def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, doubt: float) -> GuestMemory:
+def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, doubt: float, heard: dict[str, int]) -> GuestMemory:
+    """Against what was known before; `heard` is noted as it is."""
     stats, dt = guest.stats, sampled_at - old.sampled_at
     growth_per_s, slow = old.growth_per_s, old.slow_bytes
     if growth_per_s:
@@ -143,6 +143,7 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, doub
         used_bytes=used,
         slow_bytes=slow,
         growth_per_s=rise_per_s if rise_per_s > growth_per_s else growth_per_s,
+        **heard,
     )
 
 

@@ -32,7 +32,8 @@ def judge(memory: GuestMemory, guest: Guest, keep_bytes: int, now: float) -> Gue
     occupied = guest.occupied_bytes
     if occupied is None or now < memory.inert_until:
         return memory
-    excess = max(0, occupied - keep_bytes - OWN_BYTES)
+    excess = occupied - keep_bytes - OWN_BYTES
+    excess = 0 if excess < 0 else excess  # written out: a thousand guests are judged in a millisecond
     taken = memory.proof_keep_bytes - keep_bytes
     stayed = excess - memory.proof_excess_bytes
     if taken <= 0 or (stayed <= LEAST_BYTES <= taken and stayed < GAIN_SHARE * taken):  # it gave, or what it took came back

@@ -97,7 +97,7 @@ class GuestMemory(Struct, frozen=True, gc=False):
     proof_keep_bytes: int = 0
     """What it kept when its balloon was last seen to free what it took (inert.py); 0 = not looked at yet."""
     proof_excess_bytes: int = 0
-    """What it occupied beyond that then: QEMU's own."""
+    """What it occupied beyond that and QEMU's own then."""
     doubt_at: float = NO_DOUBT
     """Since when what its balloon takes is not seen to come back to the host."""
     inert_until: float = -1e9

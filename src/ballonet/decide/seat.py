@@ -38,6 +38,8 @@ class Seat(Struct, gc=False):
     """What it should have by its use now: with its full margin."""
     proven_bytes: int = 0
     """What it needs for the next moments as far as the host has seen it touch that (R9)."""
+    claim_bytes: int = 0
+    """What it asks for while not everything fits (R10)."""
     part_bytes: int = 0
     """Its share of all that is divided, while not everything fits, whatever others need (R9)."""
     part_now_bytes: int = 0

@@ -9,6 +9,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ballonet.hypervisors.agent import AgentChannel, Message
+from ballonet.hypervisors.alone import RESETTING
 from ballonet.hypervisors.process import Process
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import GuestStats, Voice
@@ -16,6 +17,8 @@ from ballonet.model.units import PAGE_BYTES
 
 log = logging.getLogger(__name__)
 
+OLD_ANSWER_S: Final = 0.5
+"""Statistics that were asked for within so long after a reset may be of the guest that was."""
 SAYS_NOTHING: Final = "its balloon driver answers without statistics (Windows: is the service BLNSVR running?)"
 
 
@@ -63,6 +66,11 @@ class WatchedGuest:
         self._silence = ""
         """Why its driver is no source of news, in words."""
         self._units = SwapUnits()
+        self._spoke_at = 0
+        """When its driver says that it spoke last, by QEMU's clock."""
+        self._reset_at: float | None = None
+        """When it was reset; None = its driver has spoken since."""
+        self._is_starting, self._leave_alone = False, ""
         self._trouble = ""
 
     @property
@@ -94,6 +102,20 @@ class WatchedGuest:
     @property
     def _ready_share(self) -> float | None:
         return self._agent.ready_share if self._agent else None
+
+    def _begin_anew(self) -> None:
+        """It reboots: its balloon is gone, whatever QEMU says, until its driver speaks."""
+        self._reset_at = time.monotonic()
+        self._is_starting, self._leave_alone = True, RESETTING
+        self._news()
+
+    def _has_come_up(self, updated: int, asked_at: float) -> bool:
+        """Whether its driver has spoken for the first time since a reset; one that says nothing of memory is there too."""
+        has_spoken, self._spoke_at = updated != self._spoke_at, updated
+        if not has_spoken or self._reset_at is None or asked_at - self._reset_at <= OLD_ANSWER_S:
+            return False
+        self._reset_at = None
+        return True
 
     def _note(self, stats: GuestStats, updated: int, asked_at: float) -> bool:
         """Takes a balloon driver's statistics. Whether they are the first.

@@ -53,7 +53,9 @@ class HostDoctor:
             yield _host(Level.NOTE, "has no swap", "nothing, or add some: if all else fails it is slow instead of out of memory")
         if (swapped := sizes.get("SwapTotal", 0) - sizes.get("SwapFree", 0)) * 1024 > SWAPPED_BYTES and "SwapFree" in sizes:
             what = f"{format_size(swapped * 1024)} are in the host's swap: guests among that wait for a disk, and do not know why"
-            yield _host(Level.WARNING, what, "`ballonet status` tells whose; lend less, or swapoff -a while memory is free")
+            yield _host(
+                Level.WARNING, what, "guests among them are named here too; lend less, or swapoff -a while memory is free"
+            )
         if count := sizes.get("HugePages_Total", 0):
             held = format_size(count * sizes.get("Hugepagesize", 0) * 1024)
             what = f"{held} are set aside as huge pages: no balloon can lend them, and they are no part of the sums"

@@ -51,9 +51,12 @@ FREE_SHARE: Final = 0.01
 """Of the ceiling: what a kernel keeps free for itself (watermarks) is not given as free memory."""
 LEAST_RECALL_BYTES: Final = 16 * MIB
 """Less than this is not worth a command that stops a balloon."""
-LEND_REACH_S: Final = 0.8
 BARE_PART: Final = 0.4
 """Of the least margin: what a guest keeps of it while memory that donors are giving is not there yet."""
+GOES_ON_S: Final = 20.0
+"""A guest that reads back what it paged out asks, within its share, for what it reads in this time. What it does not touch lies
+well where it is: the room for it would lie idle, while others page.
+"""
 REACH_S: Final = 0.8
 """What arrives within this time is as good as there: little more than what the needs look ahead (TIGHT_HORIZON_S)."""
 
@@ -150,14 +153,14 @@ def _within_budgets(table: Table, movable: list[Seat], pool: int, reserve: int) 
     What that gives others may be more than a limit of theirs: so again, until all hold.
     """
     settled = set[str]()
-    left = sorted(table.budgets, key=lambda one: len(one.seats))
+    left = list(table.budgets)
     while (budget := next(filter(_is_too_much, left), None)) is not None:
         left.remove(budget)
         inside = [seat for seat in budget.seats if seat.is_movable]
         room = _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes)
         # Those under a limit within this one have their parts of it, if the others can bear that.
         still = [seat for seat in inside if seat.guest.name not in settled] or inside
-        room -= sum(seat.wish_bytes for seat in inside if seat not in still)
+        room -= sum(seat.wish_bytes for seat in inside) - sum(seat.wish_bytes for seat in still)
         if room < sum(seat.floor_bytes for seat in still):
             still, room = inside, _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes)
         _share_out(table, still, room, budget.reserve_bytes)
@@ -189,7 +192,7 @@ def _far_bytes(seat: Seat) -> int:
     """What a donor holds beyond its wish and its balloon cannot take in the next moments."""
     if not seat.may_give or seat.keep_bytes <= seat.wish_bytes:
         return 0
-    return max(0, seat.keep_bytes - int(LEND_REACH_S * take_per_s(seat)) - seat.wish_bytes)
+    return max(0, seat.keep_bytes - int(REACH_S * take_per_s(seat)) - seat.wish_bytes)
 
 
 def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
@@ -202,9 +205,12 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
         part = min(1.0, (left - near) / max(1, low - near))
         for seat in seats:
             seat.wish_bytes = seat.near_bytes + int(part * (seat.low_bytes - seat.near_bytes))
-    elif sum(map(_claim_bytes, seats)) > pool:
+        return reserve
+    for seat in seats:
+        seat.claim_bytes = _claim_bytes(seat)
+    if sum(seat.claim_bytes for seat in seats) > pool:
         return _ration(table, seats, pool, reserve)
-    elif table.is_pressed and left < tight:
+    if table.is_pressed and left < tight:
         _lay_bare(seats, left)  # a host that runs out of memory pages for all of them
     else:
         part = max(0.0, left - tight) / max(1, near - tight)
@@ -224,15 +230,15 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
             seat.wish_bytes = max(1, min(seat.tight_bytes, left))
             left -= seat.wish_bytes
         return 0
-    level = fund(seats, pool, _least_bytes, _claim_bytes)
+    level = fund(seats, pool, _least_bytes, _asked_bytes)
     unasked = sum(
         max(0, min(seat.most_bytes, int(level * (seat.guest.shares or 1))) - seat.wish_bytes)
         for seat in seats
-        if seat.may_take and seat.wish_bytes >= _claim_bytes(seat)
+        if seat.may_take and seat.wish_bytes >= seat.claim_bytes
     )
-    kept = min(reserve, unasked, max(0, sum(map(_claim_bytes, seats)) - pool))
+    kept = min(reserve, unasked, max(0, sum(seat.claim_bytes for seat in seats) - pool))
     if kept:
-        fund(seats, pool - kept, _least_bytes, _claim_bytes)
+        fund(seats, pool - kept, _least_bytes, _asked_bytes)
     for seat in seats:
         # Who cannot page out is protected up to its part: beyond that others would page for it (R6).
         seat.floor_bytes = min(seat.floor_bytes, max(floor_bytes(seat.guest), seat.wish_bytes))
@@ -246,17 +252,15 @@ def _least_bytes(seat: Seat) -> int:
     return max(min(seat.floor_bytes, floor_bytes(seat.guest)), min(seat.tight_bytes, seat.guest.guaranteed_bytes))
 
 
-GOES_ON_S: Final = 20.0
-"""A guest that reads back what it paged out asks, within its share, for what it reads in this time. What it does not touch lies
-well where it is: the room for it would lie idle, while others page.
-"""
-
-
 def _claim_bytes(seat: Seat) -> int:
     """What a guest asks for: the least that it needs, and within its share what it goes on to read back of what it paged out."""
     memory = seat.memory
     out = min(memory.swapped_bytes, int(memory.swap_in_per_s * GOES_ON_S)) - back_bytes(memory) if memory.swapped_bytes else 0
     return max(_least_bytes(seat), seat.tight_bytes, min(seat.tight_bytes + out, seat.part_bytes, seat.most_bytes))
+
+
+def _asked_bytes(seat: Seat) -> int:
+    return seat.claim_bytes
 
 
 def _spread(seats: list[Seat], amount: int) -> None:
@@ -341,8 +345,6 @@ class _Moves:
     """Who holds more than it should, and down to what it may be asked."""
     wishes: dict[str, int] = field(default_factory=dict)
     """What the others should have."""
-    taken: int = 0
-    """What was asked for at this tick."""
 
 
 def _refill(table: Table, seats: list[Seat], moves: _Moves, lacking: int, reserve: int) -> None:

@@ -24,7 +24,7 @@ import libvirt
 
 from ballonet.hypervisors import agent
 from ballonet.hypervisors.agent import AgentChannel
-from ballonet.hypervisors.alone import RESETTING, is_booting, why_alone
+from ballonet.hypervisors.alone import is_booting, why_alone
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, KeptSettings, NoAnswerError, RefusedError
 from ballonet.hypervisors.libvirt import settings
 from ballonet.hypervisors.libvirt.worker import Worker
@@ -53,8 +53,6 @@ PINS: Final = (
 VIRTIO_MEM: Final = (
     "it has virtio-mem, of which libvirt counts now one part and now another; leave it alone, or take that device away"
 )
-OLD_ANSWER_S: Final = 0.5
-"""Statistics that were asked for within so long after a reset may be of the guest that was."""
 KIB: Final = 1024
 SIZES: Final = {
     "total_bytes": "available",
@@ -101,11 +99,9 @@ class LibvirtGuest(WatchedGuest):
         self._keep_bytes: int | None = None
         self._heard_at = time.monotonic()
         self._domain_id: int = domain.ID()
-        self._has_balloon = self._is_moving = self._is_starting = False
+        self._has_balloon = self._is_moving = False
         self._pins: frozenset[str] = frozenset()
         self._unknown_memory = self._job = ""
-        self._reset_at: float | None = None
-        """When it was reset; None = its driver has spoken since."""
         self._facts_at = 0.0
         self._run_state = "running"
         self._leave_alone = "libvirt has not told yet what it is made of, and what is set of it"
@@ -200,14 +196,13 @@ class LibvirtGuest(WatchedGuest):
         now = time.monotonic()
         self._heard_at, self._keep_bytes, self._trouble = now, min(keep_kib * KIB, self._ceiling_bytes), ""
         updated = found.get("last_update", 0)
-        if updated <= 0 or "available" not in found:
+        if updated <= 0:
             return
         sizes = {ours: found[theirs] * KIB for ours, theirs in SIZES.items() if theirs in found}
         stats = GuestStats(**sizes, major_faults=found.get("major_fault"))
-        before = self._updated
-        self._note(stats, updated, asked_at)
-        if self._updated is not before and self._reset_at is not None and asked_at - self._reset_at > OLD_ANSWER_S:
-            self._reset_at, self._facts_at = None, 0.0  # its driver is back
+        has_come_up = self._has_come_up(updated, asked_at)
+        if self._note(stats, updated, asked_at) or has_come_up:
+            self._facts_at = 0.0  # there is a driver after all
             self._look_now.set()
         if self._is_urgent():
             self._news()
@@ -218,10 +213,8 @@ class LibvirtGuest(WatchedGuest):
         self._look_now.set()
 
     def begin_anew(self) -> None:
-        """It reboots: its balloon is gone, whatever libvirt says, until its driver speaks."""
-        self._reset_at = time.monotonic()
-        self._is_starting, self._leave_alone = True, RESETTING
-        self._news()
+        """An event says that it reboots."""
+        self._begin_anew()
 
     def is_life(self, domain_id: int) -> bool:
         """Whether a domain with this number is this very run of it: the number is another after each start."""

@@ -14,10 +14,11 @@ from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Capabilities, KeptSettings
 from ballonet.hypervisors.paths import matching
-from ballonet.hypervisors.proxmox.vm import TAG_OFF, VmConfig, read_vm
+from ballonet.hypervisors.proxmox.vm import VmConfig, read_vm
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.hypervisors.qemu.brief import BriefGuest
 from ballonet.hypervisors.qemu.guest import QemuGuest
+from ballonet.hypervisors.told import Told
 from ballonet.model.snapshot import Guest
 
 log = logging.getLogger(__name__)
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 SOCKETS: Final = "var/run/qemu-server/*.qmp"
 CONFIGS: Final = "etc/pve/qemu-server"
 """Of this node: a link that pmxcfs keeps."""
+UNREADABLE: Final = "VMs' configuration cannot be read; what it said last counts"
 FRESH_S: Final = 3.0
 """A file that was written so lately is read again at each look."""
 
@@ -39,7 +41,7 @@ class ProxmoxHypervisor(QemuHypervisor):
         """
         super().__init__((str(root / SOCKETS),), root, listens=listens, kind=BriefGuest)
         self._configs = root / CONFIGS
-        self._config_trouble = ""
+        self._unread = Told(log)
         self._read: dict[str, tuple[float, VmConfig]] = {}
         """By VMID: when the file was written, and what it says."""
 
@@ -65,7 +67,7 @@ class ProxmoxHypervisor(QemuHypervisor):
     def _config(self, guest: QemuGuest) -> VmConfig:
         """What is known of it; at first that it is not ours."""
         vmid = Path(guest.path).stem
-        return self._read[vmid][1] if vmid in self._read else VmConfig(vmid=vmid, tags=frozenset({TAG_OFF}))
+        return self._read[vmid][1] if vmid in self._read else VmConfig(vmid=vmid, is_unread=True)
 
     async def _refresh(self) -> None:
         """In a thread: /etc/pve is a file system in user space."""
@@ -77,9 +79,9 @@ class ProxmoxHypervisor(QemuHypervisor):
         try:
             paths = [Path(path) for path in matching(str(self._configs / "*.conf"))]
         except OSError as error:
-            self._tell_configs(str(error))
+            self._unread.failed(UNREADABLE, error, has_trace=False)
             return found
-        trouble = ""
+        trouble: OSError | None = None
         for path in paths:
             try:
                 written_at = path.stat().st_mtime
@@ -88,14 +90,9 @@ class ProxmoxHypervisor(QemuHypervisor):
                 if is_fresh or found.get(path.stem, (-1.0, None))[0] != written_at:
                     found[path.stem] = written_at, read_vm(path.stem, path.read_text(errors="replace"))
             except OSError as error:
-                trouble = trouble or f"{path}: {error}"
-        self._tell_configs(trouble)
+                trouble = trouble or error  # which says of which file
+        if trouble is None:
+            self._unread.well("VMs' configuration can be read again")
+        else:
+            self._unread.failed(UNREADABLE, trouble, has_trace=False)
         return found
-
-    def _tell_configs(self, trouble: str) -> None:
-        """Says a trouble once, and its end."""
-        if trouble and trouble != self._config_trouble:
-            log.warning("VMs' configuration cannot be read; what it said last counts", extra={"trouble": trouble})
-        elif self._config_trouble and not trouble:
-            log.info("VMs' configuration can be read again")
-        self._config_trouble = trouble

@@ -23,6 +23,8 @@ class VmConfig(Struct, frozen=True, kw_only=True):
     shares: int = 1000
     """0 = pvestatd leaves the balloon alone."""
     tags: frozenset[str] = frozenset()
+    is_unread: bool = False
+    """Nobody has been able to read its configuration yet."""
 
     @property
     def is_pvestatds(self) -> bool:
@@ -32,6 +34,8 @@ class VmConfig(Struct, frozen=True, kw_only=True):
     @property
     def why_alone(self) -> str:
         """Why ballonet leaves it alone, with the remedy; empty = it need not."""
+        if self.is_unread:
+            return "its configuration could not be read yet, so nobody knows whose balloon it is; the log says why"
         if TAG_OFF in self.tags:
             return f"its tag {TAG_OFF} says so"
         if self.is_pvestatds:

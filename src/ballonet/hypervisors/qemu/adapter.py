@@ -9,6 +9,7 @@ from ballonet.hypervisors.herd import Herd
 from ballonet.hypervisors.paths import lies_there, matching
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.tended import tended
+from ballonet.hypervisors.told import Told
 from ballonet.model.snapshot import Guest, Mechanism
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,7 @@ class QemuHypervisor(Herd[QemuGuest]):
         self._discover_s = discover_s
         self._listens = listens
         self._discovery: asyncio.Task[None] | None = None
-        self._trouble = ""
+        self._blind = Told(log)
 
     @property
     def capabilities(self) -> Capabilities:
@@ -94,18 +95,10 @@ class QemuHypervisor(Herd[QemuGuest]):
         try:
             found = {path for pattern in self._sockets for path in matching(pattern)}
         except OSError as error:
-            self._tell(f"sockets cannot be looked for: {error}")
+            self._blind.failed("guests cannot be discovered; those that are known stay", error, has_trace=False)
             return set(), False
-        self._tell("")
+        self._blind.well("guests can be discovered again")
         return found, True
-
-    def _tell(self, trouble: str) -> None:
-        """Says a trouble once, and its end."""
-        if trouble and trouble != self._trouble:
-            log.error("guests cannot be discovered; those that are known stay", extra={"trouble": trouble})
-        elif self._trouble and not trouble:
-            log.info("guests can be discovered again")
-        self._trouble = trouble
 
     async def _refresh(self) -> None:
         """What an adapter built on this one reads before each look for guests."""

@@ -20,7 +20,7 @@ from typing import Final
 
 from ballonet.hypervisors import agent, guest_agent
 from ballonet.hypervisors.agent import AgentChannel
-from ballonet.hypervisors.alone import RESETTING, is_arriving, is_booting, is_migrating, why_alone
+from ballonet.hypervisors.alone import is_arriving, is_booting, is_migrating, why_alone
 from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.guest_agent import GuestAgent
 from ballonet.hypervisors.process import Occupied, Process
@@ -45,8 +45,6 @@ DESCRIBE_EVERY_S: Final = 5.0
 """How often its devices and the make-up of its memory are looked at: QEMU tells of what goes, and not of what is plugged in."""
 KEEP_EVERY_S: Final = 10.0
 """How often a guest at rest is asked what it keeps: QEMU tells of each change (BALLOON_CHANGE); an event can be lost."""
-OLD_ANSWER_S: Final = 0.5
-"""Statistics that were asked for within so long after a reset may be of the guest that was."""
 SILENT_S: Final = 3.0
 RECONNECT_S: Final = 8.0
 """A session without an answer for so long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
@@ -89,17 +87,11 @@ class QemuGuest(WatchedGuest):
         self._keep_bytes: int | None = None
         self._answered_at = time.monotonic()
         self._facts_at = 0.0
-        self._leave_alone = ""
         self._is_migrating = False
         self._keep_at = 0.0
         self._pins: frozenset[str] = frozenset()
         self._confidential: bool | None = None
         self._described_at = 0.0
-        self._reset_at: float | None = None
-        """When it was reset; None = its driver has spoken since."""
-        self._is_starting = False
-        self._spoke_at = 0
-        """When its driver says that it spoke last, by QEMU's clock."""
         self._uuid = ""
         self._version = ""
         self._reports_free_pages: bool | None = None
@@ -313,12 +305,6 @@ class QemuGuest(WatchedGuest):
                 self._begin_anew()
             self._look_now.set()
 
-    def _begin_anew(self) -> None:
-        """It reboots: its balloon is gone, whatever query-balloon says, until its driver speaks."""
-        self._reset_at = time.monotonic()
-        self._is_starting, self._leave_alone = True, RESETTING
-        self._news()
-
     async def _take_a_look(self, session: QmpSession) -> None:
         """One round of questions. One that fails leaves the old numbers, which grow old."""
         try:
@@ -375,12 +361,8 @@ class QemuGuest(WatchedGuest):
     def _take_stats(self, report: Report, asked_at: float) -> None:
         if report.last_update <= 0:
             return
-        # Also one that says nothing of memory is a driver that is there.
-        has_spoken, self._spoke_at = report.last_update != self._spoke_at, report.last_update
-        is_first = self._note(report.stats.known(), report.last_update, asked_at)
-        if has_spoken and self._reset_at is not None and asked_at - self._reset_at > OLD_ANSWER_S:
-            self._reset_at, is_first = None, True
-        if is_first:
+        has_come_up = self._has_come_up(report.last_update, asked_at)
+        if self._note(report.stats.known(), report.last_update, asked_at) or has_come_up:
             self._facts_at = 0.0  # there is a driver after all
 
     async def _check(self, session: QmpSession) -> None:
