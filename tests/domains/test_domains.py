@@ -14,6 +14,7 @@ libvirt = pytest.importorskip("libvirt", reason="no libvirt-python; as root: too
 from ballonet.hypervisors.contract import GuestGoneError, KeptSettings
 from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor
+from ballonet.hypervisors.libvirt.guest import LibvirtGuest
 from ballonet.hypervisors.libvirt.settings import NAMESPACE
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Mode, Voice
@@ -225,3 +226,30 @@ async def test_migrated_to_another_host(guests: Guests, elsewhere: Libvirtd) -> 
         await until(lambda: hypervisor.guests() and only(hypervisor).can_balloon, 60.0)
         await until(lambda: hypervisor.settings("a") == KeptSettings(floor_bytes=300 << 20))
     there.close()
+
+
+async def test_a_mute_driver_after_a_reboot_has_come_up() -> None:
+    """It answers without statistics, as Windows does without its service: that is said, and it is not starting for ever."""
+
+    class Named:
+        """What is asked of a domain before libvirtd is."""
+
+        def name(self) -> str:
+            return "mute"
+
+        def UUIDString(self) -> str:  # noqa: N802 libvirt's name
+            return "0"
+
+        def ID(self) -> int:  # noqa: N802 libvirt's name
+            return 1
+
+    one = LibvirtGuest("qemu:///none", Named(), Path("/nonexistent"), lambda: None, listens=False)
+    one._take({"last_update": 1000}, 1024, time.monotonic())
+    assert one._silence
+    one.begin_anew()
+    assert one._reset_at is not None
+    one._reset_at -= 600
+    one._take({"last_update": 1000}, 1024, time.monotonic())
+    assert one._reset_at is not None  # that is what it said before
+    one._take({"last_update": 1001}, 1024, time.monotonic())
+    assert one._reset_at is None
