@@ -89,9 +89,10 @@ class Field:
             folder = self.folder / f"root/sys/fs/cgroup{group}"
             folder.mkdir(parents=True, exist_ok=True)
             inside = sum(one["resident"] for one in states.values() if one["group"].startswith(group))
-            (folder / "memory.max").write_text(str(limit * MIB))
-            (folder / "memory.current").write_text(str(inside * MIB))
-            (folder / "memory.stat").write_text("inactive_file 0\n")
+            rows = {"memory.max": str(limit * MIB), "memory.current": str(inside * MIB), "memory.stat": "inactive_file 0\n"}
+            for name, text in rows.items():  # at once, as the kernel's are
+                (folder / f"{name}.new").write_text(text)
+                (folder / f"{name}.new").rename(folder / name)
 
     def states(self) -> dict[str, dict[str, Any]]:
         found = {}

@@ -1,4 +1,5 @@
 import ast
+import errno
 from pathlib import Path
 
 import pytest
@@ -6,6 +7,7 @@ import pytest
 import ballonet
 from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.model.units import GIB
+from ballonet.sense import cgroup
 from ballonet.sense.host import ProcHost, SenseError
 
 MEMINFO = "MemTotal:  16777216 kB\nMemFree: 1048576 kB\nMemAvailable: 4194304 kB\n"
@@ -149,3 +151,36 @@ def test_a_group_with_an_odd_name_is_a_group(tmp_path: Path) -> None:
     (tmp_path / "proc/7").mkdir()
     (tmp_path / "proc/7/cgroup").write_bytes(b"0::/caf\xe9\n")
     assert ProcHost(tmp_path).read({"a": 7}).host.total_bytes == 16 * GIB
+
+
+@pytest.mark.parametrize("code", [errno.EMFILE, errno.EACCES, errno.EIO])
+def test_a_limit_that_cannot_be_read_now_is_no_missing_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Neither where a process lies, nor how far its group may grow, nor what that has taken."""
+    files = {"memory.max": str(8 * GIB), "memory.current": str(7 * GIB), "memory.stat": "inactive_file 0\n"}
+    root = grouped(tmp_path, "0::/a.slice\n", **{f"sys__fs__cgroup__a.slice__{name}": text for name, text in files.items()})
+    tree(root, proc__pressure__io="some avg10=50.00 avg60=0 avg300=0 total=1\n", proc__self__mountinfo=LXCFS)
+    tree(root, proc__spl__kstat__zfs__arcstats=f"13 1\nname type data\nsize 4 {9 * GIB}\nc_min 4 {GIB}\n")
+    sense = ProcHost(root)
+    before = sense.read({"a": 7, "b": 8})
+    assert before.host.io_some_avg10_share == 0.5
+    assert (before.host.total_bytes, before.host.available_bytes) == (8 * GIB, GIB)
+    readable = Path.read_text
+
+    def fails(path: Path, *args: str, **more: str) -> str:
+        if {"cgroup", "pressure", "mountinfo"} & set(path.parts):
+            raise OSError(code, "told so")
+        return readable(path, *args, **more)
+
+    monkeypatch.setattr(Path, "read_text", fails)
+    monkeypatch.setattr(cgroup, "MOVED_S", 0.0)  # asked again at each look
+    assert sense.read({"a": 7, "b": 8}) == before
+
+
+def test_a_limit_that_is_half_written_is_none_that_is_gone(tmp_path: Path) -> None:
+    """An empty file is no `max`."""
+    files = {"memory.max": str(8 * GIB), "memory.current": str(7 * GIB), "memory.stat": "inactive_file 0\n"}
+    root = grouped(tmp_path, "0::/a.slice\n", **{f"sys__fs__cgroup__a.slice__{name}": text for name, text in files.items()})
+    sense = ProcHost(root)
+    before = sense.read({"a": 7, "b": 8})
+    (root / "sys/fs/cgroup/a.slice/memory.current").write_text("")
+    assert sense.read({"a": 7, "b": 8}) == before

@@ -3,6 +3,7 @@
 Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.high, memory.current, memory.stat) and cgroup-v1/memory.rst.
 """
 
+import errno
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
@@ -21,6 +22,8 @@ _STEP_BYTES: Final = 16 * MIB
 _FILES: Final = ("active_file", "inactive_file")
 """Of memory.stat: page cache, which the kernel drops before it lets the limit hurt, as MemAvailable counts it. Shared memory of
 guests is not in it."""
+_GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ENODEV})
+"""There is no such file, process or group (any more). All other errors say that it cannot be read now."""
 Place = tuple[int, PurePosixPath]
 """Version and path of a group."""
 
@@ -47,6 +50,8 @@ class Cgroups:
         """By process: when it was asked, and where it is."""
         self._limits: dict[Place, tuple[float, int | None]] = {}
         """By group: when it was asked, and how far it may grow; None = it has no limit."""
+        self._budgets: dict[Place, Budget] = {}
+        """By group: what was read last."""
 
     def find(self, pids: Mapping[str, int], resident: Mapping[str, int]) -> Found:
         """The limits that hold now.
@@ -62,6 +67,7 @@ class Cgroups:
                 members.setdefault(group, []).append(name)
         self._places = {pid: kept for pid, kept in self._places.items() if now - kept[0] < 2 * MOVED_S}
         self._limits = {group: kept for group, kept in self._limits.items() if group in members}
+        self._budgets = {group: kept for group, kept in self._budgets.items() if group in members}
         own: dict[str, int] = {}
         budgets: dict[tuple[str, ...], Budget] = {}
         for group, names in members.items():
@@ -85,7 +91,10 @@ class Cgroups:
         kept = self._places.get(pid)
         if kept is not None and now - kept[0] < MOVED_S:
             return kept[1]
-        place = _path(self._root / "proc" / (str(pid) if pid else "self") / "cgroup")
+        try:
+            place = _path(self._root / "proc" / (str(pid) if pid else "self") / "cgroup")
+        except OSError:  # it cannot be read now: where it was last counts
+            return kept[1] if kept is not None else None
         self._places[pid] = now, place
         return place
 
@@ -97,17 +106,27 @@ class Cgroups:
         if kept is None or now - kept[0] >= MOVED_S:
             folder = self._folder(group)
             names = ("memory.max", "memory.high") if group[0] == 2 else ("memory.limit_in_bytes",)  # noqa: PLR2004 the version
-            found = [limit for name in names if (limit := _number(folder / name)) is not None and limit < _NO_LIMIT]
+            try:
+                found = [limit for name in names if (limit := _number(folder / name)) is not None and limit < _NO_LIMIT]
+            except OSError:  # it cannot be read now, which is not "no limit": what was known counts
+                return kept[1] if kept is not None else None
             kept = self._limits[group] = now, min(found, default=None)
         return kept[1]
 
     def _read(self, group: Place, limit: int, guests: tuple[str, ...]) -> Budget | None:
         is_second, folder = group[0] == 2, self._folder(group)  # noqa: PLR2004 the version
-        usage = _number(folder / ("memory.current" if is_second else "memory.usage_in_bytes"))
-        if usage is None:
-            return None
-        cache = _stat(folder / "memory.stat", *(_FILES if is_second else (f"total_{name}" for name in _FILES)))
-        return Budget(name=str(group[1]), limit_bytes=limit, available_bytes=max(0, limit - usage + cache), guests=guests)
+        try:
+            usage = _number(folder / ("memory.current" if is_second else "memory.usage_in_bytes"))
+            if usage is None:
+                return None
+            cache = _stat(folder / "memory.stat", *(_FILES if is_second else (f"total_{name}" for name in _FILES)))
+        except OSError:  # the limit is there all the same: what was known counts, and at first that all of it is taken
+            last = self._budgets.get(group)
+            available = last.available_bytes if last is not None else 0
+        else:
+            available = max(0, limit - usage + cache)
+        found = self._budgets[group] = Budget(name=str(group[1]), limit_bytes=limit, available_bytes=available, guests=guests)
+        return found
 
 
 def _around(place: Place | None) -> Iterator[Place]:
@@ -125,11 +144,12 @@ def _own_limit(budget: Budget, resident: int) -> int:
 
 
 def _path(file: Path) -> Place | None:
-    """Version and path of the memory group that a /proc/PID/cgroup names; version 1's, where it has one."""
-    try:
-        lines = [line.split(":", 2) for line in file.read_text(errors="surrogateescape").splitlines()]
-    except OSError:
+    """Version and path of the memory group that a /proc/PID/cgroup names; version 1's, where it has one. None = the process is
+    gone. Raises OSError: it cannot be read now.
+    """
+    if (text := _text(file)) is None:
         return None
+    lines = [line.split(":", 2) for line in text.splitlines()]
     found = [line for line in lines if len(line) == 3]  # noqa: PLR2004 number, controllers, path
     for _, controllers, path in found:
         if "memory" in controllers.split(","):
@@ -137,17 +157,30 @@ def _path(file: Path) -> Place | None:
     return next(((2, PurePosixPath(path)) for number, _, path in found if number == "0"), None)
 
 
-def _number(file: Path) -> int | None:
-    """None where there is none: no such file, or `max`."""
+def _text(file: Path) -> str | None:
+    """None where there is no such file, or no group or process any more. Raises OSError: it cannot be read now."""
     try:
-        return int(file.read_text())
-    except (OSError, ValueError):
+        return file.read_text(errors="surrogateescape")
+    except OSError as error:
+        if error.errno in _GONE:
+            return None
+        raise
+
+
+def _number(file: Path) -> int | None:
+    """None where there is none: no such file, or `max`. Raises OSError: it cannot be read now."""
+    text = _text(file)
+    if text is None or text.strip() == "max":
         return None
+    try:
+        return int(text)
+    except ValueError as error:
+        raise OSError(f"{file}: {text!r} is no number") from error
 
 
 def _stat(file: Path, *names: str) -> int:
-    """The sum of these rows."""
+    """The sum of these rows. Raises OSError: it cannot be read now."""
     try:
-        return sum(int(value) for key, value in map(str.split, file.read_text().splitlines()) if key in names)
-    except (OSError, ValueError):
-        return 0
+        return sum(int(value) for key, value in map(str.split, (_text(file) or "").splitlines()) if key in names)
+    except ValueError as error:
+        raise OSError(f"{file}: not rows of a name and a number") from error

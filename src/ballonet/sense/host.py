@@ -1,6 +1,7 @@
 """The host's own memory and pressure, from /proc: proc(5), Documentation/accounting/psi.rst."""
 
 import contextlib
+import errno
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
@@ -74,6 +75,9 @@ class ProcHost:
         """
         self._root = root
         self._cgroups = Cgroups(root)
+        self._has_lxcfs = False
+        self._pressures: dict[str, tuple[float, float]] = {}
+        """What was read last, by kind."""
 
     def read(self, pids: Mapping[str, int] = MappingProxyType({}), resident: Mapping[str, int] = MappingProxyType({})) -> Around:
         """The host now. A missing /proc/pressure means no pressure is known, and reads as none.
@@ -115,10 +119,9 @@ class ProcHost:
         return found
 
     def _is_contained(self) -> bool:
-        try:
-            return is_contained((self._root / "proc/self/mountinfo").read_text())
-        except OSError:
-            return False
+        with contextlib.suppress(OSError):  # what cannot be read now is as it was
+            self._has_lxcfs = is_contained((self._root / "proc/self/mountinfo").read_text())
+        return self._has_lxcfs
 
     def _arc_bytes(self, in_use: int) -> int:
         """What a ZFS cache gives back when asked: its size above its minimum. The kernel counts it as used; one larger than
@@ -133,14 +136,16 @@ class ProcHost:
             return 0
 
     def _pressure(self, of: str) -> tuple[float, float]:
-        """Shares of the last 10 s in which some, and in which all tasks waited."""
+        """Shares of the last 10 s in which some, and in which all tasks waited; none where the kernel does not count them."""
         try:
             text = (self._root / "proc/pressure" / of).read_text()
-        except OSError:
-            return 0.0, 0.0
+        except OSError as error:
+            no_psi = {errno.ENOENT, errno.ENOTDIR, errno.EOPNOTSUPP}
+            return (0.0, 0.0) if error.errno in no_psi else self._pressures.get(of, (0.0, 0.0))
         found = {"some": 0.0, "full": 0.0}
         for line in text.splitlines():
             kind, _, rest = line.partition(" ")
             with contextlib.suppress(ValueError, IndexError):
                 found[kind] = float(rest.split()[0].removeprefix("avg10=")) / 100
-        return found["some"], found["full"]
+        self._pressures[of] = found["some"], found["full"]
+        return self._pressures[of]
