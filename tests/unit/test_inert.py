@@ -5,7 +5,6 @@ from msgspec.structs import replace
 
 from ballonet.decide import inert
 from ballonet.decide.memory import GuestMemory
-from ballonet.model.snapshot import Guest
 from ballonet.model.units import GIB, MIB
 
 CEILING = 8 * GIB
@@ -13,14 +12,10 @@ CEILING = 8 * GIB
 
 def judged(*looks: tuple[float, int, int | None], memory: GuestMemory | None = None) -> GuestMemory:
     """What is believed after looks: seconds, kept and occupied MiB."""
-    memory = memory or inert.judge(GuestMemory(), guest(8192), CEILING, -1.0)
+    memory = memory or inert.judge(GuestMemory(), CEILING, CEILING, CEILING, -1.0)
     for at, keep, occupied in looks:
-        memory = inert.judge(memory, guest(occupied), keep * MIB, at)
+        memory = inert.judge(memory, None if occupied is None else occupied * MIB, keep * MIB, CEILING, at)
     return memory
-
-
-def guest(occupied: int | None) -> Guest:
-    return Guest(name="g", ceiling_bytes=CEILING, resident_bytes=None if occupied is None else occupied * MIB)
 
 
 def is_alone(memory: GuestMemory, now: float) -> bool:
@@ -67,7 +62,7 @@ def test_it_is_tried_again_after_twice_as_long() -> None:
 def test_what_qemu_has_beside_ram_is_no_pin(own: int) -> None:
     """A small guest fills its memory just as its balloon takes a little."""
     small = 1024 * MIB
-    memory = inert.judge(GuestMemory(), replace(guest(900), ceiling_bytes=small), small, 0.0)
+    memory = inert.judge(GuestMemory(), 900 * MIB, small, small, 0.0)
     for at in range(1, 9):
-        memory = inert.judge(memory, replace(guest(964 + own), ceiling_bytes=small), 964 * MIB, float(at))
+        memory = inert.judge(memory, (964 + own) * MIB, 964 * MIB, small, float(at))
     assert not inert.is_doubted(memory, 9.0)

@@ -40,9 +40,10 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         _count(taken, max(guest.ceiling_bytes, guest.occupied_bytes or 0), now)
         return taken
     memory = feedback.judge(stuck.judge(memory, keep, limits, now), keep, guest.ceiling_bytes, limits, now)
+    occupied = guest.occupied_bytes
     if limits.has("R13"):
-        memory = inert.judge(memory, guest, keep, now)
-    taken = Seat(guest, memory, keep_bytes=keep)
+        memory = inert.judge(memory, occupied, keep, guest.ceiling_bytes, now)
+    taken = Seat(guest, memory, keep_bytes=keep, is_under_way=stuck.is_under_way(memory, keep))
     taken.floor_bytes = floor_bytes(guest) if limits.has("R6") else 1
     _need(taken, limits, now, rise_share_per_s)
     taken.needs_bytes = taken.tight_bytes, taken.low_bytes
@@ -51,7 +52,7 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         _bound(taken, max)
     if not taken.may_take:
         _bound(taken, min)
-    _count(taken, _held_bytes(memory, guest, keep), now)
+    _count(taken, _held_bytes(memory, occupied, keep), now)
     taken.is_still = _is_still(taken)
     return taken
 
@@ -114,8 +115,7 @@ def _is_still(taken: Seat) -> bool:
         and not (
             memory.swapped_bytes or memory.learned_bytes or memory.swap_in_per_s or memory.swap_out_per_s or memory.stall_share
         )
-        and not (taken.is_cooling or taken.is_distressed or memory.is_astray)
-        and not stuck.is_under_way(memory, taken.keep_bytes)
+        and not (taken.is_cooling or taken.is_distressed or taken.is_under_way or memory.is_astray)
     )
 
 
@@ -129,6 +129,7 @@ def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float) -> S
     if keep != memory.keep_bytes:
         memory = replace(memory, keep_bytes=keep, moved_at=now)
     taken = Seat(guest, memory, keep_bytes=keep, wish_bytes=keep, floor_bytes=floor_bytes(guest))
+    taken.is_under_way = stuck.is_under_way(memory, keep)
     taken.say(keep, Reason.PEER, peer="its policy", what="no word on it until the next round, it has", goal_bytes=keep)
     _permit(taken, limits, 0.0)
     _count(taken, max(keep, guest.occupied_bytes or 0), now)
@@ -143,16 +144,18 @@ def _bound(taken: Seat, by: Callable[[int, int], int]) -> None:
     )
 
 
-def _held_bytes(memory: GuestMemory, guest: Guest, keep_bytes: int) -> int:
+def _held_bytes(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int) -> int:
     """R4: what the guest may take without asking. Freed memory counts when the host sees it (R9)."""
-    asked = memory.asked_bytes or 0
-    return max(keep_bytes, guest.occupied_bytes or 0, 0 if memory.parked_sign else asked)
+    held, asked = keep_bytes, memory.asked_bytes
+    if occupied_bytes is not None and occupied_bytes > held:
+        held = occupied_bytes
+    return asked if asked is not None and asked > held and not memory.parked_sign else held
 
 
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
     tight, near, low = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
-    taken.proven_bytes = tight - estimate.back_bytes(memory)
+    taken.proven_bytes = tight - (estimate.back_bytes(memory) if memory.swapped_bytes else 0)
     if memory.said_bytes > memory.used_bytes and limits.has("R9"):
         # What the host has not seen it touch gives it nothing; but what it has and says it uses is not taken from it.
         more, keep = memory.said_bytes - memory.used_bytes, taken.keep_bytes
@@ -161,7 +164,7 @@ def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> N
     if memory.parked_sign < 0:
         # A balloon that could not grow has left its guest nothing to spare, whatever the guest's statistics say.
         least = max(least, memory.stuck_bytes + int(estimate.TIGHT_SHARE * ceiling))
-    if feedback.is_cooling(memory, ceiling, now):
+    if now < memory.cool_until and feedback.is_cooling(memory, ceiling, now):
         taken.is_cooling = True
         least = max(least, memory.cool_bytes)
     least = least if least < ceiling else ceiling
@@ -184,7 +187,7 @@ def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> N
 
 def _permit(taken: Seat, limits: Limits, now: float) -> None:
     guest, memory = taken.guest, taken.memory
-    if limits.has("R13") and (guest.leave_alone or guest.is_migrating or not guest.can_balloon):
+    if (guest.leave_alone or guest.is_migrating or not guest.can_balloon) and limits.has("R13"):
         why = guest.leave_alone or ("it is being migrated" if guest.is_migrating else "its balloon cannot be moved")
         _alone(taken, Reason.ALONE, {"why": why})
     elif guest.mode is Mode.OBSERVE:
@@ -194,7 +197,7 @@ def _permit(taken: Seat, limits: Limits, now: float) -> None:
     elif memory.parked_sign:
         taken.may_give, taken.may_take = memory.parked_sign > 0, memory.parked_sign < 0
         taken.reason, taken.numbers = Reason.PARKED, {"wait_s": max(0.0, memory.parked_until - now)}
-    elif limits.has("R8") and (guest.stats_age_s is None or guest.stats_age_s > OLD_INTERVALS * limits.interval_s):
+    elif (guest.stats_age_s is None or guest.stats_age_s > OLD_INTERVALS * limits.interval_s) and limits.has("R8"):
         taken.may_give = taken.may_take = False
         taken.reason, taken.numbers = Reason.STALE, {"stats_age_s": guest.stats_age_s, "why": guest.silence or _OLD_NEWS}
     elif inert.is_doubted(memory, now):

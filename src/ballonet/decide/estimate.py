@@ -95,11 +95,9 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
     used = (total - available if available < total else 0) + unseen
     used = 0 if used < 0 else used if used < ceiling else ceiling
     said, occupied = used, guest.occupied_bytes
-    if occupied is not None and not guest.huge_bytes and limits.has("R9"):
+    if occupied is not None and used > (touched := occupied + int(TIGHT_SHARE * ceiling)):
         # Nobody uses what it never touched: the host's own measure bounds what is given on the claim.
-        touched = occupied + int(TIGHT_SHARE * ceiling)
-        if used > touched:
-            used = touched
+        used = touched if not guest.huge_bytes and limits.has("R9") else used
     if old.unseen_bytes is None or not limits.has("R2"):  # the first look: nothing to compare with
         return replace(
             old,

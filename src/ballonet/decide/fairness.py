@@ -18,7 +18,7 @@ def at_level(claim: Claim, level: float) -> float:
     """What a claim gets at a level."""
     least, most, offset, slope = claim
     wanted = offset + slope * level
-    return most if wanted > most else max(least, wanted)
+    return most if wanted > most else wanted if wanted > least else least
 
 
 def fill(claims: Sequence[Claim], amount: float) -> float:

@@ -57,6 +57,8 @@ def apply_to_peer(table: Table) -> None:
 
 def _bound(seat: Seat) -> None:
     wish = seat.wish_bytes
+    if seat.floor_bytes <= wish == seat.keep_bytes <= seat.guest.ceiling_bytes and not seat.returns_bytes:
+        return  # it stays, as most do at most ticks
     if not seat.is_movable:
         seat.wish_bytes = seat.returns_bytes or seat.keep_bytes
         return
@@ -64,11 +66,9 @@ def _bound(seat: Seat) -> None:
         seat.wish_bytes = seat.floor_bytes
         if seat.reason in {Reason.STATIC, Reason.DONOR, Reason.PART} or seat.keep_bytes < seat.floor_bytes - REST_BYTES:
             seat.reason, seat.numbers = Reason.FLOOR, {"floor_bytes": seat.floor_bytes, "wish_bytes": wish}
-    seat.wish_bytes = max(1, min(seat.wish_bytes, seat.guest.ceiling_bytes))
-    if not seat.may_give:
-        seat.wish_bytes = max(seat.wish_bytes, seat.keep_bytes)
-    if not seat.may_take:
-        seat.wish_bytes = min(seat.wish_bytes, seat.keep_bytes)
+    seat.wish_bytes = wish = max(1, min(seat.wish_bytes, seat.guest.ceiling_bytes))
+    if (wish < seat.keep_bytes and not seat.may_give) or (wish > seat.keep_bytes and not seat.may_take):
+        seat.wish_bytes = seat.keep_bytes
 
 
 def _promise(table: Table, seats: list[Seat], slack: int, reserve: int) -> None:
@@ -80,7 +80,9 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int) -> None:
         slack: what is unpromised of it.
         reserve: what shall stay free of it.
     """
-    gains = [seat for seat in seats if seat.is_movable and seat.wish_bytes > seat.held_bytes]
+    gains = [seat for seat in seats if seat.wish_bytes > seat.held_bytes and seat.is_movable]
+    if not gains:
+        return
     others = [seat for seat in gains if seat.reason not in _URGENT]
     urgent = [seat for seat in gains if seat.reason in _URGENT]
     if table.limits.has("R10") and seats is table.seats:

@@ -11,7 +11,6 @@ from msgspec.structs import replace
 
 from ballonet.decide.memory import NO_DOUBT, GuestMemory
 from ballonet.decide.pace import PORTION_SHARE
-from ballonet.model.snapshot import Guest
 from ballonet.model.units import MIB
 
 OWN_BYTES: Final = 96 * MIB
@@ -27,12 +26,11 @@ LONGEST_ALONE_S: Final = 86400.0
 """It is tried again after the first, then after twice as long, up to the second: devices are unplugged and pins let go."""
 
 
-def judge(memory: GuestMemory, guest: Guest, keep_bytes: int, now: float) -> GuestMemory:
+def judge(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int, ceiling_bytes: int, now: float) -> GuestMemory:
     """Whether what a guest's balloon took has come back to the host; if not, it is to be given back and left alone."""
-    occupied = guest.occupied_bytes
-    if occupied is None or now < memory.inert_until:
+    if occupied_bytes is None or now < memory.inert_until:
         return memory
-    excess = occupied - keep_bytes - OWN_BYTES
+    excess = occupied_bytes - keep_bytes - OWN_BYTES
     excess = 0 if excess < 0 else excess  # written out: a thousand guests are judged in a millisecond
     taken = memory.proof_keep_bytes - keep_bytes
     stayed = excess - memory.proof_excess_bytes
@@ -40,7 +38,7 @@ def judge(memory: GuestMemory, guest: Guest, keep_bytes: int, now: float) -> Gue
         return _proved(memory, keep_bytes, excess)
     if stayed < GAIN_SHARE * taken:
         return memory if memory.doubt_at == NO_DOUBT else replace(memory, doubt_at=NO_DOUBT)
-    if taken < max(LEAST_BYTES, PORTION_SHARE * guest.ceiling_bytes):
+    if taken < max(LEAST_BYTES, PORTION_SHARE * ceiling_bytes):
         return memory
     if memory.doubt_at > now:
         return replace(memory, doubt_at=now)

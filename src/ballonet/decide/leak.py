@@ -25,9 +25,9 @@ def follow(memory: GuestMemory, ceiling_bytes: int, now: float) -> GuestMemory:
     memory is cold, and the first to go.
     """
     demand = memory.said_bytes + memory.swap_out_bytes - memory.swap_in_bytes
-    peak, risen = memory.rise_peak_bytes, memory.rise_peak_bytes - memory.rise_from_bytes
-    has_rested = now - memory.rise_peak_at > PAUSE_S and risen < RISE_SHARE * ceiling_bytes
-    if demand < peak - FALL_SHARE * ceiling_bytes or has_rested:
+    peak = memory.rise_peak_bytes
+    has_paused, has_fallen = now - memory.rise_peak_at > PAUSE_S, demand < peak - FALL_SHARE * ceiling_bytes
+    if has_fallen or (has_paused and peak - memory.rise_from_bytes < RISE_SHARE * ceiling_bytes):
         if demand == memory.rise_from_bytes == peak:
             return memory
         return replace(memory, rise_at=now, rise_from_bytes=demand, rise_peak_bytes=demand, rise_peak_at=now)

@@ -56,6 +56,8 @@ class Seat(Struct, gc=False):
     is_cooling: bool = False
     """It suffered from giving, and is not asked to (R5)."""
 
+    is_under_way: bool = False
+    """It was asked to keep something else than it keeps now."""
     returns_bytes: int = 0
     """What it is to keep again though it is not moved otherwise: its balloon frees nothing (inert.py); 0 = nothing."""
     is_still: bool = False

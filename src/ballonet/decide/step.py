@@ -187,11 +187,11 @@ def _told(one: Seat, keep: int | None, reason: Reason, numbers: dict[str, Any], 
 
 def _is_command(one: Seat, limits: Limits, now: float) -> bool:
     memory, wish = one.memory, one.wish_bytes
-    if not (one.is_movable or one.returns_bytes) or (one.is_still and wish == one.keep_bytes):
+    if (wish == one.keep_bytes and not one.is_under_way) or not (one.is_movable or one.returns_bytes):
         return False
     is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes
     band = max(MIB, int(DEAD_BAND_SHARE * one.guest.ceiling_bytes)) if is_calm else MIB
-    if memory.asked_bytes is None or not stuck.is_under_way(memory, one.keep_bytes):
+    if not one.is_under_way or memory.asked_bytes is None:
         # At rest, a command is due when the guest is to go elsewhere.
         return abs(wish - one.keep_bytes) > band
     if memory.is_astray or abs(wish - memory.asked_bytes) > band:
@@ -208,11 +208,11 @@ def _after(one: Seat, decision: Decision, now: float) -> GuestMemory:
 def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
     interval_s = table.limits.interval_s
     is_busy = any(one.is_command for one in decisions) or any(
-        not one.is_still and stuck.is_under_way(one.memory, one.keep_bytes) and not one.memory.parked_sign for one in table.seats
+        one.is_under_way and not one.memory.parked_sign for one in table.seats
     )
     is_tight = any(one.may_take and one.keep_bytes < one.tight_bytes for one in table.seats)
     next_s = AT_ONCE_S if is_busy and is_tight else SOON_S if is_busy else interval_s
-    gains = sum(max(0, one.wish_bytes - one.held_bytes) for one in table.seats if one.is_movable)
+    gains = sum(one.wish_bytes - one.held_bytes for one in table.seats if one.wish_bytes > one.held_bytes and one.is_movable)
     return Plan(
         policy=policy,
         guests=decisions,

@@ -3,7 +3,6 @@
 from typing import Final
 
 from ballonet.decide.seat import Seat
-from ballonet.decide.stuck import is_under_way
 from ballonet.model.plan import Look
 
 FASTEST_SHARE_PER_S: Final = 0.12
@@ -28,9 +27,9 @@ def look(seat: Seat, interval_s: float) -> Look:
     headroom = seat.keep_bytes - memory.used_bytes
     if headroom < 0:
         headroom = 0
-    speed = max(FASTEST_SHARE_PER_S * ceiling, memory.growth_per_s)
-    every_s = headroom / speed / LOOKS_TO_EXHAUSTION
-    if every_s < CLOSEST_S or seat.is_distressed or is_under_way(memory, seat.keep_bytes):
+    fastest, growth = FASTEST_SHARE_PER_S * ceiling, memory.growth_per_s
+    every_s = headroom / (growth if growth > fastest else fastest) / LOOKS_TO_EXHAUSTION
+    if every_s < CLOSEST_S or seat.is_distressed or seat.is_under_way:
         every_s = RISING_S if memory.growth_per_s else CLOSEST_S
     fall, least, most = headroom / 4, LEAST_FALL_SHARE * ceiling, FALL_SHARE * ceiling
     stats = seat.guest.stats

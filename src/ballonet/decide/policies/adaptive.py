@@ -12,7 +12,6 @@
    host is in bounds all of it (R14).
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -23,7 +22,6 @@ from ballonet.decide.floor import floor_bytes
 from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, donors_at_once, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import SCARCE
-from ballonet.decide.stuck import is_under_way
 from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.plan import Reason, Reserve, ReserveReason, Shortage
 from ballonet.model.units import MIB
@@ -77,6 +75,8 @@ def _pool(memory: int, seats: list[Seat], reserve: int) -> int:
     nobody's need is cut for what it may never touch.
     """
     fixed = [seat for seat in seats if not seat.is_movable]
+    if not fixed:
+        return memory
     whole = memory - sum(seat.held_bytes for seat in fixed)
     expected = memory - sum(seat.counted_bytes for seat in fixed)
     needs = sum(seat.low_bytes for seat in seats if seat.is_movable) + reserve
@@ -113,8 +113,10 @@ def _bound_claims(seats: list[Seat], pool: int) -> int:
     shares = sum(seat.guest.shares or 1 for seat in seats)
     for seat in seats:
         seat.part_bytes = int(pool * (seat.guest.shares or 1) / shares)
+        if seat.tight_bytes <= seat.part_bytes or not seat.may_give:
+            continue
         most = max(seat.proven_bytes, seat.part_bytes, seat.floor_bytes)
-        if seat.tight_bytes > most and seat.may_give:
+        if seat.tight_bytes > most:
             past = seat.near_bytes - seat.tight_bytes
             seat.tight_bytes = most
             seat.near_bytes = min(seat.near_bytes, most + past)
@@ -255,7 +257,9 @@ def _least_bytes(seat: Seat) -> int:
 def _claim_bytes(seat: Seat) -> int:
     """What a guest asks for: the least that it needs, and within its share what it goes on to read back of what it paged out."""
     memory = seat.memory
-    out = min(memory.swapped_bytes, int(memory.swap_in_per_s * GOES_ON_S)) - back_bytes(memory) if memory.swapped_bytes else 0
+    if not memory.swapped_bytes and seat.may_give and seat.tight_bytes >= seat.floor_bytes:
+        return seat.tight_bytes  # as of most guests
+    out = min(memory.swapped_bytes, int(memory.swap_in_per_s * GOES_ON_S)) - back_bytes(memory)
     return max(_least_bytes(seat), seat.tight_bytes, min(seat.tight_bytes + out, seat.part_bytes, seat.most_bytes))
 
 
@@ -267,12 +271,13 @@ def _spread(seats: list[Seat], amount: int) -> None:
     """Divides `amount`: low needs, by shares on top what they filled with cache, and likewise what is left. What is
     plainly free goes before what somebody may live on.
     """
-    filled = [min(max(seat.low_bytes, _filled_bytes(seat)), max(seat.low_bytes, seat.most_bytes)) for seat in seats]
+    filled = [max(seat.low_bytes, _filled_bytes(seat)) for seat in seats]
     if sum(filled) > amount:
-        bounds = [(seat.low_bytes, most) for seat, most in zip(seats, filled, strict=True)]
+        claims = [(low := seat.low_bytes, most, low, seat.guest.shares or 1) for seat, most in zip(seats, filled, strict=True)]
     else:
-        bounds = [(least, max(least, seat.most_bytes)) for seat, least in zip(seats, filled, strict=True)]
-    claims = [(least, most, least, seat.guest.shares or 1) for seat, (least, most) in zip(seats, bounds, strict=True)]
+        claims = [
+            (least, max(least, seat.most_bytes), least, seat.guest.shares or 1) for seat, least in zip(seats, filled, strict=True)
+        ]
     level = fill(claims, amount)
     for seat, claim in zip(seats, claims, strict=True):
         seat.wish_bytes = int(at_level(claim, level))
@@ -305,28 +310,28 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     moves = _Moves()
     for seat in seats:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
-        here = _heading_bytes(seat)
+        here = _heading_bytes(seat) if seat.is_under_way else seat.keep_bytes
         wish = seat.wish_bytes
-        seat.part_now_bytes = wish
-        seat.is_short = table.is_rationed and wish < seat.tight_bytes
-        seat.is_over = table.is_rationed and here > wish + _over_bytes(seat)
+        if table.is_rationed:
+            seat.part_now_bytes = wish
+            seat.is_short, seat.is_over = wish < seat.tight_bytes, here > wish + _over_bytes(seat)
         if _is_due(seat, here, min(seat.near_bytes, wish), is_calm):
-            moves.due[seat.guest.name] = max(0, wish - max(here, seat.held_bytes))
+            moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
             wait_s = max(0.0, seat.memory.cool_until - table.now)
             _set(seat, _release(table, seat, here), _gain_reason(seat), wait_s=wait_s)
         elif wish < here and seat.may_give and _is_donor(table, seat, owes=owes):
             moves.donors.append((wish, seat))
             _rest(seat, here)
         elif not _is_time_for_spare(table, seat, wish - here):
-            moves.wishes[seat.guest.name] = wish
+            moves.resting.append((wish, seat))
             _rest(seat, here)
         else:
             _set(seat, wish, Reason.SPARE)
     for budget in table.budgets:
         inside = [seat for seat in budget.seats if seat.is_movable]
         left = _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes) - sum(seat.held_bytes for seat in inside)
-        _refill(table, inside, moves, budget.reserve_bytes - left, budget.reserve_bytes)
-    _refill(table, seats, moves, lacking, reserve)
+        _refill(table, moves.within(inside), budget.reserve_bytes - left, budget.reserve_bytes)
+    _refill(table, moves, lacking, reserve)
     _name_short(table, seats)
 
 
@@ -339,37 +344,40 @@ def _is_donor(table: Table, seat: Seat, *, owes: bool) -> bool:
 class _Moves:
     """Who moves at a tick."""
 
-    due: dict[str, int] = field(default_factory=dict)
+    due: list[tuple[int, Seat]] = field(default_factory=list)
     """Who gets more, and how much."""
     donors: list[tuple[int, Seat]] = field(default_factory=list)
     """Who holds more than it should, and down to what it may be asked."""
-    wishes: dict[str, int] = field(default_factory=dict)
-    """What the others should have."""
+    resting: list[tuple[int, Seat]] = field(default_factory=list)
+    """The others, and what they should have."""
+
+    def within(self, seats: list[Seat]) -> "_Moves":
+        """Those of some seats only."""
+        names = {seat.guest.name for seat in seats}
+        lists = [[one for one in some if one[1].guest.name in names] for some in (self.due, self.donors, self.resting)]
+        return _Moves(*lists)
 
 
-def _refill(table: Table, seats: list[Seat], moves: _Moves, lacking: int, reserve: int) -> None:
-    """Asks donors among the seats for what is lacking beside what is due, or takes back what was asked for too much.
+def _refill(table: Table, moves: _Moves, lacking: int, reserve: int) -> None:
+    """Asks donors for what is lacking beside what is due, or takes back what was asked for too much.
 
     Args:
         table: of this tick.
-        seats: those under one limit, or all.
-        moves: of this tick.
+        moves: of this tick, of those under one limit, or of all.
         lacking: of the reserve; negative when more is free.
         reserve: what shall stay free.
     """
-    names = {seat.guest.name for seat in seats}
-    donors = [(wish, seat) for wish, seat in moves.donors if seat.guest.name in names]
     # What arrives within moments is as good as there; what was asked for at this tick, for a limit within, is too.
-    gap = lacking + sum(more for name, more in moves.due.items() if name in names)
-    gap -= sum(min(_coming_bytes(seat), int(REACH_S * take_per_s(seat))) for _, seat in donors)
+    gap = lacking + sum(more for more, _ in moves.due)
+    gap -= sum(min(coming, int(REACH_S * take_per_s(seat))) for _, seat in moves.donors if (coming := _coming_bytes(seat)))
     is_pressing = gap > reserve or table.is_pressed or table.is_rationed
     band = 0.0
     if table.limits.has("R12") and not table.is_rationed:
         band = OPERATOR_SHARE if table.reserve.reason is ReserveReason.OPERATOR else REFILL_SHARE
     if gap > band * reserve:
-        _take(table, donors, gap, is_pressing=is_pressing)
+        _take(table, moves.donors, gap, is_pressing=is_pressing)
     elif gap < 0:
-        _recall([seat for seat in seats if seat.guest.name in moves.wishes], moves.wishes, -gap, reserve)
+        _recall(moves.resting, -gap, reserve)
 
 
 def _coming_bytes(seat: Seat) -> int:
@@ -377,9 +385,11 @@ def _coming_bytes(seat: Seat) -> int:
     return max(0, seat.keep_bytes - seat.wish_bytes)
 
 
-def _recall(seats: list[Seat], wishes: Mapping[str, int], surplus: int, reserve: int) -> None:
+def _recall(resting: list[tuple[int, Seat]], surplus: int, reserve: int) -> None:
     """What was asked for and is not missing any more stays where it is: an emergency that is over takes no more (R14)."""
-    coming = [(seat, min(_coming_bytes(seat), wishes[seat.guest.name] - seat.wish_bytes)) for seat in seats if seat.may_take]
+    coming = [
+        (seat, min(more, wish - seat.wish_bytes)) for wish, seat in resting if seat.may_take and (more := _coming_bytes(seat))
+    ]
     left = surplus + sum(_coming_bytes(seat) for seat, _ in coming) - int(REFILL_SHARE * reserve)
     for seat, most in sorted(coming, key=lambda one: -one[1]):
         back = min(most, left)
@@ -448,9 +458,7 @@ def _release(table: Table, seat: Seat, here: int) -> int:
 def _heading_bytes(seat: Seat) -> int:
     """What the guest keeps when it has done what it was asked last."""
     memory = seat.memory
-    if seat.is_still or memory.asked_bytes is None or memory.parked_sign or not is_under_way(memory, seat.keep_bytes):
-        return seat.keep_bytes
-    return memory.asked_bytes
+    return seat.keep_bytes if memory.asked_bytes is None or memory.parked_sign else memory.asked_bytes
 
 
 def _is_spared(table: Table, seat: Seat) -> bool:
@@ -470,12 +478,12 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
     left = gap
     for is_free_only in (True, False):
         offers = [(_free_part(seat, wish) if is_free_only else seat.wish_bytes - wish, seat) for wish, seat in donors]
-        for offer, seat in sorted(offers, key=_order):
+        for offer, seat in sorted((one for one in offers if one[0] > 0), key=_order):
             if left <= 0:
                 return
             is_moving = seat.wish_bytes < seat.keep_bytes
             portion = _least_offer(table, seat, is_calm=is_calm)
-            if offer < max(1, portion) or (moving >= at_once and not is_moving) or (is_calm and _is_growing(seat)):
+            if offer < portion or (moving >= at_once and not is_moving) or (is_calm and _is_growing(seat)):
                 continue
             room = max(0, step_bytes(seat) - _coming_bytes(seat))
             taken = min(offer, max(left, portion), room)
@@ -535,13 +543,15 @@ def _rest(seat: Seat, here: int) -> None:
 
 
 def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
+    memory = seat.memory
     seat.wish_bytes = wish
     seat.reason = reason
     seat.numbers = {
         "need_bytes": seat.low_bytes,
-        "used_bytes": seat.memory.used_bytes,
-        "growth_bytes": int(seat.memory.growth_per_s),
-        "swap_in_bytes": int(seat.memory.swap_in_per_s),
-        "swap_out_bytes": int(seat.memory.swap_out_per_s),
-        **more,
+        "used_bytes": memory.used_bytes,
+        "growth_bytes": int(memory.growth_per_s),
+        "swap_in_bytes": int(memory.swap_in_per_s),
+        "swap_out_bytes": int(memory.swap_out_per_s),
     }
+    if more:
+        seat.numbers |= more
