@@ -54,7 +54,7 @@ def until_killed(config: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]
         daemon.wait()
 
 
-async def holds_soon(holds: Callable[[], bool], deadline_s: float = 15.0) -> None:
+async def holds_soon(holds: Callable[[], bool], deadline_s: float = 60.0) -> None:
     """Waits in an event loop. Raises TimeoutError."""
     async with asyncio.timeout(deadline_s):
         while not holds():
@@ -81,7 +81,7 @@ def peers(folder: Path, count: int, size_mib: int = 512, prefix: str = "v") -> I
         process.wait()
 
 
-def until(holds: Callable[[], bool], deadline_s: float = 15.0) -> None:
+def until(holds: Callable[[], bool], deadline_s: float = 60.0) -> None:
     start = time.monotonic()
     while not holds():
         assert time.monotonic() - start < deadline_s, "it does not come to hold"

@@ -20,7 +20,7 @@ class Flight:
 
     ticks: list[Tick] = field(default_factory=list)
 
-    async def until(self, holds: Callable[[Tick], bool], deadline_s: float = 20.0) -> Tick:
+    async def until(self, holds: Callable[[Tick], bool], deadline_s: float = 60.0) -> Tick:
         """The next tick of which something holds."""
         seen = len(self.ticks)
         async with asyncio.timeout(deadline_s):

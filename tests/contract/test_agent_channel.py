@@ -39,7 +39,7 @@ async def listening(folder: Path, talk: Talk) -> AsyncIterator[tuple[AgentChanne
         server.close()
 
 
-async def until(holds: Callable[[], bool], deadline_s: float = 5.0) -> None:
+async def until(holds: Callable[[], bool], deadline_s: float = 60.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not holds():
             await asyncio.sleep(0.01)

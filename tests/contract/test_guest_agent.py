@@ -69,7 +69,7 @@ async def test_reads_proc_through_it(tmp_path: Path) -> None:
     """Memory, swap, faults and stalls; what another client left unread does not matter; files are opened once."""
     async with looking(tmp_path, honest, b'{"return": {"left": "over"}}\n') as (voice, commands):
         voice.watch(0.15)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while commands.count("guest-sync-delimited") < 3:
                 await asyncio.sleep(0.02)
         assert voice.stats == GuestStats(

@@ -101,7 +101,7 @@ def test_history_of_decisions_and_of_a_guest(daemon: Daemon) -> None:
 
 def test_replay_of_what_was_seen(daemon: Daemon) -> None:
     """Another policy over the recorded ticks; too little of it is said."""
-    until(lambda: daemon.tries("history", "v-0", "--samples", "--json").count('"at"') > 11, 30)
+    until(lambda: daemon.tries("history", "v-0", "--samples", "--json").count('"at"') > 11)
     found = json.loads(daemon.cli("replay", "--policy", "static", "--policy", "adaptive", "--no-simulate", "--json"))
     assert [one["policy"] for one in found["asked"]] == ["static", "adaptive"]
     assert set(found["asked"][0]["guests"]) == {"v-0", "v-1", "v-2"}

@@ -110,7 +110,7 @@ def test_a_real_prometheus_scrapes_it(daemon: Daemon, prometheus: str) -> None:
         found = answer.json().get("data", {}).get("result", [])
         return [float(one["value"][1]) for one in found]
 
-    until(lambda: asked('up{job="ballonet"}') == [1.0], 20)
+    until(lambda: asked('up{job="ballonet"}') == [1.0])
     until(lambda: len(asked("ballonet_guest_need_bytes")) == 3)
     assert asked("ballonet_host_promised_bytes <= ballonet_host_guests_bytes")
     daemon.cli("hold", "--for", "1h")

@@ -33,7 +33,7 @@ async def watched(guests: Guests) -> AsyncIterator[LibvirtHypervisor]:
         await hypervisor.close()
 
 
-async def until(holds: Callable[[], object], deadline_s: float = 30.0) -> None:
+async def until(holds: Callable[[], object], deadline_s: float = 60.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not holds():
             await asyncio.sleep(0.05)
@@ -216,7 +216,7 @@ async def test_migrated_to_another_host(guests: Guests, elsewhere: Libvirtd) -> 
         where = {libvirt.VIR_MIGRATE_PARAM_URI: "tcp://127.0.0.1", libvirt.VIR_MIGRATE_PARAM_LISTEN_ADDRESS: "127.0.0.1"}
         flags = libvirt.VIR_MIGRATE_LIVE | libvirt.VIR_MIGRATE_UNSAFE
         moving = asyncio.create_task(asyncio.to_thread(domain.migrate3, there, where, flags))
-        await until(lambda: moving.done() or only(hypervisor).is_migrating, 30.0)
+        await until(lambda: moving.done() or only(hypervisor).is_migrating)
         assert not moving.done(), moving.exception()
         assert not only(hypervisor).can_balloon
         domain.migrateSetMaxSpeed(10_000)

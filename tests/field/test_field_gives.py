@@ -35,7 +35,7 @@ def test_who_shows_swap_in_for_ever_keeps_its_part_and_no_more(field_of: Field) 
         hostile, victim = field_of.state("hostile")["keep"], field_of.state("victim")["keep"]
         return bool(abs(hostile - victim) < 0.05 * (hostile + victim) / 2 or victim > 920)
 
-    field_of.until(is_even, 30)
+    field_of.until(is_even)
     field_of.always(is_even, 5)
 
 

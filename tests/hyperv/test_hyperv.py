@@ -354,7 +354,7 @@ def test_daemon_follows_demand_and_is_undone(start: Start, tmp_path: Path) -> No
     (tmp_path / "password").write_text("secret\n")
     (tmp_path / "password").chmod(0o600)
     with until_killed(config, tmp_path / "log") as daemon:
-        until(lambda: host.of("vm-1").priority == 100, 30)
+        until(lambda: host.of("vm-1").priority == 100)
         rises, falls = host.of("vm-0"), host.of("vm-2")
         falls.demand = 6 * GIB
         for step in range(1, 14):

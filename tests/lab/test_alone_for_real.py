@@ -45,7 +45,7 @@ async def test_left_alone_with_its_reason(words: tuple[str, ...], why: str) -> N
         hypervisor = QemuHypervisor((str(socket),), discover_s=0.1)
         await hypervisor.open()
         try:
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 while not (guests := hypervisor.guests()) or why not in guests[0].leave_alone:
                     assert process.returncode is None, "QEMU ended"
                     await asyncio.sleep(0.1)

@@ -37,7 +37,7 @@ class Daemon:
         self.process = process
         self.lines: list[dict[str, Any]] = []
 
-    async def until(self, holds: Callable[[dict[str, Any]], bool], deadline_s: float = 20.0) -> dict[str, Any]:
+    async def until(self, holds: Callable[[dict[str, Any]], bool], deadline_s: float = 60.0) -> dict[str, Any]:
         """The next log line of which something holds."""
         assert self.process.stderr is not None
         async with asyncio.timeout(deadline_s):

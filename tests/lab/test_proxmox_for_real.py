@@ -44,7 +44,7 @@ def named(hypervisor: ProxmoxHypervisor, name: str) -> Guest | None:
     return next((guest for guest in hypervisor.guests() if guest.name == name), None)
 
 
-async def until(holds: Callable[[], object], deadline_s: float = 20.0) -> None:
+async def until(holds: Callable[[], object], deadline_s: float = 60.0) -> None:
     async with asyncio.timeout(deadline_s):
         while not holds():
             await asyncio.sleep(0.05)

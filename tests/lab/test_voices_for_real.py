@@ -42,7 +42,7 @@ async def ballonet(*words: str) -> tuple[int | None, str, str]:
     return process.returncode, said.decode(), told.decode()
 
 
-async def seen(hypervisor: QemuHypervisor, holds: Callable[[Guest], bool], deadline_s: float = 20.0) -> Guest:
+async def seen(hypervisor: QemuHypervisor, holds: Callable[[Guest], bool], deadline_s: float = 60.0) -> Guest:
     """The only guest, once something holds of it."""
     async with asyncio.timeout(deadline_s):
         while True:
@@ -65,7 +65,8 @@ async def test_the_agent_is_found_heard_and_found_again(machines: list[Machine])
 async def test_status_says_how_each_guest_is_heard(machines: list[Machine], tmp_path: Path) -> None:
     """For people and as JSON; with nobody there it says what may be the reason, and exits 1."""
     machines[0].tell("agent")
-    await asyncio.sleep(3)
+    async with watched(machines[0]) as hypervisor:
+        await seen(hypervisor, lambda one: one.voice is Voice.AGENT)
     config = tmp_path / "ballonet.toml"
     control = f'[control]\nsocket = "{tmp_path}/control.sock"\n'
     config.write_text(f'{control}[qemu]\nsockets = ["{qmp_folder(machines[0].folder)}/*.sock"]\n')
@@ -92,7 +93,7 @@ async def test_memory_below_the_line_wakes_the_loop(machines: list[Machine]) -> 
         await asyncio.sleep(0.5)
         hypervisor.news.clear()
         machines[0].tell("size", 60 * MIB, 60 * MIB)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             await hypervisor.news.wait()
         await seen(hypervisor, lambda one: one.stats is not None and bool(one.stats.rising_per_s))
     async with watched(machines[1]) as hypervisor:
@@ -134,7 +135,7 @@ async def test_a_guest_that_thrashes_is_still_heard(machines: list[Machine]) -> 
             oldest = max(oldest, guest.stats_age_s or 0.0)
         done, wanted = map(int, reports[-1][1:3])
         assert done < 0.5 * wanted
-        assert oldest < 2.5
+        assert oldest < 5.0  # of a look of six seconds and more, on whatever machine
 
 
 async def test_a_guest_that_stands_still_is_heard(machines: list[Machine]) -> None:
@@ -151,7 +152,7 @@ async def test_a_guest_that_stands_still_is_heard(machines: list[Machine]) -> No
         share = (stalled_us(hypervisor) - before) / 1e6 / (asyncio.get_running_loop().time() - start)
         assert hypervisor.guests()[0].voice is Voice.AGENT
         assert share > 0.8  # its edges are reports, up to a second apart
-        assert oldest < 2.5
+        assert oldest < 5.0  # of a look of six seconds and more, on whatever machine
 
 
 def stalled_us(hypervisor: QemuHypervisor) -> int:
@@ -223,7 +224,7 @@ async def test_blocks_that_cannot_be_emptied_are_made_up_for_by_the_balloon() ->
         await seen(hypervisor, lambda one: one.stats is not None and (one.stats.available_bytes or 0) < 390 * MIB)
         await asyncio.sleep(2)
         await hypervisor.set_keep("a", 256 * MIB, 5.0)
-        await seen(hypervisor, lambda one: abs((one.keep_bytes or 0) - 256 * MIB) <= 2 * MIB, 40.0)
+        await seen(hypervisor, lambda one: abs((one.keep_bytes or 0) - 256 * MIB) <= 2 * MIB)
         device = (await machine.command("query-memory-devices"))[0]["data"]
         assert device["requested-size"] == 0
         assert device["size"] > 0

@@ -97,6 +97,15 @@ async def test_r13_leaves_alone_what_cannot_be_ballooned() -> None:
             assert "VFIO" in world.plans[-1].guests[0].sentence
 
 
+@pytest.mark.parametrize("why", ["", "QEMU has not answered for 4 s"])
+def test_whose_balloon_never_told_what_it_keeps_is_left_alone_with_the_reason(why: str) -> None:
+    """A guest that fell silent before its first answer: the plan says that nothing is known, and why once that is known."""
+    silent = Guest(name="a", ceiling_bytes=2 * GIB, can_balloon=not why, leave_alone=why)
+    _, plan = step(START, picture(silent, available=GIB, total=4 * GIB), Limits(), 0.0)
+    assert (plan.guests[0].reason, plan.guests[0].keep_bytes, plan.guests[0].is_command) == (Reason.UNKNOWN, None, False)
+    assert plan.guests[0].sentence.endswith(f"is not known: {why or 'its hypervisor has not told it yet'}")
+
+
 async def free_at_spike(limits: Limits) -> int:
     world = World([idle(f"g{n}") for n in range(4)], 3 * GIB, limits)
     await world.run(30)

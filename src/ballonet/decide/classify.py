@@ -25,6 +25,8 @@ RISE_SHARE: Final = 1 / 40
 stands in for the rest."""
 FILL_S: Final = 5.0
 """And what it takes in this time at the speed at which it fills now: until donors have given as much."""
+SWAPLESS_SHARE: Final = 0.004
+"""Of the ceiling: what a guest that cannot page out keeps free beyond its use, whoever is short (R6)."""
 FILL_FADE_S: Final = 10.0
 """How that speed fades."""
 LEAST_FILL_S: Final = 0.1
@@ -36,7 +38,7 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
     memory = estimate.remember(old, guest, limits, now)
     keep = guest.keep_bytes
     if keep is None:
-        taken = _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes), Reason.UNKNOWN, {})
+        taken = _unknown(guest, memory)
         _count(taken, max(guest.ceiling_bytes, guest.occupied_bytes or 0), now)
         return taken
     memory = feedback.judge(stuck.judge(memory, keep, limits, now), keep, guest.ceiling_bytes, limits, now)
@@ -123,7 +125,7 @@ def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float) -> S
     """A place at the table of a peer's policy: what the guest is and whom to leave alone, none of our own estimates."""
     keep = guest.keep_bytes
     if keep is None:
-        taken = _alone(Seat(guest, memory, keep_bytes=guest.ceiling_bytes), Reason.UNKNOWN, {})
+        taken = _unknown(guest, memory)
         _count(taken, guest.ceiling_bytes, now)
         return taken
     if keep != memory.keep_bytes:
@@ -179,7 +181,7 @@ def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> N
         )
     # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
     if limits.has("R6") and not has_swap(taken.guest, memory.used_bytes):
-        used = int(memory.used_bytes + estimate.TIGHT_SHARE * ceiling / 2)
+        used = int(memory.used_bytes + SWAPLESS_SHARE * ceiling)
         used = used if used < taken.keep_bytes else taken.keep_bytes
         if used > taken.floor_bytes:
             taken.floor_bytes = used if used < ceiling else ceiling
@@ -214,6 +216,12 @@ def _leave_inert(taken: Seat) -> None:
     _alone(taken, Reason.INERT, {"goal_bytes": goal, "occupied_bytes": guest.occupied_bytes or 0})
     # Given back at once: it is occupied already, so nobody has less for it.
     taken.returns_bytes = goal if taken.keep_bytes < goal else 0
+
+
+def _unknown(guest: Guest, memory: GuestMemory) -> Seat:
+    """Its hypervisor has not said yet what its balloon keeps; once it is silent for long, the adapter says why."""
+    taken = Seat(guest, memory, keep_bytes=guest.ceiling_bytes)
+    return _alone(taken, Reason.UNKNOWN, {"why": guest.leave_alone or "its hypervisor has not told it yet"})
 
 
 def _alone(taken: Seat, reason: Reason, numbers: dict[str, object]) -> Seat:

@@ -172,7 +172,7 @@ def _decision(one: Seat, limits: Limits, now: float) -> Decision:
         return _told(one, wish, Reason.STUCK, numbers, is_command=True)
     keep = None if one.reason is Reason.UNKNOWN else wish
     if not limits.has("R15"):
-        return _told(one, keep, Reason.UNKNOWN, {}, is_command=_is_command(one, limits, now))
+        return _told(one, keep, Reason.UNKNOWN, {"why": "no reasons are told (R15 is off)"}, is_command=_is_command(one, limits, now))
     return _told(one, keep, one.reason, one.numbers or {}, is_command=_is_command(one, limits, now))
 
 

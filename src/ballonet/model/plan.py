@@ -66,7 +66,7 @@ SENTENCES: Final = {
     Reason.ALONE: "is left alone: {why}",
     Reason.INERT: "is left alone, and gets back to {goal_bytes}: its balloon took memory, and the host got none of it"
     " (it occupies {occupied_bytes})",
-    Reason.UNKNOWN: "is left alone: nothing is known of its balloon yet",
+    Reason.UNKNOWN: "is left alone, and what its balloon keeps is not known: {why}",
     Reason.OBSERVED: "is only watched (mode {mode})",
 }
 

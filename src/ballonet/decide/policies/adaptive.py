@@ -146,8 +146,8 @@ def _lay_bare(seats: list[Seat], pool: int) -> None:
 
 def _bare_bytes(seat: Seat) -> int:
     """What a guest uses now, and a part of its least margin: for the moments in which others page already."""
-    used = min(seat.tight_bytes, max(seat.floor_bytes, seat.memory.used_bytes))
-    return used + int(BARE_PART * (seat.tight_bytes - used))
+    used = min(seat.tight_bytes, seat.memory.used_bytes)
+    return max(min(seat.tight_bytes, seat.floor_bytes), used + int(BARE_PART * (seat.tight_bytes - used)))
 
 
 def _within_budgets(table: Table, movable: list[Seat], pool: int, reserve: int) -> None:
