@@ -25,6 +25,9 @@ SOON_S: Final = 0.2
 """When to decide again while something is under way: a balloon moves 200 MiB in that time."""
 AT_ONCE_S: Final = 0.1
 """The same while a guest has less than it needs in the next moments: what donors give meanwhile is lent on twice as soon."""
+_GIVING: Final = frozenset({Reason.DONOR, Reason.PART})
+"""Others count on what these are asked for, however little a slow balloon is asked for at once: it is always sent. Counted as on
+its way and never sent, it kept a host short for half a minute, and the one that gives at a time under pressure (R11) was that one."""
 DEAD_BAND_SHARE: Final = 1 / 400
 """Of the ceiling, at least 1 MiB: a smaller change is not worth a command (R12)."""
 RESEND_S: Final = 1.0
@@ -172,7 +175,8 @@ def _decision(one: Seat, limits: Limits, now: float) -> Decision:
         return _told(one, wish, Reason.STUCK, numbers, is_command=True)
     keep = None if one.reason is Reason.UNKNOWN else wish
     if not limits.has("R15"):
-        return _told(one, keep, Reason.UNKNOWN, {"why": "no reasons are told (R15 is off)"}, is_command=_is_command(one, limits, now))
+        unsaid = {"why": "no reasons are told (R15 is off)"}
+        return _told(one, keep, Reason.UNKNOWN, unsaid, is_command=_is_command(one, limits, now))
     return _told(one, keep, one.reason, one.numbers or {}, is_command=_is_command(one, limits, now))
 
 
@@ -189,7 +193,7 @@ def _is_command(one: Seat, limits: Limits, now: float) -> bool:
     memory, wish = one.memory, one.wish_bytes
     if (wish == one.keep_bytes and not one.is_under_way) or not (one.is_movable or one.returns_bytes):
         return False
-    is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes
+    is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes and one.reason not in _GIVING
     band = max(MIB, int(DEAD_BAND_SHARE * one.guest.ceiling_bytes)) if is_calm else MIB
     if not one.is_under_way or memory.asked_bytes is None:
         # At rest, a command is due when the guest is to go elsewhere.

@@ -71,10 +71,14 @@ def _has_freed(memory: GuestMemory) -> bool:
 
 
 def _took_per_s(old: GuestMemory, keep_bytes: int, now: float) -> float:
-    """The speed of its balloon while it takes, over several looks: one may see a balloon that has just begun."""
+    """The speed of its balloon while it takes, over several looks: one may see a balloon that has just begun. One that has
+    arrived had time to spare, so it was at least as fast: a balloon that is asked for little is not slow.
+    """
     taken, dt = (old.keep_bytes or 0) - keep_bytes, now - old.seen_at
     if taken < MOVE_BYTES or not 0 < dt <= STILL_S or old.asked_bytes is None or old.asked_bytes > keep_bytes:
         return old.took_per_s
+    if not is_under_way(old, keep_bytes):
+        return max(old.took_per_s, taken / dt) if old.took_per_s else 0.0
     return old.took_per_s + (taken / dt - old.took_per_s) * SPEED_PART if old.took_per_s else taken / dt
 
 
