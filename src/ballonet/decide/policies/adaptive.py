@@ -517,9 +517,10 @@ def _free_part(seat: Seat, wish: int) -> int:
     return max(0, min(offer, stats.free_bytes - kept - _coming_bytes(seat)))
 
 
-def _order(donor: tuple[int, Seat]) -> tuple[bool, int]:
+def _order(donor: tuple[int, Seat]) -> tuple[bool, int, int]:
+    """Who would soon ask it back comes last; before it who gives most at once, since only some give at a time (R11)."""
     offer, seat = donor
-    return _is_growing(seat), -offer
+    return _is_growing(seat), -min(offer, step_bytes(seat)), -offer
 
 
 def _is_growing(seat: Seat) -> bool:
