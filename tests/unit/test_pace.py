@@ -35,7 +35,7 @@ def test_a_balloon_that_was_still_on_its_way_is_as_slow_as_it_was() -> None:
 
 
 async def given_by_a_slow_one(ceiling: int, dt: float) -> int:
-    """What a guest with much to spare gives in half a minute, MiB, once a neighbour needs it and its balloon is known for slow."""
+    """What a guest with much to spare and a balloon known for slow gives within 30 s, MiB, once a neighbour needs it."""
     slow = FakeGuest("slow", ceiling_bytes=ceiling, used_bytes=ceiling // 8)
     rising = FakeGuest("rising", ceiling_bytes=8 * GIB, used_bytes=GIB)
     world = World([slow, rising], ceiling + GIB)

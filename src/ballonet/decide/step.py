@@ -27,7 +27,7 @@ AT_ONCE_S: Final = 0.1
 """The same while a guest has less than it needs in the next moments: what donors give meanwhile is lent on twice as soon."""
 _GIVING: Final = frozenset({Reason.DONOR, Reason.PART})
 """Others count on what these are asked for, however little a slow balloon is asked for at once: it is always sent. Counted as on
-its way and never sent, it kept a host short for half a minute, and the one that gives at a time under pressure (R11) was that one."""
+its way and never sent, it kept a host short for half a minute."""
 DEAD_BAND_SHARE: Final = 1 / 400
 """Of the ceiling, at least 1 MiB: a smaller change is not worth a command (R12)."""
 RESEND_S: Final = 1.0
