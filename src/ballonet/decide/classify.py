@@ -26,8 +26,8 @@ stands in for the rest."""
 FILL_S: Final = 5.0
 """And what it takes in this time at the speed at which it fills now: until donors have given as much."""
 SWAPLESS_SHARE: Final = 0.004
-"""Of the ceiling: what a guest that cannot page out keeps free beyond its use, whoever is short (R6). Of 0 to
-1 %, what lost least over 24 seeds of `density-50`: more lies idle beside guests that page."""
+"""Of the ceiling: what a guest that cannot page out keeps free beyond its use, whoever is short (R6). The most
+that costs nothing over 48 seeds of `density-50`: more lies idle beside guests that page."""
 FILL_FADE_S: Final = 10.0
 """How that speed fades."""
 LEAST_FILL_S: Final = 0.1
