@@ -1,6 +1,7 @@
+import json
 import re
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args, get_type_hints
 
 import msgspec
 import pytest
@@ -22,12 +23,14 @@ from ballonet.decide.step import START, step
 from ballonet.model.limits import RULES, Limits
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError, convert, parse_toml
+from ballonet.model.snapshot import Budget, Guest, GuestStats, Host
 from ballonet.model.wire import read_snapshot
 from ballonet.scenarios.scenario import Fault, Group, HostPart, LimitPart, Phase, Scenario
 
 NO_CEILING = b"""{"schema": "ballonet.snapshot/1", "host": {"total_bytes": 1, "available_bytes": 0},
  "guests": [{"name": "a", "ceiling_bytes": 0}]}"""
 ROOT = Path(__file__).parents[2]
+GUEST = {"name": "a", "ceiling_bytes": 4096}
 PARTS = {"host", "guests", "phases", "faults", "limits", "expect", "expect_at_share"}
 
 
@@ -114,3 +117,23 @@ def test_a_snapshot_that_cannot_be_is_refused(broken: bytes, told: str) -> None:
     """The error names the place."""
     with pytest.raises(SettingsError, match=re.escape(told)):
         read_snapshot(broken, "x.json")
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (place, name)
+        for place, kind in (("host", Host), ("host.budgets[0]", Budget), ("guests[0]", Guest), ("guests[0].stats", GuestStats))
+        for name, of in get_type_hints(kind).items()
+        if {int, float} & {of, *get_args(of)}
+    ],
+)
+def test_no_number_of_a_snapshot_may_be_negative(place: str, name: str) -> None:
+    """Whichever there are: none is read as something else."""
+    budget = {"name": "slice", "limit_bytes": 1, "available_bytes": 1, "guests": ["a"]}
+    host: dict[str, Any] = {"total_bytes": 4096, "available_bytes": 4096, "budgets": [budget]}
+    guest: dict[str, Any] = GUEST | {"stats": {"total_bytes": 4096, "available_bytes": 1}}
+    {"host": host, "host.budgets[0]": budget, "guests[0]": guest, "guests[0].stats": guest["stats"]}[place][name] = -1
+    text = json.dumps({"schema": "ballonet.snapshot/1", "host": host, "guests": [guest]}).encode()
+    with pytest.raises(SettingsError, match=re.escape(f"x.json: at `{place}.{name}`")):
+        read_snapshot(text, "x.json")

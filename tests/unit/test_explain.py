@@ -119,6 +119,20 @@ def test_left_alone_says_the_adapter_s_own_remedy() -> None:
     assert "when the migration is over" in told(Reason.ALONE, is_migrating=True)
 
 
+def test_what_counts_and_is_not_resident_is_told() -> None:
+    """Of most guests there is nothing to tell; where there is, it decides what they count at and may keep."""
+    plain = told(Reason.CALM)
+    assert not any(word in plain for word in ("host's swap", "huge pages", "limited by the host", "stays free"))
+    said = told(Reason.CALM, swapped_bytes=2 * GIB, huge_bytes=3 * GIB, limit_bytes=9 * GIB, headroom_bytes=GIB)
+    for line in (
+        "in the host's swap: 2 GiB",
+        "in huge pages of the host, which nobody can be lent: 3 GiB",
+        "limited by the host to: 9 GiB",
+        "stays free in it, as set: 1 GiB",
+    ):
+        assert line in said, said
+
+
 def test_nobody_of_that_name() -> None:
     """Those that there are, are named."""
     tick = Tick(at=0, snapshot=Snapshot(host=Host(total_bytes=1, available_bytes=1)), plan=Plan(policy="adaptive", guests=()))

@@ -85,6 +85,7 @@ def _facts(case: Case) -> Iterator[Fact]:
     if decision.is_command:
         yield Fact("is asked to keep" if guest.mode is Mode.ACT else "would be asked to keep", _size(decision.keep_bytes))
     yield Fact("resident on the host", _size(guest.resident_bytes))
+    yield from _elsewhere(guest)
     yield Fact("uses", _size(decision.used_bytes))
     yield Fact("needs, with the margin that it shows to want", _size(decision.need_bytes))
     yield Fact("needs for the next moments at the least", _size(decision.tight_bytes))
@@ -100,6 +101,18 @@ def _facts(case: Case) -> Iterator[Fact]:
         yield Fact(f"its hypervisor's {name}", theirs_text(name, value))
     yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
     yield Fact("mode", guest.mode.value)
+
+
+def _elsewhere(guest: Guest) -> Iterator[Fact]:
+    """What most guests have none of: each changes what it counts at, or what it may keep."""
+    if guest.swapped_bytes:
+        yield Fact("in the host's swap", _size(guest.swapped_bytes))
+    if guest.huge_bytes:
+        yield Fact("in huge pages of the host, which nobody can be lent", _size(guest.huge_bytes))
+    if guest.limit_bytes is not None:
+        yield Fact("limited by the host to", _size(guest.limit_bytes))
+    if guest.headroom_bytes:
+        yield Fact("stays free in it, as set", _size(guest.headroom_bytes))
 
 
 def theirs_text(name: str, value: int | str) -> str:

@@ -4,9 +4,10 @@ from collections import Counter
 from typing import Any
 
 import msgspec
+from msgspec import Struct
 
 from ballonet.model.settings import SettingsError, explain
-from ballonet.model.snapshot import SNAPSHOT_SCHEMA, Guest, Snapshot
+from ballonet.model.snapshot import SNAPSHOT_SCHEMA, Snapshot
 
 
 def read_snapshot(data: bytes, origin: str) -> Snapshot:
@@ -47,28 +48,21 @@ def _check(snapshot: Snapshot, origin: str) -> None:
     twice = [name for name, count in Counter(guest.name for guest in snapshot.guests).items() if count > 1]
     if twice:
         raise SettingsError(f"{origin}: at `guests`: {twice[0]!r} is there twice; a name stands for one guest")
-    for place, value in (
-        ("host.total_bytes", snapshot.host.total_bytes),
-        ("host.available_bytes", snapshot.host.available_bytes),
-    ):
-        if value < 0:
-            raise SettingsError(f"{origin}: at `{place}`: {value} is negative; give bytes, or 0 when it is unknown")
+    places: list[tuple[str, Struct | None]] = [("host", snapshot.host)]
+    places += [(f"host.budgets[{number}]", budget) for number, budget in enumerate(snapshot.host.budgets)]
     for number, guest in enumerate(snapshot.guests):
-        _check_guest(guest, f"{origin}: at `guests[{number}]")
+        place = f"guests[{number}]"
+        if guest.ceiling_bytes <= 0:
+            what = f"{guest.ceiling_bytes} must be more than 0: what it has with its balloon empty"
+            raise SettingsError(f"{origin}: at `{place}.ceiling_bytes`: {what}")
+        places += [(place, guest), (f"{place}.stats", guest.stats)]
+    for place, value in places:
+        _check_sizes(value, f"{origin}: at `{place}")
 
 
-def _check_guest(guest: Guest, place: str) -> None:
-    if guest.ceiling_bytes <= 0:
-        raise SettingsError(
-            f"{place}.ceiling_bytes`: {guest.ceiling_bytes} must be more than 0: what it has with its balloon empty"
-        )
-    sizes = {
-        "keep_bytes": guest.keep_bytes,
-        "resident_bytes": guest.resident_bytes,
-        "floor_bytes": guest.floor_bytes,
-        "guaranteed_bytes": guest.guaranteed_bytes,
-        "shares": guest.shares,
-    }
-    for name, value in sizes.items():
-        if value is not None and value < 0:
-            raise SettingsError(f"{place}.{name}`: {value} is negative; leave it out when it is unknown")
+def _check_sizes(value: Struct | None, place: str) -> None:
+    """No size, count or time below 0."""
+    for name in value.__struct_fields__ if value is not None else ():
+        number = getattr(value, name)
+        if isinstance(number, int | float) and number < 0:
+            raise SettingsError(f"{place}.{name}`: {number} is negative; leave it out when it is unknown")
