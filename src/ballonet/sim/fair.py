@@ -33,7 +33,9 @@ RESERVE_SHARE: Final = 0.03
 """Of a limit around some guests: the same."""
 COUNT_S: Final = 1.0
 COLD_S: Final = 30.0
-"""What a guest has paged out and would not read back in this time, at its pace, it touches too seldom to miss it."""
+"""What a guest has paged out and would not read back in this time, at its pace, it touches too seldom to miss it..."""
+HOT_PER_S: Final = 4 * MIB
+"""...unless it reads so much a second, a fortieth of what a disk gives: however much it has paged out, it waits for that."""
 SPARE_EXTENTS: Final = 32
 SPARE_SHARE: Final = 0.01
 """Of the ceiling: a guest that has so much to spare, or the above, reads back what it has paged out as it touches it."""
@@ -84,8 +86,9 @@ class FairWatch:
         """What a guest has less than it uses, or than its part; nothing while it has some to spare, or hardly touches what it has
         paged out.
         """
-        back_bytes = self._paged[guest.script.name][2] * PAGE_BYTES * COLD_S
-        is_cold = guest.script.has_swap and back_bytes < guest.swapped * EXTENT_BYTES
+        back_per_s = self._paged[guest.script.name][2] * PAGE_BYTES
+        is_slow = back_per_s < HOT_PER_S and back_per_s * COLD_S < guest.swapped * EXTENT_BYTES
+        is_cold = guest.script.has_swap and is_slow
         if is_cold or guest.spare_extents >= min(SPARE_EXTENTS, SPARE_SHARE * guest.memory.total):
             return 0.0
         return min(guest.need_bytes, part_bytes) - guest.keep_bytes
