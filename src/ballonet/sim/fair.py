@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import Final
 
 from ballonet.model.tick import Tick
-from ballonet.model.units import MIB, PAGE_BYTES
+from ballonet.model.units import MIB
 from ballonet.scenarios.scenario import Scenario
 from ballonet.sim.guest import SimGuest
 from ballonet.sim.ledger import EXTENT_BYTES
@@ -31,11 +31,8 @@ RESERVE_PART: Final = 0.34
 """Of the reserve (R3): what stays free, when not everything fits, for those who have not asked for all of their parts."""
 RESERVE_SHARE: Final = 0.03
 """Of a limit around some guests: the same."""
-COUNT_S: Final = 1.0
-COLD_S: Final = 30.0
-"""What a guest has paged out and would not read back in this time, at its pace, it touches too seldom to miss it..."""
-HOT_PER_S: Final = 4 * MIB
-"""...unless it reads so much a second, a fortieth of what a disk gives: however much it has paged out, it waits for that."""
+COLD_SHARE: Final = 0.01
+"""Of its touches: when fewer hit what it has paged out, it touches that too seldom to miss it."""
 SPARE_EXTENTS: Final = 32
 SPARE_SHARE: Final = 0.01
 """Of the ceiling: a guest that has so much to spare, or the above, reads back what it has paged out as it touches it."""
@@ -59,15 +56,12 @@ class FairWatch:
         self._hurt = {fault.guest for fault in scenario.faults}
         self._since: dict[str, float] = {}
         """By what does not hold: since when."""
-        self._paged: dict[str, tuple[float, float, float]] = {}
-        """By guest: when its swap-ins were counted, how many they were, and how many a second came since the time before."""
 
     def look(self, at: float, tick: Tick, world: SimWorld) -> None:
         """Raises UnfairError when something has not held for LASTS_S."""
         if at < 0:
             return
         kept = tick.plan.reserve.bytes * RESERVE_PART
-        self._count(at, world)
         self._lent(at, world)
         found = {**self._starved(world, kept), **self._unfair(world, kept)}
         self._since = {what: self._since.get(what, at) for what in found}
@@ -75,20 +69,11 @@ class FairWatch:
             if at - since >= LASTS_S:
                 raise UnfairError(f"at {at:.0f} s, for {at - since:.0f} s: {found[what]}")
 
-    def _count(self, at: float, world: SimWorld) -> None:
-        for guest in world.guests:
-            then, pages, _ = self._paged.get(guest.script.name, (at - COUNT_S, guest.swap_in_pages, 0.0))
-            if at - then >= COUNT_S:
-                here = guest.swap_in_pages
-                self._paged[guest.script.name] = at, here, (here - pages) / (at - then)
-
     def _lacks(self, guest: SimGuest, part_bytes: float) -> float:
         """What a guest has less than it uses, or than its part; nothing while it has some to spare, or hardly touches what it has
         paged out.
         """
-        back_per_s = self._paged[guest.script.name][2] * PAGE_BYTES
-        is_slow = back_per_s < HOT_PER_S and back_per_s * COLD_S < guest.swapped * EXTENT_BYTES
-        is_cold = guest.script.has_swap and is_slow
+        is_cold = guest.script.has_swap and guest.waits_share < COLD_SHARE
         if is_cold or guest.spare_extents >= min(SPARE_EXTENTS, SPARE_SHARE * guest.memory.total):
             return 0.0
         return min(guest.need_bytes, part_bytes) - guest.keep_bytes
@@ -199,8 +184,9 @@ def _parts(guests: list[SimGuest], pool: float) -> Mapping[str, float]:
             parts[guest.script.name] = _wants(guest)
             left -= _wants(guest)
         open_ones = [guest for guest in open_ones if guest not in done]
-    # All fit: nobody holds more than its part.
-    return {name: float("inf") for name in parts}
+    # All fit: each has what it needs, and its share of the rest.
+    shares = sum(guest.script.shares for guest in guests)
+    return {guest.script.name: parts[guest.script.name] + left * guest.script.shares / shares for guest in guests}
 
 
 def _wants(guest: SimGuest) -> float:

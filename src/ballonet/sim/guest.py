@@ -346,6 +346,13 @@ class SimGuest:
             self.swap_out_pages += faults
         return share
 
+    @property
+    def waits_share(self) -> float:
+        """Of its touches: those that wait for what is paged out; all of them while it stands still."""
+        if self.now < self.stalled_until:
+            return 1.0
+        return self._miss_share() if self.swapped and self.size else 0.0
+
     def _miss_share(self) -> float:
         """Of its touches: those that hit what is paged out. A kernel sends out cold pages first."""
         cold = self.script.cold_share * self.size
