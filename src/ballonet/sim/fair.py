@@ -31,8 +31,8 @@ RESERVE_PART: Final = 0.34
 """Of the reserve (R3): what stays free, when not everything fits, for those who have not asked for all of their parts."""
 RESERVE_SHARE: Final = 0.03
 """Of a limit around some guests: the same."""
-COLD_SHARE: Final = 0.01
-"""Of its touches: when fewer hit what it has paged out, it touches that too seldom to miss it."""
+COLD_SHARE: Final = 0.05
+"""Of its time: a guest that waits less for what it has paged out touches that too seldom to miss it."""
 SPARE_EXTENTS: Final = 32
 SPARE_SHARE: Final = 0.01
 """Of the ceiling: a guest that has so much to spare, or the above, reads back what it has paged out as it touches it."""

@@ -348,10 +348,10 @@ class SimGuest:
 
     @property
     def waits_share(self) -> float:
-        """Of its touches: those that wait for what is paged out; all of them while it stands still."""
+        """Of its time: what it waits for memory that is paged out; all of it while it stands still."""
         if self.now < self.stalled_until:
             return 1.0
-        return self._miss_share() if self.swapped and self.size else 0.0
+        return self._miss_share() * self.pace / self.speeds.swap_in_pages_per_s if self.swapped and self.size else 0.0
 
     def _miss_share(self) -> float:
         """Of its touches: those that hit what is paged out. A kernel sends out cold pages first."""
