@@ -71,10 +71,10 @@ class FairWatch:
 
     def _lacks(self, guest: SimGuest, part_bytes: float) -> float:
         """What a guest has less than it uses, or than its part; nothing while it has some to spare, or hardly touches what it has
-        paged out.
+        paged out. Page cache has no price here: what a guest has of it makes room for what it reads back.
         """
         is_cold = guest.script.has_swap and guest.waits_share < COLD_SHARE
-        if is_cold or guest.spare_extents >= min(SPARE_EXTENTS, SPARE_SHARE * guest.memory.total):
+        if is_cold or guest.memory.idle + guest.cache >= min(SPARE_EXTENTS, SPARE_SHARE * guest.memory.total):
             return 0.0
         return min(guest.need_bytes, part_bytes) - guest.keep_bytes
 
