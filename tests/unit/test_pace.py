@@ -17,7 +17,7 @@ def after(orders: list[tuple[int, int]], took_per_s: float = 0.0) -> float:
     for turn, (asked, gave) in enumerate(orders):
         here = memory.keep_bytes or 0
         memory = stuck.commanded(replace(memory, asked_bytes=here), here - asked * MIB, float(turn))
-        memory = stuck.judge(memory, here - gave * MIB, Limits(), turn + 1.0)
+        memory = stuck.judge(memory, here - gave * MIB, 16 * GIB, Limits(), turn + 1.0)
     return memory.took_per_s / MIB
 
 
@@ -26,6 +26,7 @@ def test_a_balloon_that_was_asked_for_little_is_not_slow() -> None:
     assert after([(900, 900)] * 3, 800) == 900
     assert after([(30, 30)] * 20, 800) == 800
     assert after([(30, 30)] * 20) == 0  # not known yet
+    assert after([(2000, 2000)]) == 2000  # more than is assumed of one that nobody has measured
 
 
 def test_a_balloon_that_was_still_on_its_way_is_as_slow_as_it_was() -> None:

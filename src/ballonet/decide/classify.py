@@ -42,7 +42,7 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         taken = _unknown(guest, memory)
         _count(taken, max(guest.ceiling_bytes, guest.occupied_bytes or 0), now)
         return taken
-    memory = feedback.judge(stuck.judge(memory, keep, limits, now), keep, guest.ceiling_bytes, limits, now)
+    memory = feedback.judge(stuck.judge(memory, keep, guest.ceiling_bytes, limits, now), keep, guest.ceiling_bytes, limits, now)
     occupied = guest.occupied_bytes
     if limits.has("R13"):
         memory = inert.judge(memory, occupied, keep, guest.ceiling_bytes, now)

@@ -17,6 +17,8 @@ LEAST_STEP_BYTES: Final = 48 * MIB
 PORTION_SHARE: Final = 1 / 40
 """Of the ceiling: less than this is not asked of a donor. Many small moves cost the guests more CPU than the memory is
 worth: with 1,320 of them in 70 s ten guests under TCG lost 15 % of their work without one page swapped in."""
+DEAD_BAND_SHARE: Final = 1 / 400
+"""Of the ceiling, at least 1 MiB: a smaller change is not worth a command (R12)."""
 EASY_SHARE: Final = 0.10
 HARD_SHARE: Final = 0.60
 """Pressure (PSI some) of the host's CPU, disk or memory: below the first any number of balloons may grow at once, from
@@ -28,11 +30,18 @@ def take_per_s(seat: Seat) -> float:
     return seat.memory.took_per_s or SPEED_SHARE * seat.guest.ceiling_bytes
 
 
+def dead_band_bytes(seat: Seat) -> int:
+    """A change of a guest's balloon that is not worth a command."""
+    return max(MIB, int(DEAD_BAND_SHARE * seat.guest.ceiling_bytes))
+
+
 def step_bytes(seat: Seat) -> int:
-    """The most that a donor is asked for at once."""
+    """The most that a donor is asked for at once. However slow its balloon, it is enough for a command: what others count on and
+    is never sent kept hosts short beside large guests with memory to spare.
+    """
     ready = seat.guest.ready_share
     part = 1.0 if ready is None else max(UNREADY_PART, ready)
-    return max(LEAST_STEP_BYTES, int(part * STEP_S * take_per_s(seat)))
+    return max(LEAST_STEP_BYTES, dead_band_bytes(seat) + MIB, int(part * STEP_S * take_per_s(seat)))
 
 
 def donors_at_once(table: Table, candidates: int) -> int:

@@ -8,6 +8,7 @@ from msgspec.structs import replace
 from ballonet.decide import guard, reserve, shown, stuck, watch
 from ballonet.decide.classify import raw_seat, seat, seat_again
 from ballonet.decide.memory import GuestMemory
+from ballonet.decide.pace import dead_band_bytes
 from ballonet.decide.policies import POLICIES
 from ballonet.decide.policy import Policy
 from ballonet.decide.seat import Seat
@@ -25,11 +26,6 @@ SOON_S: Final = 0.2
 """When to decide again while something is under way: a balloon moves 200 MiB in that time."""
 AT_ONCE_S: Final = 0.1
 """The same while a guest has less than it needs in the next moments: what donors give meanwhile is lent on twice as soon."""
-_GIVING: Final = frozenset({Reason.DONOR, Reason.PART})
-"""Others count on what these are asked for, however little a slow balloon is asked for at once: it is always sent. Counted as on
-its way and never sent, it kept a host short for half a minute."""
-DEAD_BAND_SHARE: Final = 1 / 400
-"""Of the ceiling, at least 1 MiB: a smaller change is not worth a command (R12)."""
 RESEND_S: Final = 1.0
 """A command that shows no effect after this long is sent again: somebody else may have set the balloon."""
 
@@ -193,8 +189,8 @@ def _is_command(one: Seat, limits: Limits, now: float) -> bool:
     memory, wish = one.memory, one.wish_bytes
     if (wish == one.keep_bytes and not one.is_under_way) or not (one.is_movable or one.returns_bytes):
         return False
-    is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes and one.reason not in _GIVING
-    band = max(MIB, int(DEAD_BAND_SHARE * one.guest.ceiling_bytes)) if is_calm else MIB
+    is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes
+    band = dead_band_bytes(one) if is_calm else MIB
     if not one.is_under_way or memory.asked_bytes is None:
         # At rest, a command is due when the guest is to go elsewhere.
         return abs(wish - one.keep_bytes) > band

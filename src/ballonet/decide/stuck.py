@@ -10,6 +10,7 @@ from msgspec.structs import replace
 
 from ballonet.decide import feedback
 from ballonet.decide.memory import GuestMemory
+from ballonet.decide.pace import SPEED_SHARE
 from ballonet.decide.total import REST_BYTES
 from ballonet.model.limits import Limits
 from ballonet.model.units import MIB
@@ -25,7 +26,7 @@ FREED_PART: Final = 15 / 16
 """Of what a guest used when it stopped giving: it is tried again at once when it uses less than that."""
 
 
-def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> GuestMemory:
+def judge(old: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limits, now: float) -> GuestMemory:
     """Whether a guest moves as asked: notes its moves, parks it when it stands still, and lets it try again."""
     if (
         keep_bytes == old.keep_bytes
@@ -36,7 +37,7 @@ def judge(old: GuestMemory, keep_bytes: int, limits: Limits, now: float) -> Gues
     has_moved = abs(keep_bytes - old.mark_bytes) >= MOVE_BYTES
     memory = replace(
         old,
-        took_per_s=_took_per_s(old, keep_bytes, now),
+        took_per_s=_took_per_s(old, keep_bytes, SPEED_SHARE * ceiling_bytes, now),
         seen_at=now,
         keep_bytes=keep_bytes,
         kept_bytes=keep_bytes if old.keep_bytes is None else old.keep_bytes,
@@ -70,7 +71,7 @@ def _has_freed(memory: GuestMemory) -> bool:
     return memory.parked_sign < 0 and memory.used_bytes < FREED_PART * memory.stuck_used_bytes
 
 
-def _took_per_s(old: GuestMemory, keep_bytes: int, now: float) -> float:
+def _took_per_s(old: GuestMemory, keep_bytes: int, assumed_per_s: float, now: float) -> float:
     """The speed of its balloon while it takes, over several looks: one may see a balloon that has just begun. One that has
     arrived had time to spare, so it was at least as fast: a balloon that is asked for little is not slow.
     """
@@ -78,7 +79,7 @@ def _took_per_s(old: GuestMemory, keep_bytes: int, now: float) -> float:
     if taken < MOVE_BYTES or not 0 < dt <= STILL_S or old.asked_bytes is None or old.asked_bytes > keep_bytes:
         return old.took_per_s
     if not is_under_way(old, keep_bytes):
-        return max(old.took_per_s, taken / dt) if old.took_per_s else 0.0
+        return max(old.took_per_s, taken / dt) if old.took_per_s or taken / dt > assumed_per_s else 0.0
     return old.took_per_s + (taken / dt - old.took_per_s) * SPEED_PART if old.took_per_s else taken / dt
 
 

@@ -19,7 +19,7 @@ from ballonet.decide import leak
 from ballonet.decide.estimate import back_bytes
 from ballonet.decide.fairness import at_level, fill, fund
 from ballonet.decide.floor import floor_bytes
-from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, donors_at_once, step_bytes, take_per_s
+from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, dead_band_bytes, donors_at_once, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import SCARCE
 from ballonet.decide.table import BudgetTable, Table
@@ -43,8 +43,6 @@ OPERATOR_SHARE: Final = 1 / 40
 OVER_SHARE: Final = 0.0125
 """Of the ceiling: who holds this little more than its part has its part: half a portion, so nobody is sent to and fro (R12)."""
 LEAST_OVER_BYTES: Final = 12 * MIB
-PRESSING_SHARE: Final = 0.001
-"""Of the ceiling: less than this is not asked of a donor even when others lack it."""
 FREE_SHARE: Final = 0.01
 """Of the ceiling: what a kernel keeps free for itself (watermarks) is not given as free memory."""
 LEAST_RECALL_BYTES: Final = 16 * MIB
@@ -146,7 +144,7 @@ def _lay_bare(seats: list[Seat], pool: int) -> None:
 
 def _bare_bytes(seat: Seat) -> int:
     """What a guest uses now, and a part of its least margin: for the moments in which others page already."""
-    used = min(seat.tight_bytes, seat.memory.used_bytes)
+    used = min(seat.tight_bytes, max(seat.memory.used_bytes, seat.memory.said_bytes))
     return max(min(seat.tight_bytes, seat.floor_bytes), used + int(BARE_PART * (seat.tight_bytes - used)))
 
 
@@ -500,7 +498,7 @@ def _least_offer(table: Table, seat: Seat, *, is_calm: bool) -> int:
     if not table.limits.has("R12"):
         return 0
     is_pressing = table.is_pressed or not table.is_rationed
-    return int(PRESSING_SHARE * seat.guest.ceiling_bytes) if is_pressing else _over_bytes(seat)
+    return dead_band_bytes(seat) + 1 if is_pressing else _over_bytes(seat)
 
 
 def _over_bytes(seat: Seat) -> int:
