@@ -21,7 +21,7 @@ def said(keep_mib: int, used: int = USED, *, fixed: bool, age_s: float = 0.0) ->
 
 
 def seen(memory: GuestMemory, guest: Guest, now: float) -> GuestMemory:
-    return stuck.judge(estimate.remember(memory, guest, LIMITS, now), guest.keep_bytes or 0, LIMITS, now)
+    return stuck.judge(estimate.remember(memory, guest, LIMITS, now), guest.keep_bytes or 0, guest.ceiling_bytes, LIMITS, now)
 
 
 @pytest.mark.parametrize("fixed", [True, False])

@@ -17,7 +17,7 @@ LEAST_STEP_BYTES: Final = 48 * MIB
 PORTION_SHARE: Final = 1 / 40
 """Of the ceiling: less than this is not asked of a donor. Many small moves cost the guests more CPU than the memory is
 worth: with 1,320 of them in 70 s ten guests under TCG lost 15 % of their work without one page swapped in."""
-DEAD_BAND_SHARE: Final = 1 / 400
+DEAD_BAND_SHARE: Final = 1 / 800
 """Of the ceiling, at least 1 MiB: a smaller change is not worth a command (R12)."""
 EASY_SHARE: Final = 0.10
 HARD_SHARE: Final = 0.60
