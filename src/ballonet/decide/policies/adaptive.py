@@ -474,16 +474,17 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
     at_once = donors_at_once(table, len(table.seats))
     moving = sum(seat.wish_bytes < seat.keep_bytes for _, seat in donors)
     left = gap
+    steps = [(wish, step_bytes(seat), seat) for wish, seat in donors]
     for is_free_only in (True, False):
-        offers = [(_free_part(seat, wish) if is_free_only else seat.wish_bytes - wish, seat) for wish, seat in donors]
-        for offer, seat in sorted((one for one in offers if one[0] > 0), key=_order):
+        offers = [(_free_part(seat, wish) if is_free_only else seat.wish_bytes - wish, most, seat) for wish, most, seat in steps]
+        for offer, most, seat in sorted((one for one in offers if one[0] > 0), key=_order):
             if left <= 0:
                 return
             is_moving = seat.wish_bytes < seat.keep_bytes
             portion = _least_offer(table, seat, is_calm=is_calm)
             if offer < portion or (moving >= at_once and not is_moving) or (is_calm and _is_growing(seat)):
                 continue
-            room = max(0, step_bytes(seat) - _coming_bytes(seat))
+            room = max(0, most - _coming_bytes(seat))
             taken = min(offer, max(left, portion), room)
             if taken > 0:
                 _set(seat, seat.wish_bytes - taken, Reason.PART if seat.is_over else Reason.DONOR, deficit_bytes=gap)
@@ -515,10 +516,10 @@ def _free_part(seat: Seat, wish: int) -> int:
     return max(0, min(offer, stats.free_bytes - kept - _coming_bytes(seat)))
 
 
-def _order(donor: tuple[int, Seat]) -> tuple[bool, int, int]:
+def _order(donor: tuple[int, int, Seat]) -> tuple[bool, int, int]:
     """Who would soon ask it back comes last; before it who gives most at once, since only some give at a time (R11)."""
-    offer, seat = donor
-    return _is_growing(seat), -min(offer, step_bytes(seat)), -offer
+    offer, most, seat = donor
+    return _is_growing(seat), -(offer if offer < most else most), -offer
 
 
 def _is_growing(seat: Seat) -> bool:
