@@ -1,8 +1,8 @@
 """The densities over many seeds, simulated, beside an allocator that knows every need before it comes; into benchmarks/results.
 
-One seed is one throw of the dice: when guests peak at the same moment. Quote the median and the worst of many. The allocator moves
-memory in no time; `spare_least_bytes` says how much room one with real balloons would have at the tightest moment, without any margin
-or reserve.
+One seed is one throw of the dice: when guests peak at the same moment. Quote the median and the worst of many. The allocator
+moves memory in no time; `spare_least_bytes` says how much room one with real balloons would have at the tightest moment,
+without any margin or reserve.
 """
 
 import datetime as dt
