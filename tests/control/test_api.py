@@ -18,7 +18,7 @@ from hypothesis.strategies import SearchStrategy
 from schemathesis.core.result import Ok
 
 from ballonet.control.routes import LIVE
-from daemons import TOKEN, Daemon, free_port, peers
+from daemons import TOKEN, Daemon, peers
 
 AUTHORIZED = {"Authorization": f"Bearer {TOKEN}"}
 
@@ -119,31 +119,24 @@ def test_second_daemon_is_refused(daemon: Daemon) -> None:
 
 
 @pytest.mark.parametrize(
-    ("listen", "token", "mode", "says"),
+    ("listen", "says"),
     [
-        ("0.0.0.0:9717", TOKEN, 0o600, "not a loopback address"),
-        ("localhost", TOKEN, 0o600, "no address and port"),
-        ("127.0.0.1:99999", TOKEN, 0o600, "cannot listen"),
-        ("127.0.0.1:{port}", TOKEN, 0o644, "others may read"),
-        ("127.0.0.1:{port}", "short", 0o600, "less than 16"),
-        ("127.0.0.1:{port}", None, 0o600, "cannot read"),
+        ("0.0.0.0:9717", "not a loopback address"),
+        ("localhost", "no address and port"),
+        ("127.0.0.1:99999", "no port"),
+        ("127.0.0.1:-1", "no port"),
     ],
 )
-def test_doors_that_are_not_safe_are_not_opened(tmp_path: Path, listen: str, token: str | None, mode: int, says: str) -> None:
-    """Before anything is served, with the key and the remedy."""
-    one = Daemon(tmp_path, listen=listen.format(port=free_port()))
+def test_doors_that_are_not_safe_are_not_opened(tmp_path: Path, listen: str, says: str) -> None:
+    """Before anything is served, with the key."""
+    one = Daemon(tmp_path, listen=listen)
     one.start()
     assert one.process is not None
     one.process.kill()
     one.process.wait()
-    with contextlib.suppress(FileNotFoundError):
-        (tmp_path / "token").unlink()
-    if token is not None:
-        (tmp_path / "token").write_text(token)
-        (tmp_path / "token").chmod(mode)
     told = one.cli("run", code=2)
     assert says in told
-    assert "control." in told
+    assert "control.listen" in told
 
 
 def test_what_stands_in_the_socket_s_place_is_not_removed(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ Exit codes: 0 done; 1 it ran and what must hold did not; 2 wrong usage or settin
 """
 
 import os
+import signal
 import sys
 from pathlib import Path
 
@@ -61,6 +62,7 @@ def run(config: ConfigPath = PATH) -> None:
     The default mode is `observe`: nothing is touched. Decisions are JSON lines on stderr. SIGHUP reads the configuration anew; a
     wrong one is told, and the last good one stays.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload must not end a daemon that starts; it answers once it can
     # As a process of its own, in place of this one: the commands' libraries are a seventh of the daemon's memory.
     words = [sys.executable, "-m", "ballonet.daemon", str(config)]
     where = str(Path(ballonet.__file__).parent.parent)  # a package may keep it where Python does not look by itself

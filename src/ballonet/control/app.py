@@ -1,6 +1,6 @@
 """The control API as an ASGI application, whatever it is served on."""
 
-import hmac
+import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -11,10 +11,10 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as Served
-from starlette.types import ASGIApp, Receive, Scope, Send
 
+from ballonet.control.answers import answer, trouble
 from ballonet.control.desk import Desk
-from ballonet.control.messages import ControlError, Trouble
+from ballonet.control.messages import ControlError
 from ballonet.control.openapi import openapi
 from ballonet.control.routes import LIVE, METRICS, NAME, ROUTES, Asked, Param, Route
 from ballonet.model.settings import explain
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 LARGEST_BYTES: Final = 64 << 10
 """Of a request's body: orders are some hundred bytes."""
+LONGEST_S: Final = 5.0
+"""A body comes within this time, or is not waited for."""
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
@@ -38,7 +40,7 @@ def api(desk: Desk) -> Starlette:
         return Response(desk.metrics(), media_type=PROMETHEUS)
 
     async def described(_request: Request) -> Response:
-        return _json(openapi())
+        return answer(openapi())
 
     routes += [Served(LIVE, live), Served(METRICS, metrics), Served("/v1/openapi.json", described)]
     return Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})
@@ -48,9 +50,9 @@ def _served(route: Route, desk: Desk) -> Callable[[Request], Awaitable[Response]
     async def serve(request: Request) -> Response:
         try:
             asked = Asked(desk, _values(route, request), await _body(route, request))
-            return _json(await route.do(asked))
+            return answer(await route.do(asked))
         except ControlError as error:
-            return _trouble(error.status, str(error))
+            return trouble(error.status, str(error))
 
     return serve
 
@@ -88,10 +90,14 @@ async def _body(route: Route, request: Request) -> Any:
     if route.body is None:
         return None
     data = b""
-    async for part in request.stream():
-        data += part
-        if len(data) > LARGEST_BYTES:
-            raise ControlError(f"the body is larger than {LARGEST_BYTES} bytes")
+    try:
+        async with asyncio.timeout(LONGEST_S):
+            async for part in request.stream():
+                data += part
+                if len(data) > LARGEST_BYTES:
+                    raise ControlError(f"the body is larger than {LARGEST_BYTES} bytes")
+    except TimeoutError as error:
+        raise ControlError(f"the body has not come within {LONGEST_S:.0f} s") from error
     try:
         return msgspec.convert(whole(msgspec.json.decode(data)), route.body)
     except msgspec.ValidationError as error:
@@ -105,41 +111,14 @@ async def _events(desk: Desk) -> AsyncIterator[bytes]:
         yield b"data: " + msgspec.json.encode(status) + b"\n\n"
 
 
-def _json(value: Any, status: int = 200) -> Response:
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
-
-
-def _trouble(status: int, text: str) -> Response:
-    return _json(Trouble(error=text), status)
-
-
 async def _refused(request: Request, error: Exception) -> Response:
     """No such path, or a method that it does not have."""
     assert isinstance(error, HTTPException)
-    answer = _trouble(error.status_code, f"{request.method} {request.url.path}: {error.detail}; see /v1/openapi.json")
-    answer.headers.update(error.headers or {})
-    return answer
+    refusal = trouble(error.status_code, f"{request.method} {request.url.path}: {error.detail}; see /v1/openapi.json")
+    refusal.headers.update(error.headers or {})
+    return refusal
 
 
 async def _failed(request: Request, error: Exception) -> Response:
     log.error("control request failed", exc_info=error, extra={"path": request.url.path})
-    return _trouble(500, "a fault of ballonet; its log has more")
-
-
-class TokenGate:
-    """Lets in who names the token (RFC 6750)."""
-
-    def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app = app
-        self._wanted = f"Bearer {token}".encode()
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """As ASGI says."""
-        if scope["type"] == "http":
-            given = next((value for name, value in scope["headers"] if name == b"authorization"), b"")
-            if not hmac.compare_digest(given, self._wanted):
-                answer = _trouble(401, "no token, or a wrong one; give it as `Authorization: Bearer TOKEN`")
-                answer.headers["WWW-Authenticate"] = "Bearer"
-                await answer(scope, receive, send)
-                return
-        await self._app(scope, receive, send)
+    return trouble(500, "a fault of ballonet; its log has more")

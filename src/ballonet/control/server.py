@@ -2,13 +2,9 @@
 
 import asyncio
 import contextlib
-import fcntl
-import grp
-import ipaddress
 import logging
 import os
 import socket
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
@@ -16,16 +12,25 @@ from typing import Final
 import uvicorn
 from msgspec import Struct
 
-from ballonet.control.app import TokenGate, api
+from ballonet.control.app import api
+from ballonet.control.bounded import BoundedProtocol, Seldom
 from ballonet.control.desk import Desk
+from ballonet.control.doors import address_of, only_one, tcp, unix
+from ballonet.control.token import TokenFile, TokenGate
+from ballonet.hypervisors.told import Told
+from ballonet.model.finding import Finding, Level
 from ballonet.model.settings import SettingsError
 
 log = logging.getLogger(__name__)
 logging.getLogger("uvicorn").setLevel(logging.WARNING)  # that it serves is told once, by the daemon
+logging.getLogger("uvicorn.error").addFilter(Seldom())
 
-SHORTEST_TOKEN: Final = 16
 END_S: Final = 1
 """How long open streams may take to end."""
+BACKLOG: Final = 64
+"""Connections that wait to be let in; more wait outside."""
+AGAIN_S: Final = 10.0
+"""Between two tries at a TCP port that is taken."""
 
 
 class Door(Struct, frozen=True, kw_only=True):
@@ -49,34 +54,69 @@ class _Server(uvicorn.Server):
 
 
 class ControlServer:
-    """Both doors, open while the daemon runs."""
+    """Both doors, open while the daemon runs. That the one over TCP cannot be opened keeps nobody from ballooning."""
 
     def __init__(self, desk: Desk, door: Door) -> None:
-        """Opens them. Raises SettingsError, before anything is served.
+        """Opens the Unix socket. Raises SettingsError, before anything is served.
 
         Args:
         desk: answers.
         door: where.
         """
-        app = api(desk)
-        self._lock = _only_one(door.socket)
-        self._servers = [(_server(app), _unix(door.socket, door.group))]
+        self._app, self._door = api(desk), door
+        self._file: TokenFile | None = None
+        self._unbound = ""
         if door.listen:
-            self._servers.append((_server(TokenGate(app, _token(door.token_file))), _tcp(door.listen)))
-        self._path = door.socket
+            address_of(door.listen)
+            self._file = TokenFile(door.token_file)
+        self._lock = only_one(door.socket)
+        self._sock = unix(door.socket, door.group)
+
+    def findings(self) -> list[Finding]:
+        """What is not open, and why."""
+        if self._file is not None:
+            self._file.look()
+        troubles = [trouble for trouble in (self._unbound, self._file.trouble if self._file else "") if trouble]
+        remedy = "as it says; nothing else waits for it, and it is tried again"
+        return [Finding(level=Level.WARNING, where="host", what=f"no API over TCP: {one}", remedy=remedy) for one in troubles]
 
     async def run(self) -> None:
         """Serves until cancelled."""
-        tasks = [asyncio.create_task(server.serve(sockets=[sock])) for server, sock in self._servers]
+        tasks = [asyncio.create_task(_serve(_server(self._app), self._sock))]
+        if self._file is not None:
+            tasks.append(asyncio.create_task(self._run_tcp(self._file)))
         try:
             await asyncio.gather(*tasks)
         finally:
-            for server, _ in self._servers:
-                server.should_exit = True
-            await asyncio.wait(tasks, timeout=2 * END_S)
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks, timeout=3 * END_S)
             with contextlib.suppress(OSError):
-                self._path.unlink()
+                self._door.socket.unlink()
             os.close(self._lock)
+
+    async def _run_tcp(self, file: TokenFile) -> None:
+        told = Told(log)
+        while True:
+            try:
+                sock = tcp(self._door.listen)
+            except SettingsError as error:
+                self._unbound = str(error)
+                told.failed("no API over TCP; tried again", error, has_trace=False)
+                await asyncio.sleep(AGAIN_S)
+                continue
+            self._unbound = ""
+            told.well("API over TCP")
+            await _serve(_server(TokenGate(self._app, file)), sock)
+
+
+async def _serve(server: _Server, sock: socket.socket) -> None:
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    try:
+        await asyncio.shield(task)
+    finally:
+        server.should_exit = True
+        await asyncio.wait([task], timeout=2 * END_S)
 
 
 def _server(app: object) -> _Server:
@@ -86,91 +126,9 @@ def _server(app: object) -> _Server:
         access_log=False,
         lifespan="off",
         ws="none",
-        http="h11",
+        http=BoundedProtocol,
+        backlog=BACKLOG,
         timeout_graceful_shutdown=END_S,
-        limit_concurrency=64,
         server_header=False,
     )
     return _Server(config)
-
-
-def _only_one(path: Path) -> int:
-    """A lock that ends with the process: two daemons on one host would undo each other's work."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = os.open(path.with_suffix(".lock"), os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise SettingsError(
-            f"cannot make {path}: {error.strerror}; set `control.socket` to a place that can be written"
-        ) from error
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        os.close(lock)
-        raise SettingsError(
-            f"another ballonet runs with {path}; stop it, or give this one a `control.socket` of its own"
-        ) from error
-    return lock
-
-
-def _unix(path: Path, group: str) -> socket.socket:
-    """Nobody else can connect in between: it is bound with no rights for others."""
-    with contextlib.suppress(FileNotFoundError):
-        if stat.S_ISSOCK(path.lstat().st_mode):
-            path.unlink()
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    old = os.umask(0o177)
-    try:
-        sock.bind(str(path))
-    except OSError as error:
-        raise SettingsError(
-            f"cannot listen at {path}: {error.strerror}; remove what is there, or set `control.socket`"
-        ) from error
-    finally:
-        os.umask(old)
-    try:
-        os.chown(path, -1, grp.getgrnam(group).gr_gid)
-        path.chmod(0o660)
-    except KeyError:
-        log.info(
-            "no such group; the control socket is root's alone", extra={"group": group, "remedy": f"groupadd --system {group}"}
-        )
-    except OSError as error:
-        log.warning("control socket not given to its group", extra={"group": group, "trouble": str(error)})
-    return sock
-
-
-def _tcp(listen: str) -> socket.socket:
-    host, _, port = listen.rpartition(":")
-    try:
-        address = ipaddress.ip_address(host.strip("[]"))
-        number = int(port)
-    except ValueError as error:
-        raise SettingsError(f"at `control.listen`: {listen!r} is no address and port, like 127.0.0.1:9717") from error
-    if not address.is_loopback:
-        raise SettingsError(f"at `control.listen`: {host} is not a loopback address; put a proxy with TLS before 127.0.0.1")
-    family = socket.AF_INET6 if address.version == 6 else socket.AF_INET  # noqa: PLR2004 the version
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        sock.bind((str(address), number))
-    except (OSError, OverflowError) as error:
-        raise SettingsError(f"at `control.listen`: cannot listen at {listen}: {error}") from error
-    return sock
-
-
-def _token(path: str) -> str:
-    try:
-        file = Path(path)
-        if file.stat().st_mode & 0o077:
-            raise SettingsError(f"at `control.token_file`: others may read {path}; chmod 600 it")
-        token = file.read_text().strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingsError(
-            f"at `control.token_file`: cannot read {path!r}: {error}; openssl rand -hex 32 makes a token"
-        ) from error
-    if len(token) < SHORTEST_TOKEN or not token.isascii():
-        raise SettingsError(
-            f"at `control.token_file`: less than {SHORTEST_TOKEN} plain characters; openssl rand -hex 32 makes a token"
-        )
-    return token

@@ -25,6 +25,7 @@ from ballonet.control.metrics import Counters, exposition
 from ballonet.control.orders import OrderBook, held, with_guest, with_hold, with_mode, without_hold
 from ballonet.control.tell import change_of, status_of
 from ballonet.daemon.changes import Changed
+from ballonet.daemon.descriptors import descriptor_findings
 from ballonet.history import reader
 from ballonet.history.store import Bounds, History
 from ballonet.model.finding import Finding
@@ -73,6 +74,8 @@ class DaemonDesk:
         self._kept_at = 0.0
         self._pending: list[Change] = []
         self._ticked = asyncio.Event()
+        self.others: Callable[[], list[Finding]] = list
+        """Findings of what is around the desk."""
 
     # From the loop
 
@@ -94,11 +97,18 @@ class DaemonDesk:
         now = self._clock()
         self._tick = tick = replace(tick, at=now)
         self._count(tick)
+        if self._history is None:
+            self._wake()
+            return
         self._pending += [change_of(decision, guest, now) for decision, guest in changes]
         every_s = KEPT_EVERY_S / 10 if any(one.is_command for one in tick.plan.guests) else KEPT_EVERY_S
-        if self._history is not None and not 0 <= now - self._kept_at < every_s * 0.95:
+        if not 0 <= now - self._kept_at < every_s * 0.95:
             self._history.note(tick, self._pending)
             self._kept_at, self._pending = now, []
+        self._wake()
+
+    def _wake(self) -> None:
+        """Whoever waits for the next tick."""
         self._ticked.set()
         self._ticked = asyncio.Event()
 
@@ -193,7 +203,8 @@ class DaemonDesk:
     async def findings(self) -> list[Finding]:
         """As the protocol says."""
         tick = self._last()
-        found = await asyncio.to_thread(HostDoctor(self._root).findings)
+        found = self.others() + descriptor_findings(len(tick.snapshot.guests))
+        found += await asyncio.to_thread(HostDoctor(self._root).findings)
         found += limit_findings(tick.snapshot.host)
         for guest in tick.snapshot.guests:
             found += guest_findings(guest)

@@ -108,6 +108,7 @@ class Daemon:
         self._hypervisor = hypervisor = adapter(config)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
+        self._desk.others = self._server.findings
         self._ladder = Ladder(root, _allowed(config), lambda name: hypervisor.pids().get(name))
         self._changes, self._journal, self._service = Changes(), Journal(), Service()
         eye = Eye(host_sense(hypervisor, root), hypervisor, self._settings)
