@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from ballonet.control.client import Client
 from ballonet.control.messages import ControlError, Status
@@ -74,7 +75,7 @@ def peers(folder: Path, count: int, size_mib: int = 512, prefix: str = "v") -> I
     words = [sys.executable, "-m", "ballonet.lab.scripted", str(folder / "q"), prefix, str(count), str(size_mib)]
     process = subprocess.Popen(words)
     try:
-        until(lambda: len(list((folder / "q").glob(f"{prefix}-*.sock"))) == count)
+        until(lambda: all((folder / "q" / f"{quote(prefix, safe='')}-{number}.sock").exists() for number in range(count)))
         yield
     finally:
         process.kill()

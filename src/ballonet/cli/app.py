@@ -12,7 +12,7 @@ import typer
 
 import ballonet
 from ballonet.cli import bench, daemon, lab
-from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, err, out, write_json
+from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, out, tell, write_json
 from ballonet.cli.decide import decide
 from ballonet.cli.doctor import doctor
 from ballonet.cli.replay import replay_history
@@ -78,9 +78,9 @@ def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
         return
     others = found.vsphere.server if found.vsphere else "this Proxmox VE node"
     guests = found.libvirt.uri if found.libvirt else ", ".join(found.qemu.sockets) or others
-    out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {guests}", highlight=False)
+    out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {guests}")
     named = ", ".join(sorted(found.guest))
-    out.print(f"settings for: {named}" if named else "no guest has settings of its own", highlight=False)
+    out.print(f"settings for: {named}" if named else "no guest has settings of its own")
 
 
 def main() -> None:
@@ -88,16 +88,16 @@ def main() -> None:
     try:
         app()
     except SettingsError as error:
-        err.print(f"ballonet: {error}", markup=False)
+        tell(f"ballonet: {error}")
         sys.exit(USAGE)
     except (ControlError, SenseError) as error:
-        err.print(f"ballonet: {error}", markup=False)
+        tell(f"ballonet: {error}")
         sys.exit(UNMET)
     except LabUnavailableError as error:
-        err.print(f"ballonet: {error}", markup=False)
+        tell(f"ballonet: {error}")
         sys.exit(UNAVAILABLE)
     except (LabError, ReportError) as error:
-        err.print(f"ballonet: {error}", markup=False)
+        tell(f"ballonet: {error}")
         sys.exit(UNMET)
     except KeyboardInterrupt:
         sys.exit(130)

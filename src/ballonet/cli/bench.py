@@ -10,7 +10,19 @@ from rich.table import Table
 
 from ballonet.bench.density import Density, density
 from ballonet.bench.work import COMPARED, Where, fly
-from ballonet.cli.console import HostShare, Json, Plot, PolicyNames, Seed, checked_arms, checked_policies, err, out, write_json
+from ballonet.cli.console import (
+    HostShare,
+    Json,
+    Plot,
+    PolicyNames,
+    Seed,
+    checked_arms,
+    checked_policies,
+    err,
+    heading,
+    out,
+    write_json,
+)
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError
 from ballonet.report.compare import draw_comparison
@@ -105,7 +117,7 @@ def _table(results: list[Result]) -> Table:
     table = Table(title=f"The same work under each policy ({results[0].where})", box=box.SIMPLE_HEAD)
     numbers = ("mean", "worst\nguest", "swap-ins", "OOM", "over\nbudget", "short", "reaction\np99", "turns", "requests", "regret")
     for name in ("scenario", "policy", *numbers):
-        table.add_column(name, justify="left" if name in {"scenario", "policy"} else "right", no_wrap=True)
+        table.add_column(heading(name), justify="left" if name in {"scenario", "policy"} else "right", no_wrap=True)
     last = ""
     for one in results:
         s = one.summary

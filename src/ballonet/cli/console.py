@@ -3,16 +3,18 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 from rich.console import Console
+from rich.text import Text
 
 from ballonet.decide.policies import POLICIES
 from ballonet.lab.run import arm
 from ballonet.model.limits import RULES, Limits
 from ballonet.model.settings import SettingsError
+from ballonet.model.text import visible
 
 UNMET, USAGE, UNAVAILABLE = 1, 2, 3
 """Exit codes: it ran and what must hold did not; wrong usage or settings; this machine cannot do it."""
@@ -20,8 +22,19 @@ UNMET, USAGE, UNAVAILABLE = 1, 2, 3
 FILE_COLUMNS = 140
 """Of tables that go to a file or a pipe, where no terminal says how wide it is."""
 
-err = Console(stderr=True, highlight=False)
-out = Console(highlight=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
+
+class Plain(Console):
+    """Shows strings as they are, one line each: no markup, and no character that the terminal would obey. Names, reasons and
+    errors come from outside. What is ours and has several lines is a `Text`.
+    """
+
+    def render_str(self, text: str, **how: Any) -> Text:
+        """Whatever becomes of a string in rich, comes by here: cells of tables and lines."""
+        return super().render_str(visible(text), **how)
+
+
+err = Plain(stderr=True, highlight=False, markup=False, emoji=False)
+out = Plain(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
 
 PolicyNames = Annotated[list[str] | None, typer.Option("--policy", help=f"{', '.join(POLICIES)}; repeat to compare.")]
 Without = Annotated[
@@ -43,6 +56,17 @@ def write_json(value: object) -> None:
     """To stdout, for programs."""
     # Sizes of a configuration are integers of a kind of their own.
     sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=int), indent=1).decode() + "\n")
+
+
+def heading(text: str) -> Text:
+    """Of a column, over as many lines as it has."""
+    return Text(text)
+
+
+def tell(text: str) -> None:
+    """An error, each of its lines for itself, on stderr."""
+    for line in text.splitlines() or [""]:
+        err.print(line)
 
 
 def checked_policies(names: Sequence[str], more: Sequence[str] = ()) -> list[str]:

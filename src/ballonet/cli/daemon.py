@@ -5,7 +5,6 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
-from urllib.parse import quote
 
 import msgspec
 import typer
@@ -15,7 +14,7 @@ from rich.table import Table
 
 from ballonet.cli.console import ConfigPath, Json, Plot, err, out, write_json
 from ballonet.cli.times import format_time, parse_span, parse_time
-from ballonet.control.client import Client
+from ballonet.control.client import Client, guest_path
 from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, ModeOrder, Orders, Sample, Status
 from ballonet.daemon.config import PATH, ControlConfig, read_config
 from ballonet.model.settings import SettingsError
@@ -46,10 +45,6 @@ def client(config: Path) -> Iterator[Client]:
         one.close()
 
 
-def _guest(name: str, what: str = "") -> str:
-    return f"/v1/guests/{quote(name, safe='')}{what}"
-
-
 def explain(
     vm: Vm,
     at: Annotated[
@@ -60,20 +55,23 @@ def explain(
 ) -> None:
     """Say why a guest keeps what it keeps: the numbers, how the host stands, and what would change it."""
     with client(config) as daemon:
-        told = daemon.ask("GET", _guest(vm, "/explanation"), Explanation, at=None if at is None else parse_time(at))
+        told = daemon.ask("GET", guest_path(vm, "/explanation"), Explanation, at=None if at is None else parse_time(at))
     if json:
         write_json(told)
         return
     when = f" (at {format_time(told.at)})" if told.is_past else ""
-    out.print(f"{told.sentence}{when}\n", markup=False)
+    out.print(f"{told.sentence}{when}")
+    out.print()
     table = Table(box=None, show_header=False, pad_edge=False)
     for fact in told.facts:
         table.add_row(fact.what, fact.value)
     out.print(table)
-    out.print(f"\n{told.host}\n", markup=False)
+    out.print()
+    out.print(told.host)
+    out.print()
     out.print("What would change it:")
     for change in told.changes:
-        out.print(f"- {change}", markup=False)
+        out.print(f"- {change}")
 
 
 def set_guest(
@@ -97,7 +95,7 @@ def set_guest(
     if order == GuestOrder():
         raise SettingsError("nothing to set: give --floor, --ceiling, --guaranteed, --shares or --mode")
     with client(config) as daemon:
-        _told(daemon.ask("PATCH", _guest(vm), Orders, body=order), f"{vm}: set", json=json)
+        _told(daemon.ask("PATCH", guest_path(vm), Orders, body=order), f"{vm}: set", json=json)
 
 
 def _size(text: str | None) -> int | UnsetType | None:
@@ -140,14 +138,14 @@ def hold(
     """Move nothing of a guest, or of any: everything stays as it is, and is watched. Holds outlive restarts."""
     order = HoldOrder(for_s=None if span is None else parse_span(span), why=why)
     with client(config) as daemon:
-        told = daemon.ask("PUT", _guest(vm, "/hold") if vm else "/v1/hold", Orders, body=order)
+        told = daemon.ask("PUT", guest_path(vm, "/hold") if vm else "/v1/hold", Orders, body=order)
     _told(told, f"{vm or 'every guest'} is on hold{f' for {span}' if span else ''}; ballonet release {vm} lets go", json=json)
 
 
 def release(vm: VmOrAll = "", config: ConfigPath = PATH, json: Json = False) -> None:
     """Let a guest that is on hold go again; without a name, all of them."""
     with client(config) as daemon:
-        told = daemon.ask("DELETE", _guest(vm, "/hold") if vm else "/v1/hold", Orders)
+        told = daemon.ask("DELETE", guest_path(vm, "/hold") if vm else "/v1/hold", Orders)
     _told(told, f"{vm or 'every guest'} is let go" + ("; all are on hold still" if vm and told.hold else ""), json=json)
 
 
@@ -169,7 +167,7 @@ def mode(
         write_json({"mode": status.host.mode, "ordered": orders.mode, "hold": status.host.hold})
     else:
         whose = "as ordered" if orders.mode else "as configured"
-        out.print(f"{status.host.mode.value}, {whose}" + (f"; {status.host.hold}" if status.host.hold else ""), markup=False)
+        out.print(f"{status.host.mode.value}, {whose}" + (f"; {status.host.hold}" if status.host.hold else ""))
 
 
 def top(config: ConfigPath = PATH, json: Json = False) -> None:
@@ -208,7 +206,7 @@ def history(
         raise SettingsError("--samples needs a guest: ballonet history VM --samples")
     with client(config) as daemon:
         rows = (
-            daemon.ask("GET", _guest(vm, "/samples"), list[Sample], **span)
+            daemon.ask("GET", guest_path(vm, "/samples"), list[Sample], **span)
             if samples
             else daemon.ask("GET", "/v1/history", list[Change], guest=vm or None, **span)
         )
@@ -246,4 +244,4 @@ def _told(orders: Orders, sentence: str, *, json: bool) -> None:
     if json:
         write_json(orders)
     else:
-        out.print(sentence, markup=False)
+        out.print(sentence)

@@ -11,7 +11,7 @@ from rich import box
 from rich.progress import Progress
 from rich.table import Table
 
-from ballonet.cli.console import ConfigPath, Json, Output, PolicyNames, checked_policies, err, out, write_json
+from ballonet.cli.console import ConfigPath, Json, Output, PolicyNames, checked_policies, err, heading, out, write_json
 from ballonet.cli.shown import show
 from ballonet.cli.times import format_time, parse_time
 from ballonet.daemon.config import PATH, Config, read_config
@@ -93,16 +93,16 @@ def _simulated(ticks: Sequence[Tick], policies: Sequence[str]) -> tuple[Result, 
 
 def _print(one: Replay) -> None:
     span = f"{format_time(one.begin)} to {format_time(one.end)}"
-    out.print(f"{one.policy}, {span}: {one.ticks} pictures; {one.policy_then} decided then", markup=False)
+    out.print(f"{one.policy}, {span}: {one.ticks} pictures; {one.policy_then} decided then")
     out.print(_table(one))
     if one.budget_ticks:
-        out.print(f"It would have promised more than there was in {one.budget_ticks} of {one.ticks} pictures.", markup=False)
+        out.print(f"It would have promised more than there was in {one.budget_ticks} of {one.ticks} pictures.")
 
 
 def _table(one: Replay) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
     for name in ("guest", "kept", "asked", "more", "less", "commands\nthen", "commands", "short\nthen", "short"):
-        table.add_column(name, justify="left" if name == "guest" else "right")
+        table.add_column(heading(name), justify="left" if name == "guest" else "right")
     for guest in one.guests.values():
         table.add_row(guest.name, *_cells(guest))
     return table

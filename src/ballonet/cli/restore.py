@@ -62,7 +62,7 @@ def _show(found: Restored) -> None:
     elif not found.failed:
         out.print("nothing to put back: ballonet has changed nothing here")
     for name, why in found.failed.items():
-        err.print(f"{name}: {why}", markup=False)
+        err.print(f"{name}: {why}")
 
 
 def _text(one: Knobs) -> str:

@@ -7,7 +7,7 @@ import typer
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import UNMET, err, out, write_json
+from ballonet.cli.console import UNMET, err, heading, out, write_json
 from ballonet.model.result import Result
 from ballonet.report.chart import draw
 from ballonet.report.expect import unmet
@@ -52,7 +52,7 @@ def _table(results: tuple[Result, ...]) -> Table:
     has_regret = any(one.summary.regret_share is not None for one in results)  # only the simulator knows the best that can be
     numbers = ["mean", "worst\nguest", "swap-\nins", "OOM", "over\nbudget", "below\nfloor", "short", "peak"]
     for name in ("policy", *numbers, *(["regret"] if has_regret else [])):
-        table.add_column(name, justify="left" if name == "policy" else "right", no_wrap=True)
+        table.add_column(heading(name), justify="left" if name == "policy" else "right", no_wrap=True)
     for one in results:
         s = one.summary
         counts = (s.swap_in_pages, s.oom_kills, s.budget_violations, s.floor_violations)

@@ -44,7 +44,7 @@ def status(config: ConfigPath = PATH, json: Json = False) -> None:
     else:
         if found.guests:
             out.print(table(found))
-        out.print(summary(found), markup=False)
+        out.print(summary(found))
     if not found.guests:
         err.print("no guest answers; `ballonet doctor` says more")
         raise typer.Exit(UNMET)
@@ -57,7 +57,7 @@ def status_from(config: Path) -> Status:
             with client(config) as daemon:
                 return daemon.ask("GET", "/v1/status", Status)
     except NoDaemonError as error:
-        err.print(f"{error}; looking without one", markup=False)
+        err.print(f"{error}; looking without one")
     else:
         err.print("no daemon runs; looking without one")
     return status_of(asyncio.run(look(read_config(config))), at=time.time(), mode=Mode.OBSERVE)

@@ -31,7 +31,7 @@ PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 def api(desk: Desk) -> Starlette:
     """The application."""
-    routes = [Served(route.path, _served(route, desk), methods=[route.method]) for route in ROUTES]
+    routes = [Served(_with_any_name(route.path), _served(route, desk), methods=[route.method]) for route in ROUTES]
 
     async def live(_request: Request) -> Response:
         return StreamingResponse(_events(desk), media_type="text/event-stream")
@@ -44,6 +44,11 @@ def api(desk: Desk) -> Starlette:
 
     routes += [Served(LIVE, live), Served(METRICS, metrics), Served("/v1/openapi.json", described)]
     return Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})
+
+
+def _with_any_name(path: str) -> str:
+    """Names are values: one with a slash in it, sent as %2F, is a guest's as any other."""
+    return path.replace("{name}", "{name:path}")
 
 
 def _served(route: Route, desk: Desk) -> Callable[[Request], Awaitable[Response]]:

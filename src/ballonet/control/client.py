@@ -4,6 +4,7 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import quote
 
 import httpx
 import msgspec
@@ -14,6 +15,13 @@ from ballonet.control.routes import LIVE
 T = TypeVar("T")
 
 ANSWER_S: Final = 30.0
+
+
+def guest_path(name: str, what: str = "") -> str:
+    """Of what the API serves of a guest. A name stays a name whatever is in it: one of dots would lead elsewhere (RFC 3986,
+    5.2.4).
+    """
+    return f"/v1/guests/{quote(name, safe='').replace('.', '%2E')}{what}"
 
 
 class NoDaemonError(ControlError):

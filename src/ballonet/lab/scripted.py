@@ -16,6 +16,7 @@ import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import quote
 
 GIB: Final = 1 << 30
 MOVES_PER_S: Final = GIB
@@ -118,7 +119,7 @@ async def serve(folder: Path, prefix: str, count: int, size_mib: int) -> None:
     os.ftruncate(os.memfd_create(prefix), size_mib << 20)
     for number in range(count):
         guest = ScriptedGuest(f"{prefix}-{number}", number, size_mib << 20)
-        await asyncio.start_unix_server(guest.serve, folder / f"{guest.name}.sock")
+        await asyncio.start_unix_server(guest.serve, folder / f"{quote(guest.name, safe='')}.sock")
     await asyncio.Event().wait()
 
 

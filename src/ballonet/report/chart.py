@@ -49,7 +49,7 @@ def _panel(panel: Any, record: Record, result: Result) -> None:
     panel.set_ylabel("kept, MiB")
     s = result.summary
     figures = f"mean {s.throughput_share:.3f}, worst guest {s.throughput_share_worst:.3f}, {s.swap_in_pages:,} swap-ins"
-    panel.set_title(f"{record.scenario.name}, {record.policy}: {figures}", fontsize="medium")
+    panel.set_title(f"{record.scenario.name}, {record.policy}: {figures}", fontsize="medium", parse_math=False)
 
 
 def _over(times: Sequence[float], points: Sequence[tuple[float, float]]) -> Any:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from ballonet.control.messages import Sample
+from ballonet.model.text import visible
 from ballonet.model.units import GIB
 from ballonet.report.figure import new_figure
 
@@ -36,6 +37,6 @@ def draw_past(samples: Sequence[Sample], path: Path) -> None:
         panel.plot(times, [float("nan") if size is None else size for size in sizes], linestyle=style, label=label)
     panel.set_ylim(bottom=0)
     panel.set_ylabel("GiB")
-    panel.set_title(samples[0].guest, fontsize="medium")
+    panel.set_title(visible(samples[0].guest), fontsize="medium", parse_math=False)
     panel.legend(loc="upper right", ncols=4, fontsize="small")
     figure.savefig(path, dpi=110)

@@ -2,16 +2,18 @@
 
 import time
 from typing import ClassVar, Final
-from urllib.parse import quote
 
+from rich.text import Text
 from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
+from textual.coordinate import Coordinate
 from textual.widgets import DataTable, Footer, Static
 from textual.worker import get_current_worker
 
-from ballonet.control.client import Client
+from ballonet.control.client import Client, guest_path
 from ballonet.control.messages import ControlError, Explanation, GuestStatus, HoldOrder, Orders, Status
+from ballonet.model.text import visible
 from ballonet.model.units import format_size
 
 COLUMNS: Final = ("guest", "keeps", "of", "uses", "needs", "holds", "mode", "reason", "")
@@ -55,7 +57,7 @@ class Top(App[None]):
         self._listen()
 
     @property
-    def _table(self) -> DataTable[str]:
+    def _table(self) -> DataTable[Text]:
         return self.query_one(DataTable)
 
     @work(thread=True)
@@ -78,18 +80,21 @@ class Top(App[None]):
         row = table.cursor_row
         table.clear()
         for guest in guests:
-            table.add_row(*cells(guest), key=guest.name)
+            table.add_row(*(Text(visible(cell)) for cell in cells(guest)), key=guest.name)
         if chosen in {guest.name for guest in guests}:
             row = table.get_row_index(chosen)
         table.move_cursor(row=min(row, max(0, len(guests) - 1)))
 
     @property
     def _chosen(self) -> str:
+        """The name, and not what is shown of it."""
         table = self._table
-        return str(table.get_row_at(table.cursor_row)[0]) if table.row_count else ""
+        if not table.row_count:
+            return ""
+        return table.coordinate_to_cell_key(Coordinate(table.cursor_row, 0)).row_key.value or ""
 
     def _tell(self, where: str, text: str) -> None:
-        self.query_one(where, Static).update(text)
+        self.query_one(where, Static).update("\n".join(visible(line) for line in text.split("\n")))
 
     def action_sort(self) -> None:
         """By name as the daemon has them, or those first that lack most."""
@@ -115,7 +120,7 @@ class Top(App[None]):
 
     @work(thread=True, exclusive=True, group="ask")
     def _ask(self, name: str, order: str) -> None:
-        guest = f"/v1/guests/{quote(name, safe='')}" if name else "/v1"
+        guest = guest_path(name) if name else "/v1"
         try:
             if order:
                 body = HoldOrder(why="from top") if order == "PUT" else None
