@@ -7,13 +7,13 @@ import time
 from pathlib import Path
 
 import pytest
-from textual.widgets import Static
+from textual.widgets import DataTable, Static
 
 from ballonet.cli.times import parse_span, parse_time
 from ballonet.control.client import Client
 from ballonet.model.settings import SettingsError
 from ballonet.tui.top import Top
-from daemons import PROGRAM, Daemon, running, until
+from daemons import PROGRAM, Daemon, peers, running, until
 
 
 def test_status_for_people_and_for_programs(daemon: Daemon) -> None:
@@ -60,16 +60,43 @@ def test_hold_ends_by_itself(daemon: Daemon) -> None:
     """After its time."""
     daemon.cli("hold", "v-2", "--for", "1s")
     until(lambda: not daemon.status().guests[2].left_alone)
+    assert "had ended by itself" in daemon.cli("release", "v-2")
+    assert "was not on hold" in daemon.cli("release", "v-2")
 
 
 def test_set_and_take_back(daemon: Daemon) -> None:
     """A floor counts from the next tick on, `default` is the configuration's again."""
     orders = json.loads(daemon.cli("set", "v-0", "--floor", "300MiB", "--shares", "2000", "--json"))
-    assert orders["guests"]["v-0"] == {"floor_bytes": 300 << 20, "shares": 2000}
+    uuid = daemon.status().guests[0].uuid
+    assert orders["guests"][uuid] == {"floor_bytes": 300 << 20, "shares": 2000}
+    assert orders["names"] == {uuid: "v-0"}
     until(lambda: daemon.status().guests[0].floor_bytes == 300 << 20)
     assert "above the ceiling" in daemon.cli("set", "v-0", "--ceiling", "200MiB", code=1)
     daemon.cli("set", "v-0", "--floor", "default", "--shares", "default")
     until(lambda: daemon.status().guests[0].floor_bytes == 100 << 20)
+
+
+def test_set_says_what_is_in_force_and_what_does_not_go_together(daemon: Daemon) -> None:
+    """Before and after; a floor that no guest of that size can have is set, and told."""
+    told = daemon.cli("set", "v-0", "--floor", "64GiB", "--guaranteed", "8GiB", "--shares", "7")
+    assert "floor 64 GiB (was 100 MiB)" in told
+    assert "shares 7 (was 1000)" in told
+    assert "its floor of 64 GiB is above the 512 MiB" in " ".join(told.split())
+    until(lambda: "its floor of 64 GiB is above" in daemon.tries("doctor", "--json"))
+    assert "what is guaranteed to it, 8 GiB" in daemon.cli("doctor", "--json")
+    for text in ("256", "1", "0.5"):
+        assert "unit" in daemon.cli("set", "v-0", "--floor", text, code=2)
+    daemon.cli("set", "v-0", "--floor", "default", "--guaranteed", "default", "--shares", "default")
+
+
+def test_orders_for_a_guest_that_is_not_up_wait_for_it(tmp_path: Path) -> None:
+    """Told so; and in force once it comes."""
+    with running(tmp_path, guests=1) as daemon:
+        assert "kept for when one comes" in daemon.cli("hold", "late-0", "--why", "patch day")
+        assert "kept for when one comes" in daemon.cli("set", "late-0", "--shares", "7")
+        with peers(daemon.folder, 1, prefix="late"):
+            until(lambda: any(one.name == "late-0" and "patch day" in one.left_alone for one in daemon.status().guests))
+            assert '"shares": 7' in daemon.cli("set", "late-0", "--mode", "observe", "--json")
 
 
 def test_mode_of_host_and_guest(daemon: Daemon) -> None:
@@ -112,7 +139,8 @@ def test_mistakes_are_one_line(daemon: Daemon, tmp_path: Path) -> None:
     """With what there is instead; no stack traces."""
     for words, code, says in (
         (("explain", "nobody"), 1, "there are: v-0, v-1, v-2"),
-        (("hold", "nobody"), 1, "no guest 'nobody'"),
+        (("release", "nobody"), 1, "no guest 'nobody'"),
+        (("top",), 2, "needs a terminal"),
         (("mode", "perhaps"), 2, "observe, advise, act"),
         (("set", "v-0"), 2, "nothing to set"),
         (("set", "v-0", "--floor", "16 apples"), 2, "unit 'apples'"),
@@ -167,11 +195,15 @@ async def test_top_shows_and_holds(daemon: Daemon) -> None:
             raise AssertionError(f"{what!r} is not told in {where}")
 
         await until_told("#host", "mode act")
-        await pilot.press("h")
+        for careless in ("h", "question_mark", "f1", "H", "A"):  # nothing is held by one key
+            await pilot.press(careless, "escape")
+        assert not any(guest.left_alone for guest in daemon.status().guests)
+        await pilot.press("H", "y")
         await until_told("#why", "ballonet release v-0")
-        await pilot.pause(1.5)
-        await pilot.press("h")
-        await until_told("#why", "v-0 keeps")
+        while "alone" not in str(app.query_one(DataTable).get_row("v-0")):
+            await pilot.pause(0.1)
+        await pilot.press("H", "y")
+        await until_told("#why", "v-0 is let go")
         await pilot.press("s", "e")
         await until_told("#why", "It gets more when")
     client.close()

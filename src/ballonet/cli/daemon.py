@@ -178,6 +178,8 @@ def top(config: ConfigPath = PATH, json: Json = False) -> None:
                 sys.stdout.write(msgspec.json.encode(status).decode() + "\n")
                 sys.stdout.flush()
         return
+    if not (sys.stdout.isatty() and sys.stdin.isatty()):
+        raise SettingsError("top needs a terminal; `ballonet top --json` writes a status a line, `ballonet status` one table")
     try:
         from ballonet.tui.top import Top  # noqa: PLC0415 only where it is installed
     except ImportError as error:
@@ -245,3 +247,5 @@ def _told(orders: Orders, sentence: str, *, json: bool) -> None:
         write_json(orders)
     else:
         out.print(sentence)
+        for note in orders.notes:
+            out.print(f"- {note}")

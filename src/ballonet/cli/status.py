@@ -75,7 +75,7 @@ async def look(config: Config) -> Tick:
         eye = Eye(
             host_sense(hypervisor, Path(config.host.root)),
             hypervisor,
-            lambda name: config.settings(name, hypervisor.settings(name)),
+            lambda guest: config.settings(guest.name, hypervisor.settings(guest.name)),
         )
         snapshot = eye.look()
     _, plan = step(START, snapshot, config.limits(), time.monotonic(), config.loop.policy)

@@ -156,7 +156,13 @@ class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     hold: Hold | None = None
     """Of all guests."""
     holds: dict[str, Hold] = {}
+    """By UUID; by name until one of that name is up."""
     guests: dict[str, GuestOrder] = {}
+    """The same."""
+    names: dict[str, str] = {}
+    """By UUID: the name that the guest had when it was ordered."""
+    notes: tuple[str, ...] = ()
+    """What is in force by the last order, and what of it contradicts what else; not kept."""
 
 
 class Change(Struct, frozen=True, kw_only=True):

@@ -5,6 +5,7 @@ The configuration is the operator's own file and is never written. Orders count 
 
 import contextlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +14,98 @@ from msgspec.structs import replace
 
 from ballonet.control.messages import ConflictError, ControlError, GuestOrder, Hold, HoldOrder, Orders, given
 from ballonet.model.decode import UndecodableError, decoded
-from ballonet.model.snapshot import Mode
+from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.units import format_size
 
 
-def held(orders: Orders, name: str, now: float) -> str:
+def key_of(orders: Orders, name: str, guests: Iterable[Guest]) -> str:
+    """By what a guest's orders are kept: its UUID, whatever it is called later; its name while none of that name is up.
+
+    Args:
+        orders: as they stand.
+        name: as an operator names it, or its UUID.
+        guests: that are up.
+    """
+    for guest in guests:
+        if name in (guest.name, guest.uuid):
+            return guest.uuid or guest.name
+    return next((key for key, called in orders.names.items() if called == name), name)
+
+
+def bound(orders: Orders, guests: Iterable[Guest]) -> Orders:
+    """The same, with what was said of guests that were not up now kept by the UUIDs of those that are."""
+    loose = {key for key in (*orders.guests, *orders.holds) if key not in orders.names}
+    found = {guest.name: guest.uuid for guest in guests if guest.name in loose and guest.uuid} if loose else {}
+    if not found:
+        return orders
+    return replace(
+        orders,
+        guests={found.get(key, key): order for key, order in orders.guests.items()},
+        holds={found.get(key, key): hold for key, hold in orders.holds.items()},
+        names=orders.names | {uuid: name for name, uuid in found.items()},
+    )
+
+
+def _kept(orders: Orders, key: str = "", name: str = "") -> Orders:
+    """The same, with the name of a guest whose UUID is known, without those of which nothing is ordered any more."""
+    names = orders.names | ({key: name} if key != name else {})
+    return replace(orders, names={key: name for key, name in names.items() if key in orders.guests or key in orders.holds})
+
+
+def order_of(orders: Orders, guest: Guest) -> GuestOrder | None:
+    """What was ordered of a guest."""
+    return orders.guests.get(guest.uuid) or orders.guests.get(guest.name)
+
+
+def held(orders: Orders, guest: Guest | None, now: float) -> str:
     """Why a guest is on hold, in words; empty = it is not.
 
     Args:
         orders: as they stand.
-        name: of the guest; empty = the whole host.
+        guest: None = the whole host.
         now: seconds since 1970.
     """
-    for hold, command in ((orders.hold, "ballonet release"), (orders.holds.get(name), f"ballonet release {name}")):
-        if hold is not None and (hold.until is None or now < hold.until):
+    own = (orders.holds.get(guest.uuid) or orders.holds.get(guest.name)) if guest else None
+    for hold, command in ((orders.hold, "ballonet release"), (own, f"ballonet release {guest.name if guest else ''}")):
+        if hold is not None and not is_over(hold, now):
             rest = "" if hold.until is None else f" for {(hold.until - now) / 60:.0f} min more"
             why = f" ({hold.why})" if hold.why else ""
             return f"on hold{rest}{why}; to let it go: {command}"
     return ""
 
 
-def with_hold(orders: Orders, name: str, order: HoldOrder, now: float) -> Orders:
-    """The same with a guest on hold, or the whole host when `name` is empty."""
+def is_over(hold: Hold, now: float) -> bool:
+    """Whether its time has passed."""
+    return hold.until is not None and now >= hold.until
+
+
+def standing(orders: Orders, now: float) -> Orders:
+    """The same without holds whose time has passed."""
+    holds = {key: hold for key, hold in orders.holds.items() if not is_over(hold, now)}
+    return _kept(replace(orders, holds=holds, hold=None if orders.hold and is_over(orders.hold, now) else orders.hold))
+
+
+def was_held(orders: Orders, key: str, now: float) -> str:
+    """What to say to whoever lets a guest go, or all when `key` is empty, and there is nothing to let go; else nothing."""
+    holds = [orders.holds[key]] if key in orders.holds else []
+    if not key:
+        holds = [*([orders.hold] if orders.hold else []), *orders.holds.values()]
+    if not holds:
+        return "it was not on hold" if key else "nothing was on hold"
+    return "the hold had ended by itself" if all(is_over(hold, now) for hold in holds) else ""
+
+
+def with_hold(orders: Orders, key: str, order: HoldOrder, now: float, name: str = "") -> Orders:
+    """The same with a guest on hold, or the whole host when `key` is empty."""
     hold = Hold(since=now, until=None if order.for_s is None else now + order.for_s, why=order.why)
-    return replace(orders, holds=orders.holds | {name: hold}) if name else replace(orders, hold=hold)
+    return _kept(replace(orders, holds=orders.holds | {key: hold}), key, name) if key else replace(orders, hold=hold)
 
 
-def without_hold(orders: Orders, name: str) -> Orders:
-    """The same with a guest let go; all of them, and the whole host, when `name` is empty."""
-    if not name:
-        return replace(orders, hold=None, holds={})
-    return replace(orders, holds={one: hold for one, hold in orders.holds.items() if one != name})
+def without_hold(orders: Orders, key: str) -> Orders:
+    """The same with a guest let go; all of them, and the whole host, when `key` is empty."""
+    if not key:
+        return _kept(replace(orders, hold=None, holds={}))
+    return _kept(replace(orders, holds={one: hold for one, hold in orders.holds.items() if one != key}))
 
 
 def with_mode(orders: Orders, mode: Mode | None) -> Orders:
@@ -51,16 +113,16 @@ def with_mode(orders: Orders, mode: Mode | None) -> Orders:
     return replace(orders, mode=mode)
 
 
-def with_guest(orders: Orders, name: str, order: GuestOrder) -> Orders:
+def with_guest(orders: Orders, key: str, order: GuestOrder, name: str) -> Orders:
     """The same with what `order` names set. Raises ConflictError when floor and ceiling contradict each other."""
-    old = given(orders.guests.get(name, GuestOrder()))
+    old = given(orders.guests.get(key, GuestOrder()))
     both: dict[str, Any] = {key: value for key, value in (old | given(order)).items() if value is not None}
     floor, ceiling = both.get("floor_bytes"), both.get("ceiling_bytes")
     if floor is not None and ceiling is not None and floor > ceiling:
         text = f"a floor of {format_size(floor)} is above the ceiling of {format_size(ceiling)}; lower it or raise the ceiling"
         raise ConflictError(f"{name}: {text}")
-    rest = {one: kept for one, kept in orders.guests.items() if one != name}
-    return replace(orders, guests=rest | ({name: GuestOrder(**both)} if both else {}))
+    rest = {one: kept for one, kept in orders.guests.items() if one != key}
+    return _kept(replace(orders, guests=rest | ({key: GuestOrder(**both)} if both else {})), key, name)
 
 
 class OrderBook:
@@ -90,7 +152,7 @@ class OrderBook:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
             with new.open("wb") as file:
-                file.write(msgspec.json.encode(orders))
+                file.write(msgspec.json.encode(replace(orders, notes=())))
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)

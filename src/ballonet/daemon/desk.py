@@ -1,9 +1,10 @@
 """The daemon's answers to whoever asks over the control API: the last tick, the orders, history."""
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -12,6 +13,7 @@ from msgspec.structs import replace
 from ballonet.control.explain import explain
 from ballonet.control.messages import (
     Change,
+    ControlError,
     Explanation,
     GuestOrder,
     HoldOrder,
@@ -20,21 +22,39 @@ from ballonet.control.messages import (
     Orders,
     Sample,
     Status,
+    given,
 )
 from ballonet.control.metrics import Counters, exposition
-from ballonet.control.orders import OrderBook, held, with_guest, with_hold, with_mode, without_hold
+from ballonet.control.notes import set_notes
+from ballonet.control.orders import (
+    OrderBook,
+    bound,
+    held,
+    key_of,
+    order_of,
+    standing,
+    was_held,
+    with_guest,
+    with_hold,
+    with_mode,
+    without_hold,
+)
 from ballonet.control.tell import change_of, status_of
 from ballonet.daemon.changes import Changed
 from ballonet.daemon.descriptors import descriptor_findings
 from ballonet.history import reader
 from ballonet.history.store import Bounds, History
 from ballonet.model.finding import Finding
-from ballonet.model.snapshot import Mode
+from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
+from ballonet.sense import contradictions
 from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
+from ballonet.sense.picture import GuestSettings
 
 log = logging.getLogger(__name__)
 
+_NO_NAMES: Final = frozenset({".", ".."})
+"""Folders, and never a VM: libvirt, Proxmox VE and others keep files under a VM's name."""
 KEPT_EVERY_S: Final = 1.0
 """Ticks that command nothing are kept in history this often, and others ten times as often at the most."""
 LIVE_EVERY_S: Final = 1.0
@@ -76,6 +96,10 @@ class DaemonDesk:
         self._ticked = asyncio.Event()
         self.others: Callable[[], list[Finding]] = list
         """Findings of what is around the desk."""
+        self.settings_of: Callable[[Guest], GuestSettings] = lambda _guest: GuestSettings()
+        """What counts for a guest, orders and configuration together."""
+        self.settled: Callable[[], Iterable[str]] = tuple
+        """Of which guests the configuration says something."""
 
     # From the loop
 
@@ -84,18 +108,20 @@ class DaemonDesk:
         """Of the host: as ordered, else as configured."""
         return self._orders.mode or self._mode()
 
-    def hold_of(self, name: str) -> str:
-        """Why a guest is on hold; empty = it is not."""
-        return held(self._orders, name, self._clock()) if self._orders.hold or self._orders.holds else ""
+    def hold_of(self, guest: Guest | None) -> str:
+        """Why a guest, or the whole host, is on hold; empty = it is not."""
+        return held(self._orders, guest, self._clock()) if self._orders.hold or self._orders.holds else ""
 
-    def order_of(self, name: str) -> GuestOrder | None:
+    def order_of(self, guest: Guest) -> GuestOrder | None:
         """What was ordered of a guest."""
-        return self._orders.guests.get(name)
+        return order_of(self._orders, guest)
 
     def note(self, tick: Tick, changes: Sequence[Changed]) -> None:
         """Takes a tick."""
         now = self._clock()
         self._tick = tick = replace(tick, at=now)
+        if (orders := bound(self._orders, tick.snapshot.guests)) is not self._orders:
+            self._bind(orders)
         self._count(tick)
         if self._history is None:
             self._wake()
@@ -106,6 +132,12 @@ class DaemonDesk:
             self._history.note(tick, self._pending)
             self._kept_at, self._pending = now, []
         self._wake()
+
+    def _bind(self, orders: Orders) -> None:
+        """Guests came of which something was ordered by name: from here on it is theirs, whatever they are called."""
+        with contextlib.suppress(ControlError):  # by name they have it all the same; tried again at the next order
+            self._book.write(orders)
+        self._orders = orders
 
     def _wake(self) -> None:
         """Whoever waits for the next tick."""
@@ -149,7 +181,7 @@ class DaemonDesk:
     def status(self) -> Status:
         """As the protocol says."""
         tick = self._last()
-        return status_of(tick, at=tick.at, mode=self.mode, hold=self.hold_of(""))
+        return status_of(tick, at=tick.at, mode=self.mode, hold=self.hold_of(None))
 
     async def statuses(self) -> AsyncIterator[Status]:
         """As the protocol says."""
@@ -173,24 +205,30 @@ class DaemonDesk:
 
     async def set_guest(self, name: str, order: GuestOrder) -> Orders:
         """As the protocol says."""
-        self._require(name)
-        return await self._change(lambda orders: with_guest(orders, name, order), "set", name)
+        guest = self._guest(name)
+        before = self.settings_of(guest) if guest else None
+        orders = await self._change(lambda orders, key: with_guest(orders, key, order, self._called(name)), "set", name)
+        if guest is None or before is None:
+            return replace(orders, notes=(self._awaited(name),))
+        return replace(orders, notes=set_notes(guest, given(order), before, self.settings_of(guest)))
 
     async def hold(self, name: str, order: HoldOrder) -> Orders:
         """As the protocol says."""
-        if name:
-            self._require(name)
-        return await self._change(lambda orders: with_hold(orders, name, order, self._clock()), "hold", name)
+        called, now = self._called(name), self._clock()
+        orders = await self._change(lambda orders, key: with_hold(orders, key, order, now, called), "hold", name)
+        return orders if not name or self._guest(name) else replace(orders, notes=(self._awaited(name),))
 
     async def release(self, name: str) -> Orders:
         """As the protocol says."""
         if name:
             self._require(name)
-        return await self._change(lambda orders: without_hold(orders, name), "release", name)
+        note = was_held(self._orders, key_of(self._orders, name, self._guests()) if name else "", self._clock())
+        orders = await self._change(without_hold, "release", name)
+        return replace(orders, notes=(note,)) if note else orders
 
     async def set_mode(self, mode: Mode | None) -> Orders:
         """As the protocol says."""
-        return await self._change(lambda orders: with_mode(orders, mode), "mode", "")
+        return await self._change(lambda orders, _key: with_mode(orders, mode), "mode", "")
 
     async def changes(self, name: str, since: float, until: float, limit: int) -> list[Change]:
         """As the protocol says."""
@@ -205,7 +243,7 @@ class DaemonDesk:
         tick = self._last()
         found = self.others() + descriptor_findings(len(tick.snapshot.guests))
         found += await asyncio.to_thread(HostDoctor(self._root).findings)
-        found += limit_findings(tick.snapshot.host)
+        found += limit_findings(tick.snapshot.host) + contradictions.findings(tick.snapshot, self.settled())
         for guest in tick.snapshot.guests:
             found += guest_findings(guest)
         return found
@@ -220,13 +258,34 @@ class DaemonDesk:
         return self._tick
 
     def _require(self, name: str) -> None:
-        known = {guest.name for guest in self._tick.snapshot.guests} if self._tick else set()
-        if name not in known | self._orders.guests.keys() | self._orders.holds.keys():
-            raise NoSuchGuestError(f"no guest {name!r} here; there are: {', '.join(sorted(known)) or 'none at all'}")
+        key = key_of(self._orders, name, self._guests())
+        if self._guest(name) is None and key not in self._orders.guests and key not in self._orders.holds:
+            raise NoSuchGuestError(f"no guest {name!r} here; there are: {self._names()}")
 
-    async def _change(self, change: Callable[[Orders], Orders], what: str, name: str) -> Orders:
+    def _guests(self) -> tuple[Guest, ...]:
+        return self._tick.snapshot.guests if self._tick else ()
+
+    def _guest(self, name: str) -> Guest | None:
+        return next((guest for guest in self._guests() if name in (guest.name, guest.uuid)), None)
+
+    def _called(self, name: str) -> str:
+        """The name of a guest that may have been named by its UUID."""
+        guest = self._guest(name)
+        return guest.name if guest else name
+
+    def _names(self) -> str:
+        return ", ".join(sorted(guest.name for guest in self._guests())) or "none at all"
+
+    def _awaited(self, name: str) -> str:
+        return f"no guest {name!r} is up; it is kept for when one comes. There are: {self._names()}"
+
+    async def _change(self, change: Callable[[Orders, str], Orders], what: str, name: str) -> Orders:
+        """Changes the orders, of the guest that is called so, or of the host when `name` is empty."""
+        if name in _NO_NAMES:
+            raise NoSuchGuestError(f"no guest {name!r}, and there can be none; there are: {self._names()}")
         async with self._changing:
-            orders = change(self._orders)
+            old = standing(self._orders, self._clock())
+            orders = change(old, key_of(old, name, self._guests()) if name else "")
             await asyncio.to_thread(self._book.write, orders)
             self._orders = orders
         log.warning("ordered", extra={"what": what, "guest": name, "orders": str(orders)})

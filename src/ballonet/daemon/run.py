@@ -25,7 +25,7 @@ from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.model.settings import SettingsError
-from ballonet.model.snapshot import Mode, least
+from ballonet.model.snapshot import Guest, Mode, least
 from ballonet.model.tick import Tick
 from ballonet.sense.host import host_sense
 from ballonet.sense.picture import Eye, GuestSettings
@@ -109,6 +109,8 @@ class Daemon:
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
         self._desk.others = self._server.findings
+        self._desk.settings_of = self._settings
+        self._desk.settled = lambda: self._config.guest
         self._ladder = Ladder(root, _allowed(config), lambda name: hypervisor.pids().get(name))
         self._changes, self._journal, self._service = Changes(), Journal(), Service()
         eye = Eye(host_sense(hypervisor, root), hypervisor, self._settings)
@@ -117,10 +119,10 @@ class Daemon:
     def _mode(self) -> Mode:
         return self._config.loop.mode
 
-    def _settings(self, name: str) -> GuestSettings:
+    def _settings(self, guest: Guest) -> GuestSettings:
         """As ordered, else as kept at the hypervisor or configured; on hold, nothing of it is moved."""
-        order, hold = self._desk.order_of(name), self._desk.hold_of(name)
-        settings = self._config.settings(name, self._hypervisor.settings(name), self._desk.mode)
+        order, hold = self._desk.order_of(guest), self._desk.hold_of(guest)
+        settings = self._config.settings(guest.name, self._hypervisor.settings(guest.name), self._desk.mode)
         if order is not None:
             ordered: dict[str, Any] = given(order)
             mode = least(self._desk.mode, ordered.pop("mode", settings.mode))

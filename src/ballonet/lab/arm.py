@@ -17,7 +17,7 @@ from ballonet.lab.machine import Charge, Hardware, Machine, qmp_folder
 from ballonet.lab.mortal import mortal_folder
 from ballonet.lab.template import Template, booted, template
 from ballonet.model.limits import Limits
-from ballonet.model.snapshot import Snapshot, Voice
+from ballonet.model.snapshot import Guest, Snapshot, Voice
 from ballonet.model.tick import Tick
 from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
 from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario, warm_keeps
@@ -166,8 +166,8 @@ async def _daemon(order: Order, host: BudgetHost, on_tick: Callable[[Tick], None
     """The real daemon's loop over the real adapter; only the host is the lab's."""
     floors = {script.name: script for script in order.scripts}
 
-    def settings(name: str) -> GuestSettings:
-        script = floors[name]
+    def settings(guest: Guest) -> GuestSettings:
+        script = floors[guest.name]
         return GuestSettings(floor_bytes=script.floor_bytes, guaranteed_bytes=script.guaranteed_bytes, shares=script.shares)
 
     loop = Loop(Eye(host, hypervisor, settings), hypervisor, order.limits, policy=order.policy, on_tick=on_tick)

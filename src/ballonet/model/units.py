@@ -13,7 +13,6 @@ PAGE_BYTES: Final = 4096
 """Of a guest's memory, whatever the host's: what balloon drivers count in (virtio 1.2, 5.5.6)."""
 
 _FACTORS: Final = {
-    "": 1,
     "b": 1,
     **{unit + tail: 1 << shift for unit, shift in (("k", 10), ("m", 20), ("g", 30), ("t", 40)) for tail in ("", "b", "ib")},
 }
@@ -30,7 +29,8 @@ def parse_size(text: str) -> int:
     """The bytes that `text` means.
 
     Args:
-        text: a number, with a fraction if need be, and a unit: none or B, K, M, G, T, also as KiB or KB.
+        text: a number, with a fraction if need be, and a unit: B, K, M, G, T, also as KiB or KB. Only 0 needs none: whoever
+            leaves it out means MiB as often as bytes.
 
     Returns:
         Bytes, >= 0, rounded to the nearest.
@@ -42,6 +42,10 @@ def parse_size(text: str) -> int:
     if match is None:
         raise SizeError(f"{text!r} is not a size; write a number and a unit, like 512MiB, 16GiB or 1.5 GiB")
     number, unit = match.groups()
+    if not unit and float(number) == 0:
+        return 0
+    if not unit:
+        raise SizeError(f"{text!r} has no unit; write {number}MiB or {number}GiB, whichever is meant")
     factor = _FACTORS.get(unit.lower())
     if factor is None:
         raise SizeError(f"{text!r} has the unknown unit {unit!r}; use B, KiB, MiB, GiB or TiB, like 16GiB")

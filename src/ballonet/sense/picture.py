@@ -33,11 +33,11 @@ class GuestSettings(Struct, frozen=True, kw_only=True):
 class Eye:
     """Takes the pictures."""
 
-    def __init__(self, host: HostSense, hypervisor: Hypervisor, settings: Callable[[str], GuestSettings]) -> None:
+    def __init__(self, host: HostSense, hypervisor: Hypervisor, settings: Callable[[Guest], GuestSettings]) -> None:
         """Args:
         host: reads the host.
         hypervisor: knows the guests.
-        settings: the operator's word on a guest, by name.
+        settings: the operator's word on a guest.
         """
         self._host = host
         self._hypervisor = hypervisor
@@ -56,7 +56,7 @@ class Eye:
         return Snapshot(host=around.host, guests=tuple(made for _, _, made in self._last.values()))
 
     def _with_settings(self, guest: Guest, own_limit: int | None) -> tuple[Guest, GuestSettings, Guest]:
-        settings = self._settings(guest.name)
+        settings = self._settings(guest)
         if own_limit is not None and own_limit < (settings.ceiling_bytes or guest.ceiling_bytes):
             settings = replace(settings, ceiling_bytes=own_limit)
         last = self._last.get(guest.name)

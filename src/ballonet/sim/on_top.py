@@ -123,8 +123,8 @@ def _shown(guest: Guest) -> Guest:
 class _OwnEye(Eye):
     """What the host's own loop sees: its guests, with the knobs as they stand."""
 
-    def __init__(self, face: Face, guests: SimHypervisor, settings: Callable[[str], GuestSettings]) -> None:
-        super().__init__(guests.world, guests, lambda name: face.told(name, settings(name)))
+    def __init__(self, face: Face, guests: SimHypervisor, settings: Callable[[Guest], GuestSettings]) -> None:
+        super().__init__(guests.world, guests, lambda guest: face.told(guest.name, settings(guest)))
         self._face = face
 
     def look(self) -> Snapshot:
@@ -136,7 +136,7 @@ async def run(
     face: Face,
     guests: SimHypervisor,
     limits: Limits,
-    settings: Callable[[str], GuestSettings],
+    settings: Callable[[Guest], GuestSettings],
     on_tick: Callable[[Tick], None],
 ) -> None:
     """Both loops, until they are cancelled.

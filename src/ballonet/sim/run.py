@@ -11,6 +11,7 @@ from typing import Final
 from ballonet.daemon.loop import Loop
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
+from ballonet.model.snapshot import Guest
 from ballonet.model.tick import Tick
 from ballonet.report.flight import Flight
 from ballonet.report.record import GuestRecord, Record
@@ -166,11 +167,15 @@ async def _lives(what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_
     """One daemon after the other: each is killed at the next fault of the kind `restart`, with all that it remembers."""
     clock = asyncio.get_running_loop().time
     by_name = {script.name: _settings(script) for script in what.scripts}
+
+    def settings(guest: Guest) -> GuestSettings:
+        return by_name[guest.name]
+
     if (face := FACES.get(what.policy)) is not None:
-        await on_top.run(face(hypervisor), hypervisor, what.limits, by_name.__getitem__, on_tick)
+        await on_top.run(face(hypervisor), hypervisor, what.limits, settings, on_tick)
     ends = sorted(world.start_s + fault.at_s for fault in what.scenario.faults if fault.kind == "restart")
     for end in (*ends, math.inf):
-        eye = Eye(world, hypervisor, by_name.__getitem__)
+        eye = Eye(world, hypervisor, settings)
         loop = Loop(eye, hypervisor, what.limits, policy=what.policy, on_tick=on_tick, clock=clock)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end if end < math.inf else None):

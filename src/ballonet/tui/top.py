@@ -8,6 +8,8 @@ from textual import work
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.coordinate import Coordinate
+from textual.events import Key
+from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 from textual.worker import get_current_worker
 
@@ -22,16 +24,52 @@ BAR: Final = 24
 RETRY_S: Final = 1.0
 
 
+HELP: Final = """Keys
+  arrows  choose a guest      e  why it keeps what it keeps
+  s       who lacks first     H  hold the guest, or let it go
+  q       quit                A  hold all guests, or let them go
+
+Columns
+  keeps   what it may use now, its balloon apart; "of": what it has with its balloon empty
+  uses    without page cache that could be freed      needs   what it should have, with a margin
+  holds   what its RAM occupies on the host           bar     # uses, = keeps, . has"""
+
+
+class Words(ModalScreen[str]):
+    """Something to be read or answered, closed by a key."""
+
+    CSS = "Words { align: center middle; } Words Static { width: auto; max-width: 90; height: auto; padding: 1 2; }"
+
+    def __init__(self, text: str, keys: dict[str, str]) -> None:
+        """Args:
+        text: to be read.
+        keys: what each does.
+        """
+        super().__init__()
+        shown = "\n".join(visible(line) for line in text.split("\n"))
+        self._text = f"{shown}\n\n" + "   ".join(f"{key}: {what}" for key, what in keys.items())
+
+    def compose(self) -> ComposeResult:
+        """The box."""
+        yield Static(self._text, markup=False)
+
+    def on_key(self, event: Key) -> None:
+        """Closes it, and hands the key on to whoever asked."""
+        event.stop()
+        self.dismiss(event.key)
+
+
 class Top(App[None]):
     """Live until `q`."""
 
     TITLE = "ballonet"
     CSS = "#host { padding: 0 1; } #why { padding: 0 1; height: auto; max-height: 12; } DataTable { height: 1fr; }"
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("h", "hold", "hold or release"),
-        Binding("H", "hold_all", "hold or release all"),
+        Binding("question_mark,h,f1", "help", "help", key_display="?"),
         Binding("e", "explain", "explain"),
         Binding("s", "sort", "sort"),
+        Binding("H", "hold", "hold or release"),
+        Binding("A", "hold_all", "hold or release all"),
         Binding("q", "quit", "quit"),
     ]
 
@@ -105,27 +143,51 @@ class Top(App[None]):
     def action_explain(self) -> None:
         """Says why, below."""
         if self._chosen:
-            self._ask(self._chosen, "")
+            self._ask(self._chosen)
+
+    def action_help(self) -> None:
+        """What the keys do, and the words of the columns."""
+        self.push_screen(Words(HELP, {"any key": "closes this"}))
 
     def action_hold(self) -> None:
-        """Of the chosen guest."""
+        """Of the chosen guest, once it is confirmed."""
         if self._status is not None and self._chosen:
-            held = next((one.left_alone for one in self._status.guests if one.name == self._chosen), "").startswith("on hold")
-            self._ask(self._chosen, "DELETE" if held else "PUT")
+            self._order(self._chosen, is_held=self._is_held(self._chosen))
 
     def action_hold_all(self) -> None:
-        """Of all guests."""
+        """Of all guests, once it is confirmed."""
         if self._status is not None:
-            self._ask("", "DELETE" if self._status.host.hold else "PUT")
+            self._order("", is_held=bool(self._status.host.hold))
+
+    def _is_held(self, name: str) -> bool:
+        guests = self._status.guests if self._status else ()
+        return next((one.left_alone for one in guests if one.name == name), "").startswith("on hold")
+
+    def _order(self, name: str, *, is_held: bool) -> None:
+        whom = name or "all guests"
+        asked = f"Let {whom} go?" if is_held else f"Hold {whom}? Nothing of it moves then, until it is let go, restarts or not."
+
+        def answered(key: str | None) -> None:
+            if key == "y":
+                self._hold(name, "DELETE" if is_held else "PUT")
+
+        self.push_screen(Words(asked, {"y": "yes", "any other key": "no"}), answered)
 
     @work(thread=True, exclusive=True, group="ask")
-    def _ask(self, name: str, order: str) -> None:
-        guest = guest_path(name) if name else "/v1"
+    def _hold(self, name: str, order: str) -> None:
+        path = f"{guest_path(name)}/hold" if name else "/v1/hold"
         try:
-            if order:
-                body = HoldOrder(why="from top") if order == "PUT" else None
-                self._client.ask(order, f"{guest}/hold", Orders, body=body)
-            text = _explained(self._client.ask("GET", f"{guest}/explanation", Explanation)) if name else ""
+            self._client.ask(order, path, Orders, body=HoldOrder(why="from top") if order == "PUT" else None)
+            way = "is let go" if order == "DELETE" else f"is on hold; to let it go: ballonet release {name}".rstrip()
+            text = f"{name or 'every guest'} {way}"
+        except ControlError as error:
+            text = str(error)
+        self.call_from_thread(self._tell, "#why", text)
+
+    @work(thread=True, exclusive=True, group="ask")
+    def _ask(self, name: str) -> None:
+        try:
+            text = _explained(self._client.ask("GET", guest_path(name, "/explanation"), Explanation))
         except ControlError as error:
             text = str(error)
         self.call_from_thread(self._tell, "#why", text)
