@@ -57,8 +57,8 @@ class Field:
         words = [sys.executable, str(PEER), str(self.folder), name, json.dumps({"size": size, **script})]
         self.processes.append(subprocess.Popen(words))
 
-    def run(self, reserve: int | None = None, more: str = "") -> None:
-        """Starts the daemon, once all guests are there."""
+    def run(self, reserve: int | None = None, more: str = "", seen: int | None = None) -> None:
+        """Starts the daemon, once all guests are there, and waits until it has seen them, or so many."""
         self.until(lambda: len(list((self.folder / "q").glob("*.sock"))) == len(self.processes))
         self.until(lambda: len(self.states()) == len(self.processes))
         self._breathe()
@@ -68,7 +68,7 @@ class Field:
         config.write_text(CONFIG.format(folder=self.folder, reserve=line, more=more))
         with (self.folder / "log").open("wb") as log:
             self.daemon = subprocess.Popen([sys.executable, "-m", "ballonet.daemon", str(config)], stderr=log)
-        self.until(lambda: len(self.status().guests) == len(self.processes))
+        self.until(lambda: len(self.status().guests) == (len(self.processes) if seen is None else seen))
 
     def _live(self) -> None:
         while not self.is_over:

@@ -9,6 +9,8 @@ from pathlib import Path
 import pytest
 
 from ballonet.hypervisors.contract import NoAnswerError, RefusedError
+from ballonet.hypervisors.paths import lies_there, matching
+from ballonet.hypervisors.process import Process
 from ballonet.hypervisors.qemu import qmp
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.hypervisors.qemu.answers import Status
@@ -16,6 +18,8 @@ from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.qemu.memory import Layout
 from ballonet.hypervisors.qemu.mover import Mover
 from ballonet.hypervisors.qemu.qmp import LONGEST_BYTES, NonsenseError, QmpSession
+from ballonet.lab.scripted import ScriptedGuest
+from daemons import holds_soon
 
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\r\n'
 
@@ -194,3 +198,45 @@ def test_sockets_of_one_name_are_told_apart(tmp_path: Path) -> None:
     first = [one.name for one in hypervisor.guests()]
     assert len(set(first)) == 3
     assert [one.name for one in hypervisor.guests()] == first
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ELOOP, errno.ENOTCONN, errno.EIO])
+def test_what_cannot_be_looked_at_is_not_gone(monkeypatch: pytest.MonkeyPatch, code: int) -> None:
+    """Neither a socket, nor a folder above one, nor a process."""
+
+    def fails(_path: str, **_more: object) -> None:
+        raise OSError(code, "told so")
+
+    process = Process(os.getpid(), Path("/"))
+    monkeypatch.setattr(os, "lstat", fails)
+    monkeypatch.setattr(os, "stat", fails)
+    assert lies_there("/run/q/a.sock")
+    with pytest.raises(OSError, match="told so"):
+        matching("/run/q/a.sock")
+    assert not process.has_died
+
+
+async def test_a_guest_on_its_way_is_not_moved(tmp_path: Path) -> None:
+    """A QEMU without the capability `events` does not say that a migration began: it is asked before each command."""
+    orders: list[str] = []
+    peer = ScriptedGuest("a", 0, 1 << 30)
+
+    class Moving(ScriptedGuest):
+        def answer(self, command: str, arguments: dict[str, object]) -> object:
+            orders.append(command)
+            return {"status": status} if command == "query-migrate" else peer.answer(command, arguments)
+
+    status = "none"
+    server = await asyncio.start_unix_server(Moving("a", 0, 1 << 30).serve, str(tmp_path / "a.sock"))
+    hypervisor = QemuHypervisor((str(tmp_path / "*.sock"),))
+    await hypervisor.open()
+    await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+    await hypervisor.set_keep("a", 900 << 20, 5.0)
+    status = "active"
+    orders.clear()
+    with pytest.raises(RefusedError, match="migrated"):
+        await hypervisor.set_keep("a", 800 << 20, 5.0)
+    assert "balloon" not in orders
+    assert hypervisor.guests()[0].is_migrating
+    await hypervisor.close()
+    server.close()

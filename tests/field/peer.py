@@ -64,6 +64,13 @@ class Script(msgspec.Struct, kw_only=True):
     """Its cgroup."""
     files: list[str] = []
     """What else it has open."""
+    answers: dict[str, Any] = {}
+    """What it says instead, by command; of qom-get by property."""
+    late: dict[str, float] = {}
+    """How long its first answer to a command takes."""
+    socket: str = ""
+    """Its file's name, in which \\xNN stands for that byte; empty = its own name."""
+    says_name: bool = True
 
 
 class Peer(ScriptedGuest):
@@ -133,7 +140,7 @@ class Peer(ScriptedGuest):
         _put(self.proc / "status", f"Name:\tqemu\n{kib}VmLck:\t0 kB\n")
         _put(self.proc / "statm", f"0 {self.resident_mib * MIB // PAGE} 0 0 0 0 0\n")
         if self.script.group:
-            _put(self.proc / "cgroup", f"0::{self.script.group}\n")
+            _put(self.proc / "cgroup", f"0::{_odd(self.script.group)}\n")
         state = {
             "pid": os.getpid(),
             "resident": self.resident_mib,
@@ -144,12 +151,20 @@ class Peer(ScriptedGuest):
             "paged_in": int(self.paged_in / MIB),
             "paged_out": int(self.went_out / MIB),
             "commands": len(self.commands),
-            "group": self.script.group,
+            "group": _odd(self.script.group),
         }
         _put(self.folder / f"state/{self.name}.json", json.dumps(state))
 
     def answer(self, command: str, arguments: dict[str, Any]) -> Any:
         self.step()
+        script = self.script
+        time.sleep(script.late.pop(arguments.get("path", command), 0.0))
+        answers = script.answers if script.says_name else script.answers | {"query-name": {}}
+        if (said := answers.get(arguments["property"] if command == "qom-get" else command)) is not None:
+            return said
+        return self.act(command, arguments)
+
+    def act(self, command: str, arguments: dict[str, Any]) -> Any:
         script = self.script
         if command == "balloon":
             self.commands.append(int(arguments["value"]))
@@ -213,15 +228,20 @@ class Peer(ScriptedGuest):
             await asyncio.sleep(0.05)
 
 
+def _odd(text: str) -> str:
+    """With bytes for what stands for them."""
+    return os.fsdecode(text.encode().decode("unicode_escape").encode("latin-1"))
+
+
 def _put(path: Path, text: str) -> None:
     """Whole, or not at all."""
-    path.with_suffix(".new").write_text(text)
+    path.with_suffix(".new").write_text(text, errors="surrogateescape")
     path.with_suffix(".new").rename(path)
 
 
 async def main(folder: Path, name: str, script: Script) -> None:
     peer = Peer(name, script, folder)
-    await asyncio.start_unix_server(peer.serve, folder / f"q/{name}.sock")
+    await asyncio.start_unix_server(peer.serve, f"{folder}/q/{_odd(script.socket or name)}.sock")
     await peer.live()
 
 

@@ -210,3 +210,14 @@ def test_all_of_a_guests_memory_is_counted() -> None:
     finally:
         for fd in made:
             os.close(fd)
+
+
+def test_a_status_of_many_groups_is_read_to_its_end(tmp_path: Path) -> None:
+    """The lines on memory come after that of the groups of its user."""
+    groups = " ".join(str(1_000_000 + number) for number in range(5000))
+    status = f"Groups:\t{groups}\nVmLck:\t 4096 kB\nVmSwap:\t 8192 kB\nHugetlbPages:\t 2048 kB\n"
+    process = proc(tmp_path, 5, status=status, statm_mib=9)
+    assert process.occupied(1 << 30) == Occupied(9 * MIB, 8 * MIB, 2 * MIB)
+    facts = process.facts()
+    assert facts is not None
+    assert facts.locked_bytes == 4 * MIB

@@ -98,3 +98,10 @@ def test_guests(guest: Guest, says: list[str]) -> None:
     for one, what in zip(found, says, strict=True):
         assert what in one.what
         assert one.remedy
+
+
+def test_a_meminfo_that_is_nonsense_ends_no_doctor(tmp_path: Path) -> None:
+    """It tells what else there is."""
+    (tmp_path / "proc").mkdir()
+    (tmp_path / "proc/meminfo").write_bytes(b"MemTotal: x kB\nSwapTotal:\nHugePages_Total: \xe9\n")
+    assert any("PSI" in one.what for one in HostDoctor(tmp_path).findings())

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from ballonet.hypervisors.qemu.answers import Report
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.watched import SAYS_NOTHING, SwapUnits, WatchedGuest
 from ballonet.model.snapshot import GuestStats
-from ballonet.model.units import GIB
+from ballonet.model.units import GIB, MIB, PAGE_BYTES
 
 GOOD = GuestStats(total_bytes=8 * GIB, available_bytes=2 * GIB)
 
@@ -79,3 +80,25 @@ async def test_a_driver_that_says_nothing_has_come_up_all_the_same() -> None:
     assert one._reset_at is not None  # that is what it said before
     one._take_stats(report(1001), time.monotonic())
     assert one._reset_at is None
+
+
+def test_what_was_learned_of_one_guest_does_not_count_for_the_next() -> None:
+    """Another one at the same socket: neither its words, nor the unit in which its driver counts."""
+    one = guest()
+    note(one, replace(GOOD, swap_in_bytes=3), int(time.time()))
+    assert one._stats is not None
+    assert one._stats.swap_in_bytes == 3 * PAGE_BYTES
+    one._forget_words()
+    assert one._heard(time.monotonic())[0] is None
+    note(one, replace(GOOD, swap_in_bytes=100 * MIB), int(time.time()))
+    assert one._stats.swap_in_bytes == 100 * MIB
+
+
+def test_a_trouble_that_comes_and_goes_is_told_once_an_hour(caplog: pytest.LogCaptureFixture) -> None:
+    """Two in turn, each well in between."""
+    one = guest()
+    for _ in range(50):
+        for trouble in ("refused", "late"):
+            one._tell(trouble)
+            one._trouble = ""
+    assert [record.__dict__["trouble"] for record in caplog.records] == ["refused", "late"]

@@ -1,5 +1,6 @@
 import ast
 import errno
+import time
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,43 @@ def test_a_limit_that_is_half_written_is_none_that_is_gone(tmp_path: Path) -> No
     before = sense.read({"a": 7, "b": 8})
     (root / "sys/fs/cgroup/a.slice/memory.current").write_text("")
     assert sense.read({"a": 7, "b": 8}) == before
+
+
+def test_where_a_process_was_last_counts_for_as_long_as_nobody_can_say(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for some seconds only."""
+    files = {"memory.max": str(8 * GIB), "memory.current": str(7 * GIB), "memory.stat": "inactive_file 0\n"}
+    root = grouped(tmp_path, "0::/a.slice\n", **{f"sys__fs__cgroup__a.slice__{name}": text for name, text in files.items()})
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    sense = ProcHost(root)
+    assert sense.read({"a": 7, "b": 8}).host.total_bytes == 8 * GIB
+
+    def fails(_path: Path) -> None:
+        raise PermissionError(errno.EACCES, "told so")
+
+    monkeypatch.setattr(cgroup, "_path", fails)
+    for _ in range(20):
+        now[0] += 3
+        assert sense.read({"a": 7, "b": 8}).host.total_bytes == 8 * GIB
+
+
+@pytest.mark.parametrize("number", ["-1", "9" * 401])
+def test_sizes_that_no_host_has_are_an_error(tmp_path: Path, number: str) -> None:
+    """With the file and the row."""
+    with pytest.raises(SenseError, match=r"meminfo.*MemTotal"):
+        ProcHost(tree(tmp_path, proc__meminfo=MEMINFO.replace("16777216", number))).read()
+
+
+@pytest.mark.parametrize("word", ["nan", "inf", "-5", "1e400"])
+def test_pressure_that_is_no_share_is_none(tmp_path: Path, word: str) -> None:
+    """What decides on it must be a number."""
+    psi = f"some avg10={word} avg60=0 avg300=0 total=1\n"
+    host = ProcHost(tree(tmp_path, proc__meminfo=MEMINFO, proc__pressure__memory=psi)).read().host
+    assert host.pressure_some_avg10_share == 0.0
+
+
+@pytest.mark.parametrize("path", ["/../../m.slice", "m.slice", ""])
+def test_a_group_that_lies_outside_of_what_is_seen_is_none(tmp_path: Path, path: str) -> None:
+    """A namespace of groups shows others' so."""
+    root = grouped(tmp_path, f"0::{path}\n")
+    assert ProcHost(root).read({"a": 7, "b": 8}).host.total_bytes == 16 * GIB

@@ -59,3 +59,9 @@ def test_one_that_cannot_be_read_hides_no_other(tmp_path: Path) -> None:
         (folder / f"{vmid}.conf").write_text("memory: 4096\n")
     (folder / "101.conf").symlink_to("/nowhere")
     assert set(ProxmoxHypervisor(tmp_path)._read_all()) == {"100", "102"}
+
+
+@pytest.mark.parametrize("number", ["9" * 5000, "\u0664\u0660\u0669\u0666", "\u00b2", "-1", "1e9", "0x10"])
+def test_a_number_that_is_none_is_not_there(number: str) -> None:
+    """Nothing that somebody wrote into one file ends the look at all of them."""
+    assert read_vm("100", f"memory: 4096\nshares: {number}\n").shares == 1000

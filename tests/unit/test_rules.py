@@ -5,8 +5,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from ballonet.decide import stuck
 from ballonet.decide.estimate import needs
 from ballonet.decide.floor import default_floor_bytes
+from ballonet.decide.memory import GuestMemory
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.fake import FakeGuest
 from ballonet.model.limits import Limits
@@ -423,6 +425,14 @@ def test_a_still_guest_is_not_asked_anew_each_tick() -> None:
     assert state.guests["still"].asked_bytes is not None
     assert state.guests["still"].parked_sign < 0
     assert asked <= 12
+
+
+@pytest.mark.parametrize(("freed_bytes", "is_parked"), [(90 * MIB, True), (110 * MIB, False), (2 * GIB, False)])
+def test_a_parked_guest_that_frees_memory_is_asked_again_at_once(freed_bytes: int, *, is_parked: bool) -> None:
+    """It could not give, since it used all that it kept. Once it uses less by a portion of what it has, it can."""
+    memory = GuestMemory(keep_bytes=3 * GIB, asked_bytes=2 * GIB, parked_sign=-1, parked_until=300.0, stuck_used_bytes=3 * GIB)
+    memory = stuck.judge(replace(memory, used_bytes=3 * GIB - freed_bytes), 3 * GIB, 4 * GIB, LIMITS, 10.0)
+    assert (memory.parked_sign == -1) is is_parked
 
 
 # What only an agent tells

@@ -100,7 +100,7 @@ class Ladder:
         pid = self._pid_of(name)
         if pid is None:
             raise LadderError("its process is not known")
-        if len((self._root / "proc/swaps").read_text().splitlines()) < 2:  # noqa: PLR2004 the heading and one
+        if len((self._root / "proc/swaps").read_text(errors="replace").splitlines()) < 2:  # noqa: PLR2004 the heading and one
             raise LadderError("the host has no swap to page out to; add some, or switch `emergency.reclaim` off")
         folder = self._own_group(pid)
         with contextlib.suppress(BlockingIOError):  # less than that could be had: EAGAIN, and what was had counts
@@ -110,7 +110,7 @@ class Ladder:
     def _own_group(self, pid: int) -> Path:
         """The cgroup of this guest and nobody else. Raises LadderError, OSError."""
         base = self._root / "sys/fs/cgroup"
-        words = (self._root / "proc" / str(pid) / "cgroup").read_text().splitlines()
+        words = (self._root / "proc" / str(pid) / "cgroup").read_text(errors="surrogateescape").splitlines()
         own = next((line.removeprefix("0::") for line in words if line.startswith("0::")), "/")
         for group in (PurePosixPath(own), *PurePosixPath(own).parents):
             folder = base / str(group).lstrip("/")

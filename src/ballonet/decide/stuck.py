@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ballonet.decide import feedback
 from ballonet.decide.memory import GuestMemory
-from ballonet.decide.pace import SPEED_SHARE
+from ballonet.decide.pace import PORTION_SHARE, SPEED_SHARE
 from ballonet.decide.total import REST_BYTES
 from ballonet.model.limits import Limits
 from ballonet.model.units import MIB
@@ -22,8 +22,6 @@ SPEED_PART: Final = 0.3
 """Of a new measure of speed in the average."""
 BACKOFF_S: Final = 10.0
 LONGEST_BACKOFF_S: Final = 300.0
-FREED_PART: Final = 15 / 16
-"""Of what a guest used when it stopped giving: it is tried again at once when it uses less than that."""
 
 
 def judge(old: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limits, now: float) -> GuestMemory:
@@ -47,7 +45,7 @@ def judge(old: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limits,
         moved_at=now if has_moved else old.moved_at,
     )
     if memory.parked_sign:
-        is_over = now >= memory.parked_until or _has_freed(memory)
+        is_over = now >= memory.parked_until or _has_freed(memory, ceiling_bytes)
         return replace(memory, parked_sign=0, stuck_bytes=0, moved_at=now) if is_over else memory
     if not is_under_way(memory, keep_bytes):
         return replace(memory, backoff_s=0.0) if has_moved and memory.backoff_s else memory
@@ -66,9 +64,9 @@ def judge(old: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limits,
     )
 
 
-def _has_freed(memory: GuestMemory) -> bool:
-    """Whether a guest that could not give, since it used what it kept, uses less by now: then it can."""
-    return memory.parked_sign < 0 and memory.used_bytes < FREED_PART * memory.stuck_used_bytes
+def _has_freed(memory: GuestMemory, ceiling_bytes: int) -> bool:
+    """Whether a guest that could not give, since it used what it kept, uses less by a portion by now: then it can."""
+    return memory.parked_sign < 0 and memory.stuck_used_bytes - memory.used_bytes > PORTION_SHARE * ceiling_bytes
 
 
 def _took_per_s(old: GuestMemory, keep_bytes: int, assumed_per_s: float, now: float) -> float:

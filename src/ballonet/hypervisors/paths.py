@@ -23,14 +23,35 @@ def matching(pattern: str) -> list[str]:
 
 
 def lies_there(path: str) -> bool:
-    """Whether a path is there, be it a broken link. No wait: it is a look at a folder of sockets."""
-    return os.path.lexists(path)
+    """Whether a path may be there, be it a broken link: what cannot be looked at now is not known to be gone. It waits for
+    nothing: a look at a folder of sockets.
+    """
+    try:
+        return _is_there(path)
+    except OSError:
+        return True
+
+
+def text_of(path: str) -> str:
+    """A name of the file system as text: bytes that are no UTF-8 as their escapes. Python's own stand-ins for them
+    (surrogateescape) go into no JSON.
+    """
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _is_there(path: str) -> bool:
+    """Raises OSError when nobody can say (EACCES, EMFILE, ELOOP)."""
+    try:
+        os.lstat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    return True
 
 
 def _step(folder: str, part: str) -> Iterator[str]:
     if not _WILD & set(part):
         path = f"{folder.rstrip('/')}/{part}"
-        if lies_there(path):
+        if _is_there(path):
             yield path
         return
     try:

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from ballonet.hypervisors.agent import AgentChannel, Message
 from ballonet.hypervisors.alone import RESETTING
 from ballonet.hypervisors.process import Process
+from ballonet.hypervisors.told import AGAIN_S
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import GuestStats, Voice
 from ballonet.model.units import PAGE_BYTES
@@ -72,6 +73,8 @@ class WatchedGuest:
         """When it was reset; None = its driver has spoken since."""
         self._is_starting, self._leave_alone = False, ""
         self._trouble = ""
+        self._told: dict[str, float] = {}
+        """When each of its troubles was told."""
 
     @property
     def pid(self) -> int | None:
@@ -137,6 +140,11 @@ class WatchedGuest:
         self._stats = self._units.in_bytes(stats)
         return is_first
 
+    def _forget_words(self) -> None:
+        """Another guest has taken its place: nothing that this one's driver said, or was learned of it, counts for that."""
+        self._stats = self._updated = self._reset_at = None
+        self._silence, self._spoke_at, self._units = "", 0, SwapUnits()
+
     def _is_urgent(self) -> bool:
         available = self._stats.available_bytes if self._stats else None
         return available is not None and available < self._look.wake_below_bytes
@@ -148,11 +156,13 @@ class WatchedGuest:
             self._news()
 
     def _tell(self, trouble: str) -> None:
-        """Says a trouble once, and again when it changes."""
-        if trouble != self._trouble:
+        """Says a trouble once, and once an hour while it comes again, be it well in between."""
+        now, self._trouble = time.monotonic(), trouble
+        self._told = {what: at for what, at in self._told.items() if now - at < AGAIN_S}
+        if trouble not in self._told:
+            self._told[trouble] = now
             extra: dict[str, Any] = {"guest": self.name, **self._where, "trouble": trouble}
             log.warning("guest in trouble", extra=extra)
-        self._trouble = trouble
 
     async def _rest(self) -> None:
         """Until the next look is due, or wanted now."""

@@ -4,13 +4,18 @@ Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.high, memory.current
 """
 
 import errno
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
+from ballonet.hypervisors.paths import text_of
+from ballonet.hypervisors.told import Told
 from ballonet.model.snapshot import Budget
 from ballonet.model.units import MIB
+
+log = logging.getLogger(__name__)
 
 MOVED_S: Final = 5.0
 """How old an answer to where a process is, or to how far a group is limited, may be: systemd and libvirt move a QEMU once, as it
@@ -50,6 +55,7 @@ class Cgroups:
         """By process: when it was asked, and where it is."""
         self._limits: dict[Place, tuple[float, int | None]] = {}
         """By group: when it was asked, and how far it may grow; None = it has no limit."""
+        self._unread = Told(log)
         self._budgets: dict[Place, Budget] = {}
         """By group: what was read last."""
 
@@ -65,7 +71,8 @@ class Cgroups:
         for name, pid in pids.items():
             for group in _around(self._place(pid, now)):
                 members.setdefault(group, []).append(name)
-        self._places = {pid: kept for pid, kept in self._places.items() if now - kept[0] < 2 * MOVED_S}
+        known = {0, *pids.values()}
+        self._places = {pid: kept for pid, kept in self._places.items() if pid in known}
         self._limits = {group: kept for group, kept in self._limits.items() if group in members}
         self._budgets = {group: kept for group, kept in self._budgets.items() if group in members}
         own: dict[str, int] = {}
@@ -108,7 +115,9 @@ class Cgroups:
             names = ("memory.max", "memory.high") if group[0] == 2 else ("memory.limit_in_bytes",)  # noqa: PLR2004 the version
             try:
                 found = [limit for name in names if (limit := _number(folder / name)) is not None and limit < _NO_LIMIT]
-            except OSError:  # it cannot be read now, which is not "no limit": what was known counts
+            except OSError as error:  # it cannot be read now, which is not "no limit": what was known counts
+                if kept is None:
+                    self._unread.failed("a limit around guests cannot be read yet, so it is not kept", error, has_trace=False)
                 return kept[1] if kept is not None else None
             kept = self._limits[group] = now, min(found, default=None)
         return kept[1]
@@ -125,7 +134,9 @@ class Cgroups:
             available = last.available_bytes if last is not None else 0
         else:
             available = max(0, limit - usage + cache)
-        found = self._budgets[group] = Budget(name=str(group[1]), limit_bytes=limit, available_bytes=available, guests=guests)
+        name = text_of(str(group[1]))
+        found = Budget(name=name, limit_bytes=limit, available_bytes=available, guests=guests)
+        self._budgets[group] = found
         return found
 
 
@@ -150,7 +161,8 @@ def _path(file: Path) -> Place | None:
     if (text := _text(file)) is None:
         return None
     lines = [line.split(":", 2) for line in text.splitlines()]
-    found = [line for line in lines if len(line) == 3]  # noqa: PLR2004 number, controllers, path
+    # Number, controllers, path. One that leads out of what is seen here (a namespace of groups) is none that can be read.
+    found = [line for line in lines if len(line) == 3 and line[2].startswith("/") and ".." not in line[2].split("/")]  # noqa: PLR2004
     for _, controllers, path in found:
         if "memory" in controllers.split(","):
             return 1, PurePosixPath(path)

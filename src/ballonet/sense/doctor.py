@@ -48,7 +48,8 @@ class HostDoctor:
 
     def _memory(self) -> Iterator[Finding]:
         meminfo = dict(line.split(":", 1) for line in self._text("proc/meminfo").splitlines() if ":" in line)
-        sizes = {name: int(value.split()[0]) for name, value in meminfo.items() if value.split()}
+        words = {name: value.split()[0] for name, value in meminfo.items() if value.split()}
+        sizes = {name: int(word) for name, word in words.items() if word.isascii() and word.isdecimal()}
         if sizes.get("SwapTotal") == 0:
             yield _host(Level.NOTE, "has no swap", "nothing, or add some: if all else fails it is slow instead of out of memory")
         if (swapped := sizes.get("SwapTotal", 0) - sizes.get("SwapFree", 0)) * 1024 > SWAPPED_BYTES and "SwapFree" in sizes:

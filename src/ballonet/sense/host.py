@@ -5,12 +5,15 @@ import errno
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 from ballonet.hypervisors.contract import Guided
 from ballonet.model.snapshot import Host
 from ballonet.model.units import KIB
 from ballonet.sense.cgroup import Cgroups
+
+MOST_BYTES: Final = 1 << 60
+"""No host has more than an exbibyte."""
 
 
 class SenseError(Exception):
@@ -110,17 +113,19 @@ class ProcHost:
         """Sizes in bytes; counts times 1024, as if they were sizes."""
         path = self._root / "proc/meminfo"
         try:
-            lines = [line.split() for line in path.read_text().splitlines()]
+            lines = [line.split() for line in path.read_text(errors="replace").splitlines()]
             found = {words[0].rstrip(":"): int(words[1]) * KIB for words in lines if len(words) > 1}
         except (OSError, ValueError) as error:
             raise SenseError(f"cannot read {path}: {error}") from error
+        if wrong := [name for name, size in found.items() if not 0 <= size <= MOST_BYTES]:
+            raise SenseError(f"{path}: {wrong[0]!r} is {found[wrong[0]]} bytes, which no host has")
         if missing := [name for name in ("MemTotal", "MemAvailable") if name not in found]:
             raise SenseError(f"{path} has no {missing[0]!r}; ballonet needs Linux 3.14 or later")
         return found
 
     def _is_contained(self) -> bool:
         with contextlib.suppress(OSError):  # what cannot be read now is as it was
-            self._has_lxcfs = is_contained((self._root / "proc/self/mountinfo").read_text())
+            self._has_lxcfs = is_contained((self._root / "proc/self/mountinfo").read_text(errors="replace"))
         return self._has_lxcfs
 
     def _arc_bytes(self, in_use: int) -> int:
@@ -128,7 +133,7 @@ class ProcHost:
         all that is in use is not of this machine.
         """
         try:
-            text = (self._root / "proc/spl/kstat/zfs/arcstats").read_text()
+            text = (self._root / "proc/spl/kstat/zfs/arcstats").read_text(errors="replace")
             rows = [line.split() for line in text.splitlines()[2:]]
             stats = {row[0]: int(row[2]) for row in rows if len(row) == 3}  # noqa: PLR2004 name, type, data
             return max(0, stats["size"] - stats["c_min"]) if stats["size"] <= in_use else 0
@@ -138,7 +143,7 @@ class ProcHost:
     def _pressure(self, of: str) -> tuple[float, float]:
         """Shares of the last 10 s in which some, and in which all tasks waited; none where the kernel does not count them."""
         try:
-            text = (self._root / "proc/pressure" / of).read_text()
+            text = (self._root / "proc/pressure" / of).read_text(errors="replace")
         except OSError as error:
             no_psi = {errno.ENOENT, errno.ENOTDIR, errno.EOPNOTSUPP}
             return (0.0, 0.0) if error.errno in no_psi else self._pressures.get(of, (0.0, 0.0))
@@ -146,6 +151,7 @@ class ProcHost:
         for line in text.splitlines():
             kind, _, rest = line.partition(" ")
             with contextlib.suppress(ValueError, IndexError):
-                found[kind] = float(rest.split()[0].removeprefix("avg10=")) / 100
+                share = float(rest.split()[0].removeprefix("avg10=")) / 100
+                found[kind] = share if 0 <= share <= 1 else 0.0
         self._pressures[of] = found["some"], found["full"]
         return self._pressures[of]

@@ -49,6 +49,8 @@ EVENTS: Final = {
     "job": libvirt.VIR_DOMAIN_EVENT_ID_JOB_COMPLETED,
 }
 STARTED: Final = {libvirt.VIR_DOMAIN_EVENT_STARTED, libvirt.VIR_DOMAIN_EVENT_RESUMED}
+_INACTIVE: Final = -1
+"""The number of a domain that does not run."""
 GONE: Final = {libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_CRASHED}
 
 
@@ -199,7 +201,8 @@ class LibvirtHypervisor(Herd[LibvirtGuest]):
         departures, self._departures = self._departures, set()
         if listed := tuple(self._listed):
             self._listed = set()
-            arrivals += (await self._call(partial(self._known_again, listed), OPEN_S)).items()
+            found = await self._call(partial(self._known_again, listed), OPEN_S)
+            arrivals += [(uuid, domain) for uuid, domain in found.items() if domain.ID() != _INACTIVE]  # gone again since
         for uuid in departures & self._guests.keys():
             await self._forget(uuid)
         for uuid, domain in arrivals:
@@ -211,12 +214,13 @@ class LibvirtHypervisor(Herd[LibvirtGuest]):
     async def _list_all(self) -> None:
         """All domains, in a thread and by a connection of its own: it may wait for somebody's hook as long as that takes."""
         while True:
+            before = set(self._guests)
             try:
                 found = await self._lister.call(self._active, LIST_DEADLINE_S)
             except (HypervisorError, libvirt.libvirtError) as error:  # nobody can say who is there: all stay
                 log.debug("domains cannot be listed", extra={"libvirt": self._uri, "trouble": str(error)})
             else:
-                self._departures |= self._guests.keys() - found
+                self._departures |= before & self._guests.keys() - found  # it may be as old as the wait was long
                 self._listed |= found - self._guests.keys()
                 self._look_now.set()
             with contextlib.suppress(TimeoutError):

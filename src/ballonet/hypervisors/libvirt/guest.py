@@ -223,14 +223,16 @@ class LibvirtGuest(WatchedGuest):
     # Its own life
 
     async def run(self) -> None:
-        """Looks at it until cancelled, or until it is gone."""
+        """Looks at it until cancelled."""
         tasks: list[asyncio.Task[None]] = []
         try:
             while True:
                 try:
                     await self._look_once()
-                except GuestGoneError:
-                    return
+                except GuestGoneError as error:  # whether it is, events and the list of domains say: then this task is ended
+                    self._leave_alone = self._leave_alone or "libvirt says that it is not running"
+                    self._facts_at = 0.0
+                    self._tell(str(error))
                 except HypervisorError as error:
                     self._tell(str(error))
                 except Exception:  # whatever libvirt says of one guest, the others are looked after

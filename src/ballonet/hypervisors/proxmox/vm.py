@@ -8,6 +8,8 @@ from ballonet.hypervisors.contract import KeptSettings
 from ballonet.model.units import MIB
 
 DEFAULT_MEMORY_MIB: Final = 512
+LONGEST_NUMBER: Final = 12
+"""Of digits: more are no size in MiB, nor a share."""
 TAG_OFF: Final = "ballonet_off"
 PRIORITIES: Final = {"ballonet_prio_low": 500, "ballonet_prio_high": 2000}
 """Tags, and the shares that they stand for; 1000 without one."""
@@ -70,4 +72,5 @@ def read_vm(vmid: str, text: str) -> VmConfig:
 
 
 def _number(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isdecimal() else None
+    """None where there is none, or none that Proxmox VE would take."""
+    return int(text) if text is not None and text.isascii() and text.isdecimal() and len(text) <= LONGEST_NUMBER else None

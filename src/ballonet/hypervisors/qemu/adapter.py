@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ballonet.hypervisors.contract import Capabilities, KeptSettings, Steering
 from ballonet.hypervisors.herd import Herd
-from ballonet.hypervisors.paths import lies_there, matching
+from ballonet.hypervisors.paths import lies_there, matching, text_of
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.tended import tended
 from ballonet.hypervisors.told import Told
@@ -42,6 +42,8 @@ class QemuHypervisor(Herd[QemuGuest]):
         self._listens = listens
         self._discovery: asyncio.Task[None] | None = None
         self._blind = Told(log)
+        self._doubles: set[str] = set()
+        """Sockets that lead to a guest that another one leads to."""
 
     @property
     def capabilities(self) -> Capabilities:
@@ -62,11 +64,18 @@ class QemuHypervisor(Herd[QemuGuest]):
         self._guests.clear()
 
     def guests(self) -> tuple[Guest, ...]:
-        """As the contract says. Where two guests have one name, the later socket's is NAME@SOCKET."""
+        """As the contract says. Where two guests have one name, the later socket's is NAME@SOCKET. One guest may have several QMP
+        sockets.
+        """
         found: dict[str, Guest] = {}
+        pids: set[int] = set()
         for guest in self._guests.values():
+            if guest.pid in pids:
+                self._tell_double(guest)
+                continue
+            pids |= {guest.pid} if guest.pid else set()
             if guest.name in found:
-                guest.name = f"{guest.name}@{Path(guest.path).stem}"
+                guest.name = f"{guest.name}@{text_of(Path(guest.path).stem)}"
             while guest.name in found:  # sockets of one name in several folders
                 guest.name = f"{guest.name}+"
             if (reading := guest.reading()) is not None:
@@ -99,6 +108,12 @@ class QemuHypervisor(Herd[QemuGuest]):
             return set(), False
         self._blind.well("guests can be discovered again")
         return found, True
+
+    def _tell_double(self, guest: QemuGuest) -> None:
+        if guest.path not in self._doubles:
+            self._doubles.add(guest.path)
+            extra = {"socket": guest.path, "pid": guest.pid, "remedy": "leave it out of qemu.sockets"}
+            log.warning("another QMP socket of a guest that is known; it is not used", extra=extra)
 
     async def _refresh(self) -> None:
         """What an adapter built on this one reads before each look for guests."""

@@ -1,14 +1,16 @@
 """What QEMU answers, as far as ballonet asks: checked forms of QMP replies (qapi/ in QEMU's source)."""
 
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
-from msgspec import Struct, field
+from msgspec import Meta, Struct, field
 
 from ballonet.model.snapshot import GuestStats
 
 ABSENT: Final = 2**64 - 1
 """How QMP writes a statistic that the guest did not send (hw/virtio/virtio-balloon.c, reset_stats)."""
 
+Bytes = Annotated[int, Meta(ge=0, le=1 << 60)]
+"""No guest has more than an exbibyte: what says so is no answer, and of that guest alone."""
 Nothing = dict[str, Any]
 """The answer to a command that returns nothing."""
 
@@ -42,24 +44,24 @@ class Version(Struct):
 class Memory(Struct):
     """query-memory-size-summary, in bytes."""
 
-    base: int = field(name="base-memory")
-    plugged: int = field(name="plugged-memory", default=0)
+    base: Bytes = field(name="base-memory")
+    plugged: Bytes = field(name="plugged-memory", default=0)
 
 
 class Balloon(Struct):
     """query-balloon, in bytes."""
 
-    actual: int
+    actual: Bytes
 
 
 class MemoryDeviceData(Struct):
     """Of a virtio-mem device, in bytes; of a DIMM `size` alone."""
 
     id: str = ""
-    size: int = 0
-    requested_size: int = field(name="requested-size", default=0)
-    max_size: int = field(name="max-size", default=0)
-    block_size: int = field(name="block-size", default=1)
+    size: Bytes = 0
+    requested_size: Bytes = field(name="requested-size", default=0)
+    max_size: Bytes = field(name="max-size", default=0)
+    block_size: Bytes = field(name="block-size", default=1)
 
 
 class MemoryDevice(Struct):
@@ -79,6 +81,19 @@ class Migration(Struct):
     """query-migrate."""
 
     status: str = "none"
+
+
+class DeviceStatus(Struct):
+    """Part of x-query-virtio-status."""
+
+    statuses: list[str] = []
+    """Each bit that the guest's driver has set: its name, a colon, and words (virtio 1.2, 2.1)."""
+
+
+class VirtioStatus(Struct):
+    """x-query-virtio-status, since QEMU 7.2."""
+
+    status: DeviceStatus = field(default_factory=DeviceStatus)
 
 
 class Sev(Struct):
@@ -129,7 +144,7 @@ class Report(Struct):
     """The property guest-stats of a balloon device."""
 
     stats: Stats
-    last_update: int = field(name="last-update")
+    last_update: Annotated[int, Meta(le=1 << 62)] = field(name="last-update")
     """Whole seconds since 1970, on the host's clock; 0 = never."""
 
 

@@ -1,18 +1,24 @@
 """A guest whose QMP socket others use too: opened for each look and each command, and closed again.
 
-Proxmox's own tools need the socket, and QEMU serves one client at a time. No events are heard in between.
+Proxmox's own tools need the socket, and QEMU serves one client at a time. No events are heard in between, so that a reboot is
+seen by the balloon device's status, which a reset clears until the next driver has set it up.
 """
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
-from ballonet.hypervisors.contract import HypervisorError
+from ballonet.hypervisors.contract import HypervisorError, RefusedError
+from ballonet.hypervisors.qemu.answers import VirtioStatus
 from ballonet.hypervisors.qemu.guest import DEADLINE_S, QemuGuest
 from ballonet.hypervisors.qemu.qmp import QmpSession
 
+log = logging.getLogger(__name__)
+
+SET_UP: Final = "VIRTIO_CONFIG_S_DRIVER_OK"
 PATIENCE_S: Final = 2 * DEADLINE_S
 """How long to wait for others to let go of the socket; they hold it for some milliseconds."""
 
@@ -26,6 +32,8 @@ class BriefGuest(QemuGuest):
         """As any."""
         super().__init__(path, root, news, listens=listens)
         self._turn = asyncio.Lock()
+        self._is_set_up = self._is_mute = False
+        """Whether a driver has set its balloon up, and whether its QEMU, of before 7.2, does not say: then no reboot is seen."""
 
     @contextlib.asynccontextmanager
     async def _talk(self) -> AsyncIterator[QmpSession]:
@@ -40,6 +48,20 @@ class BriefGuest(QemuGuest):
     def _is_another(self, session: QmpSession) -> bool:
         """Whether another process answers than before: a new life of the same VM."""
         return session.pid is not None and self._process is not None and session.pid != self._process.pid
+
+    async def _look_for_reset(self, session: QmpSession) -> None:
+        if not self._balloon_path or self._is_mute:
+            return
+        try:
+            path = f"{self._balloon_path}/virtio-backend"
+            told = await session.call("x-query-virtio-status", VirtioStatus, DEADLINE_S, path=path)
+        except RefusedError as error:
+            self._is_mute = True
+            log.info("reboots of the guest are not seen", extra={"guest": self.name, "trouble": str(error)})
+            return
+        was_set_up, self._is_set_up = self._is_set_up, any(one.startswith(SET_UP) for one in told.status.statuses)
+        if was_set_up and not self._is_set_up:
+            self._begin_anew()
 
     async def _live(self) -> None:
         tasks: list[asyncio.Task[None]] = []

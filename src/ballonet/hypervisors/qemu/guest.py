@@ -23,6 +23,7 @@ from ballonet.hypervisors.agent import AgentChannel
 from ballonet.hypervisors.alone import is_arriving, is_booting, is_migrating, why_alone
 from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.guest_agent import GuestAgent
+from ballonet.hypervisors.paths import text_of
 from ballonet.hypervisors.process import Occupied, Process
 from ballonet.hypervisors.qemu.answers import Migration, Name, Nothing, Object, Report, Sev, Status, Uuid, Version
 from ballonet.hypervisors.qemu.mover import Mover, read_layout
@@ -76,7 +77,7 @@ class QemuGuest(WatchedGuest):
         news: to be called when the loop should not wait.
         listens: whether to hear an agent in the guest, where there is a port for one.
         """
-        super().__init__(Path(path).stem, news, socket=path)
+        super().__init__(text_of(Path(path).stem), news, socket=path)
         self.path = path
         self._root = root
         self._listens = listens
@@ -162,6 +163,11 @@ class QemuGuest(WatchedGuest):
         if not 0 < keep_bytes <= ceiling:
             raise RefusedError(f"{self.name}: {keep_bytes} bytes is not within 1 and its ceiling of {ceiling}")
         async with self._talk() as session:
+            # Not every QEMU tells of a migration that begins (its capability `events`), and a guest on its way is left alone.
+            migration = await session.call("query-migrate", Migration, deadline_s)
+            if is_migrating(migration.status, ""):
+                self._is_migrating = True
+                raise RefusedError(f"{self.name}: it is being migrated")
             await self._mover.set_keep(session, keep_bytes, deadline_s)
         self._keep_at = 0.0
 
@@ -211,8 +217,9 @@ class QemuGuest(WatchedGuest):
         before = self._process
         self._process = Process(session.pid, self._root) if session.pid else None
         if before is not None and (self._process is None or before.pid != self._process.pid):
-            self._mover = self._stats = self._updated = self._confidential = self._reset_at = None
-            self._silence = ""
+            self._mover = self._confidential = self._keep_bytes = None
+            self.name = text_of(Path(self.path).stem)
+            self._forget_words()
 
     def _begin_voices(self) -> list[asyncio.Task[None]]:
         voices = (voice for voice in (self._agent, self._guest_agent) if voice is not None)
@@ -254,12 +261,13 @@ class QemuGuest(WatchedGuest):
     async def _is_confidential(self, session: QmpSession) -> bool:
         """Whether its memory is encrypted; asked once, as it cannot change. A QEMU that does not say is asked no more."""
         if self._confidential is None:
-            self._confidential = False
+            found = False
             with contextlib.suppress(RefusedError):
                 objects = await session.call("qom-list", list[Object], DEADLINE_S, path="/objects")
-                self._confidential = any(one.type.startswith(_CONFIDENTIAL) for one in objects)
+                found = any(one.type.startswith(_CONFIDENTIAL) for one in objects)
             with contextlib.suppress(RefusedError):
-                self._confidential |= (await session.call("query-sev", Sev, DEADLINE_S)).enabled
+                found |= (await session.call("query-sev", Sev, DEADLINE_S)).enabled
+            self._confidential = found  # only now: with an answer that was late, it is asked again
         return self._confidential
 
     async def _ask_of_itself(self, session: QmpSession) -> None:
@@ -308,6 +316,7 @@ class QemuGuest(WatchedGuest):
     async def _take_a_look(self, session: QmpSession) -> None:
         """One round of questions. One that fails leaves the old numbers, which grow old."""
         try:
+            await self._look_for_reset(session)
             if time.monotonic() - self._described_at > DESCRIBE_EVERY_S:
                 await self._describe(session)
             if time.monotonic() - self._facts_at > FACTS_EVERY_S:
@@ -323,11 +332,15 @@ class QemuGuest(WatchedGuest):
             if not session.is_open or time.monotonic() - self._answered_at > RECONNECT_S:
                 raise  # half a line may have been lost on the way: only a new session is in step again
         except RefusedError as error:
+            self._answered_at = time.monotonic()
             self._leave_alone = self._leave_alone or f"its balloon cannot be read: {error}"
             self._tell(str(error))
         else:
             self._answered_at = time.monotonic()
             self._trouble = ""
+
+    async def _look_for_reset(self, session: QmpSession) -> None:
+        """An event tells of one."""
 
     async def _read(self, session: QmpSession) -> None:
         if self._mover is None or not self._mover.mechanisms:

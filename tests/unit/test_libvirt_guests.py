@@ -1,0 +1,153 @@
+"""What a libvirt of today may answer, by a scripted one: a real one cannot be made to answer so on purpose."""
+
+import asyncio
+import time
+import uuid
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+libvirt = pytest.importorskip("libvirt")
+
+from ballonet.hypervisors.libvirt import adapter, events  # noqa: E402 only where libvirt is
+from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor  # noqa: E402
+from ballonet.model.units import GIB, KIB  # noqa: E402
+from daemons import holds_soon  # noqa: E402
+
+SIZE_KIB = 8 * GIB // KIB
+
+
+def failure(code: int) -> Exception:
+    error = libvirt.libvirtError("scripted")
+    error.err = (code, 10, "scripted", 2, None, None, None, 0, 0)
+    return error  # type: ignore[no-any-return]
+
+
+class Domain:
+    def __init__(self, world: "World", name: str, number: int) -> None:
+        self._world, self._name, self._number = world, name, number
+
+    def name(self) -> str:
+        return self._name
+
+    def UUIDString(self) -> str:  # noqa: N802 as libvirt has it
+        return str(uuid.uuid5(uuid.NAMESPACE_OID, self._name))
+
+    def ID(self) -> int:  # noqa: N802
+        return self._number
+
+    def XMLDesc(self) -> str:  # noqa: N802
+        if self._world.refusals:
+            self._world.refusals -= 1
+            raise failure(libvirt.VIR_ERR_OPERATION_INVALID)
+        self._world.asked += 1
+        return f"<domain><memory>{SIZE_KIB}</memory><devices><memballoon model='virtio'/></devices></domain>"
+
+    def setMemoryFlags(self, _kib: int, _flags: int) -> int:  # noqa: N802
+        return 0
+
+    def setMemoryStatsPeriod(self, _period: int, _flags: int) -> int:  # noqa: N802
+        return 0
+
+    def jobInfo(self) -> list[int]:  # noqa: N802
+        return [0]
+
+    def metadata(self, *_words: Any) -> str:
+        raise failure(libvirt.VIR_ERR_NO_DOMAIN_METADATA)
+
+
+class World:
+    """Its domains, and how it answers."""
+
+    def __init__(self) -> None:
+        self.domains: dict[str, Domain] = {}
+        self.refusals = self.asked = 0
+        self.list_takes_s = 0.0
+        self.is_listing = False
+        self.hears: dict[int, Any] = {}
+
+    def start(self, name: str) -> None:
+        self.domains[name] = domain = Domain(self, name, len(self.domains) + 1)
+        if hear := self.hears.get(libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE):
+            hear(None, domain, libvirt.VIR_DOMAIN_EVENT_STARTED, 0, None)
+
+    # As a connection
+
+    def setKeepAlive(self, *_words: int) -> None:  # noqa: N802
+        pass
+
+    def isAlive(self) -> bool:  # noqa: N802
+        return True
+
+    def close(self) -> None:
+        pass
+
+    def getType(self) -> str:  # noqa: N802
+        return "QEMU"
+
+    def getVersion(self) -> int:  # noqa: N802
+        return 7002000
+
+    def domainEventRegisterAny(self, _domain: Any, event: int, hear: Any, _more: Any) -> None:  # noqa: N802
+        self.hears[event] = hear
+
+    def lookupByUUIDString(self, wanted: str) -> Domain:  # noqa: N802
+        for domain in self.domains.values():
+            if domain.UUIDString() == wanted:
+                return domain
+        raise failure(libvirt.VIR_ERR_NO_DOMAIN)
+
+    def domainListGetStats(self, domains: list[Domain], _stats: int, _flags: int) -> list[tuple[Domain, dict[str, int]]]:  # noqa: N802
+        sizes = dict.fromkeys(("maximum", "current", "available", "usable", "unused"), SIZE_KIB)
+        record = {"state.state": libvirt.VIR_DOMAIN_RUNNING, "balloon.last-update": int(time.time())}
+        return [(one, record | {f"balloon.{name}": size for name, size in sizes.items()}) for one in domains]
+
+    def listAllDomains(self, _flags: int) -> list[Domain]:  # noqa: N802
+        found = list(self.domains.values())  # it looks first, and waits for each domain's lock then
+        self.is_listing = True
+        time.sleep(self.list_takes_s)
+        self.is_listing = False
+        return found
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    world = World()
+    monkeypatch.setattr(libvirt, "open", lambda _uri: world)
+    monkeypatch.setattr(events, "start", lambda: None)
+    monkeypatch.setattr(adapter, "LIST_S", 0.5)
+    return world
+
+
+async def test_one_call_that_is_not_valid_now_ends_no_guest(world: World, tmp_path: Path) -> None:
+    """OPERATION_INVALID is said of a domain that is not running, or by one that cannot do a thing just now: it is asked again."""
+    world.start("web")
+    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
+    await hypervisor.open()
+    await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+    world.refusals = 3
+    hypervisor._guests[world.domains["web"].UUIDString()].has_changed()
+    await holds_soon(lambda: not world.refusals)
+    asked = world.asked
+    await holds_soon(lambda: world.asked > asked and hypervisor.guests()[0].can_balloon)
+    await hypervisor.close()
+
+
+async def test_a_list_that_waited_sends_no_newcomer_away(world: World, tmp_path: Path) -> None:
+    """A list of domains may wait for somebody's hook; who came meanwhile is not in it."""
+    world.start("web")
+    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
+    await hypervisor.open()
+    await holds_soon(lambda: len(hypervisor.guests()) == 1)
+    world.list_takes_s = 2.0
+    await holds_soon(lambda: world.is_listing)
+    world.start("db")
+    await holds_soon(lambda: len(hypervisor.guests()) == 2)
+    while world.is_listing:
+        assert len(hypervisor.guests()) == 2
+        await asyncio.sleep(0.02)
+    for _ in range(30):
+        assert len(hypervisor.guests()) == 2
+        await asyncio.sleep(0.02)
+    await hypervisor.close()
