@@ -37,6 +37,9 @@ class Actor:
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._readying: set[str] = set()
         """Guests that make memory ready first; no tick waits for them."""
+        self._sent: list[str] = []
+        self._failed: dict[str, str] = {}
+        """What has become of commands since the last tick that told it: some take longer than a tick waits."""
 
     async def apply(self, plan: Plan, snapshot: Snapshot) -> Outcome:
         """Sends the commands of `plan` that it has for guests in mode `act`.
@@ -99,8 +102,7 @@ class Actor:
         return max(keep, guest.occupied_bytes or 0, self._asked.get(guest.name, 0) if guest.name in self._tasks else 0)
 
     async def _send(self, commands: Iterable[Decision], guests: Mapping[str, Guest]) -> Outcome:
-        failed: dict[str, str] = {}
-        sent: list[str] = []
+        begun: list[str] = []
         for one in commands:
             if one.name in self._tasks or one.keep_bytes is None:
                 continue  # its last command is still under way
@@ -108,22 +110,24 @@ class Actor:
             self._asked[one.name] = one.keep_bytes
             if ready:
                 self._readying.add(one.name)
-            self._tasks[one.name] = asyncio.create_task(self._command(one.name, one.keep_bytes, ready, sent, failed))
+            self._tasks[one.name] = asyncio.create_task(self._command(one.name, one.keep_bytes, ready))
+            begun.append(one.name)
         if awaited := [task for name, task in self._tasks.items() if name not in self._readying]:
             await asyncio.wait(awaited, timeout=PATIENCE_S)
-        return Outcome(sent=tuple(sent), failed=dict(failed), under_way=tuple(self._tasks))
+        sent, self._sent, failed, self._failed = self._sent, [], self._failed, {}
+        return Outcome(begun=tuple(begun), sent=tuple(sent), failed=failed, under_way=tuple(self._tasks))
 
-    async def _command(self, name: str, keep_bytes: int, ready: int, sent: list[str], failed: dict[str, str]) -> None:
+    async def _command(self, name: str, keep_bytes: int, ready: int) -> None:
         try:
             if ready:
                 await self._hypervisor.make_ready(name, ready, READY_S)
                 self._readying.discard(name)
             await self._hypervisor.set_keep(name, keep_bytes, DEADLINE_S)
-            sent.append(name)
+            self._sent.append(name)
         except Exception as error:
             if not isinstance(error, HypervisorError):  # an adapter's own fault: told with its trace, and no other guest's loss
                 log.exception("adapter failed", extra={"guest": name})
-            failed[name] = str(error)
+            self._failed[name] = str(error)
             is_unknown = isinstance(error, NoAnswerError)
             log.warning(
                 "command failed",

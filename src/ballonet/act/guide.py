@@ -63,7 +63,7 @@ class Guide:
 
     async def apply(self, plan: Plan, snapshot: Snapshot) -> Outcome:
         """Sends what is due; returns at once, with what became of the last round."""
-        outcome = Outcome(sent=tuple(self._sent), failed=dict(self._failed))
+        outcome = Outcome(begun=tuple(self._sent), sent=tuple(self._sent), failed=dict(self._failed))
         self._sent, self._failed = [], {}
         if self._task is not None and not self._task.done():
             return replace(outcome, under_way=("knobs",))

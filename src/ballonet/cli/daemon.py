@@ -225,10 +225,10 @@ def history(
 
 def _changes(rows: list[Change]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("when", "guest", "sent", "what and why"):
+    for name in ("when", "guest", "done", "what and why"):
         table.add_column(name)
     for row in rows:
-        table.add_row(format_time(row.at), row.guest, "yes" if row.is_command else "", row.sentence)
+        table.add_row(format_time(row.at), row.guest or "host", row.done, row.sentence + (f" ({row.by})" if row.by else ""))
     return table
 
 

@@ -54,7 +54,7 @@ def _with_any_name(path: str) -> str:
 def _served(route: Route, desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         try:
-            asked = Asked(desk, _values(route, request), await _body(route, request))
+            asked = Asked(desk, _values(route, request), await _body(route, request), getattr(request.state, "who", ""))
             return answer(await route.do(asked))
         except ControlError as error:
             return trouble(error.status, str(error))

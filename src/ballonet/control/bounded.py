@@ -5,6 +5,9 @@ Each costs a descriptor, and the loop needs descriptors: with idle connections a
 
 import asyncio
 import logging
+import pwd
+import socket
+import struct
 import time
 from typing import Final
 
@@ -24,6 +27,7 @@ class BoundedProtocol(H11Protocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """Lets it in, in place of another if need be."""
         self.idle_since = time.monotonic()
+        self.app_state = self.app_state | {"who": _who(transport)}
         super().connection_made(transport)
         if len(self.connections) > MOST_CONNECTIONS:
             idle = [one for one in self.connections if isinstance(one, BoundedProtocol) and one.is_idle and one is not self]
@@ -54,6 +58,18 @@ class BoundedProtocol(H11Protocol):
         """Closes it, whatever is left of it."""
         self.connections.discard(self)  # at once: the next one may come before this one is gone
         self.transport.abort()
+
+
+def _who(transport: asyncio.Transport) -> str:
+    """The user at the other end (SO_PEERCRED, unix(7)), by name where it has one; over TCP nobody knows more than the token."""
+    sock = transport.get_extra_info("socket")
+    if sock is None or sock.family != socket.AF_UNIX:
+        return "token"
+    _pid, uid, _gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}"
 
 
 class Seldom(logging.Filter):

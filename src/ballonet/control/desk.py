@@ -27,19 +27,19 @@ class Desk(Protocol):
         """What stands."""
         ...
 
-    async def set_guest(self, name: str, order: GuestOrder) -> Orders:
+    async def set_guest(self, name: str, order: GuestOrder, by: str) -> Orders:
         """Sets what `order` names, of a guest that may come later."""
         ...
 
-    async def hold(self, name: str, order: HoldOrder) -> Orders:
+    async def hold(self, name: str, order: HoldOrder, by: str) -> Orders:
         """Moves nothing of a guest, or of any when `name` is empty."""
         ...
 
-    async def release(self, name: str) -> Orders:
+    async def release(self, name: str, by: str) -> Orders:
         """Lets it go again."""
         ...
 
-    async def set_mode(self, mode: Mode | None) -> Orders:
+    async def set_mode(self, mode: Mode | None, by: str) -> Orders:
         """Of the host."""
         ...
 

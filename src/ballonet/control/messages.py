@@ -166,15 +166,24 @@ class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """A decision that differs from the one before."""
+    """Something that happened: a decision that differs from the one before, a command, or what somebody else did."""
 
     at: float
     guest: str
+    """Empty = the whole host."""
     reason: str
-    keep_bytes: int | None
-    kept_bytes: int | None
-    is_command: bool
+    """Of a decision; `moved` = somebody else moved its balloon, `order`, `reload`."""
+    keep_bytes: int | None = None
+    kept_bytes: int | None = None
+    is_command: bool = False
+    """Whether something is to be sent, by the plan; what became of it is in `done`."""
     sentence: str
+    mode: str = ""
+    """Of the guest at that time."""
+    done: str = ""
+    """What came of it: sent, waits (its memory is not there yet), failed, advised (nothing is sent in that mode); empty = nothing."""
+    by: str = ""
+    """Who, of an order: a user, or whoever came with the token."""
 
 
 class Sample(Struct, frozen=True, kw_only=True):

@@ -29,6 +29,19 @@ def set_notes(guest: Guest, ordered: Mapping[str, Any], before: GuestSettings, a
     return (*told, *(f"{what}; {remedy}" for what, remedy in of_guest(made)))
 
 
+def order_sentence(ordered: Mapping[str, Any]) -> str:
+    """What was set, in words: for history."""
+    return "set " + ", ".join(f"{name.removesuffix('_bytes')} {_said(name, value)}" for name, value in ordered.items())
+
+
+def _said(name: str, value: Any) -> str:
+    if value is None:
+        return "as configured"
+    if isinstance(value, Mode):
+        return value.value
+    return str(value) if name == "shares" else format_size(value)
+
+
 def _now(guest: Guest, name: str, settings: GuestSettings) -> str:
     value = getattr(settings, name)
     if isinstance(value, Mode):

@@ -32,6 +32,8 @@ class Asked(NamedTuple):
     values: dict[str, Any]
     """Parameters of path and query, by name; those that were left out are missing."""
     body: Any
+    by: str
+    """Who asks: a user of this host, or whoever has the token."""
 
 
 class Param(NamedTuple):
@@ -67,19 +69,19 @@ async def _orders(asked: Asked) -> Orders:
 
 
 async def _set(asked: Asked) -> Orders:
-    return await asked.desk.set_guest(asked.values["name"], asked.body)
+    return await asked.desk.set_guest(asked.values["name"], asked.body, asked.by)
 
 
 async def _hold(asked: Asked) -> Orders:
-    return await asked.desk.hold(asked.values.get("name", ""), asked.body)
+    return await asked.desk.hold(asked.values.get("name", ""), asked.body, asked.by)
 
 
 async def _release(asked: Asked) -> Orders:
-    return await asked.desk.release(asked.values.get("name", ""))
+    return await asked.desk.release(asked.values.get("name", ""), asked.by)
 
 
 async def _mode(asked: Asked) -> Orders:
-    return await asked.desk.set_mode(asked.body.mode)
+    return await asked.desk.set_mode(asked.body.mode, asked.by)
 
 
 async def _changes(asked: Asked) -> list[Change]:

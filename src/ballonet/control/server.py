@@ -24,6 +24,7 @@ from ballonet.model.settings import SettingsError
 log = logging.getLogger(__name__)
 logging.getLogger("uvicorn").setLevel(logging.WARNING)  # that it serves is told once, by the daemon
 logging.getLogger("uvicorn.error").addFilter(Seldom())
+logging.getLogger("asyncio").addFilter(Seldom())  # without descriptors it says so at each try to accept
 
 END_S: Final = 1
 """How long open streams may take to end."""

@@ -1,13 +1,19 @@
 """A tick as faces show it."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 import ballonet
 from ballonet.control.messages import Change, GuestStatus, HostStatus, Sample, Status
 from ballonet.model.plan import Decision, Reason
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
 
+MOVED: Final = "moved"
 
-def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "") -> Status:
+
+def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Mapping[str, str] = MappingProxyType({})) -> Status:
     """The whole host now.
 
     Args:
@@ -15,6 +21,7 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "") -> Status:
         at: when that was, seconds since 1970.
         mode: of the host.
         hold: why all are on hold, if they are.
+        troubles: by guest: why its last command failed.
     """
     plan, host = tick.plan, tick.snapshot.host
     short = {one.name: one.bytes for one in plan.short}
@@ -38,7 +45,7 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "") -> Status:
             theirs=host.theirs,
         ),
         guests=tuple(
-            _guest(guest, decision, short.get(guest.name, 0), tick.outcome.failed.get(guest.name, ""))
+            _guest(guest, decision, short.get(guest.name, 0), troubles.get(guest.name, ""))
             for guest, decision in zip(tick.snapshot.guests, plan.guests, strict=True)
         ),
     )
@@ -70,8 +77,8 @@ def _guest(guest: Guest, decision: Decision, short_bytes: int, trouble: str) -> 
     )
 
 
-def change_of(decision: Decision, guest: Guest, at: float) -> Change:
-    """A decision as history keeps it."""
+def change_of(decision: Decision, guest: Guest, at: float, done: str = "") -> Change:
+    """A decision as history keeps it, with what was done of it."""
     return Change(
         at=at,
         guest=decision.name,
@@ -80,7 +87,19 @@ def change_of(decision: Decision, guest: Guest, at: float) -> Change:
         kept_bytes=guest.keep_bytes,
         is_command=decision.is_command,
         sentence=decision.sentence,
+        mode=guest.mode.value,
+        done=done,
     )
+
+
+def moved_change(guest: Guest, sentence: str, at: float) -> Change:
+    """A balloon that somebody else moved, as history keeps it."""
+    return Change(at=at, guest=guest.name, reason=MOVED, kept_bytes=guest.keep_bytes, sentence=sentence, mode=guest.mode.value)
+
+
+def reload_change(at: float, sentence: str) -> Change:
+    """That the configuration was read anew, as history keeps it."""
+    return Change(at=at, guest="", reason="reload", sentence=sentence)
 
 
 def sample_of(tick: Tick, name: str) -> Sample | None:

@@ -1,21 +1,43 @@
-"""Which decisions of a tick say something new: for the log, and for history."""
+"""What of a tick is new: decisions that differ, every command that went out, and balloons that somebody else moved."""
 
+import logging
 from typing import Final, NamedTuple
 
+from ballonet.model.finding import Finding, Level
 from ballonet.model.plan import Decision, Reason
-from ballonet.model.snapshot import Guest
+from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
-from ballonet.model.units import MIB
+from ballonet.model.units import MIB, format_size
+
+log = logging.getLogger(__name__)
 
 SAME_BYTES: Final = MIB
 """Two amounts this near are one decision: in mode `advise` a plan that nobody carries out is made again each second."""
+OF_LATE_S: Final = 3600.0
+THERE_BYTES: Final = 2 * MIB
+"""A balloon this near to what was asked is there."""
 
 
 class Changed(NamedTuple):
-    """One of them."""
+    """One decision that is new."""
 
     decision: Decision
     guest: Guest
+    done: str
+    """As in history: sent, waits, failed, advised, or nothing."""
+
+
+class Moved(NamedTuple):
+    """A balloon that was where it was asked to be, and is not any more, though nobody here asked for that."""
+
+    guest: Guest
+    from_bytes: int
+
+    @property
+    def sentence(self) -> str:
+        """In words."""
+        to = format_size(self.guest.keep_bytes or 0)
+        return f"somebody else moved its balloon, from {format_size(self.from_bytes)} to {to} (virsh setmem, pvestatd, MOM?)"
 
 
 class Changes:
@@ -25,15 +47,81 @@ class Changes:
         self._last: dict[str, tuple[Reason, int]] = {}
 
     def of(self, tick: Tick) -> list[Changed]:
-        """What is new in a tick: another reason, or another amount to be asked for. What failed is new when it is tried again."""
+        """What is new in a tick: another reason, another amount to be asked for, a command. What failed is new when it is tried
+        again.
+        """
         found = []
         now: dict[str, tuple[Reason, int]] = {}
         for decision, guest in zip(tick.plan.guests, tick.snapshot.guests, strict=True):
             reason, told_bytes = self._last.get(decision.name, (None, 0))
             asks_bytes = decision.keep_bytes or 0 if decision.is_command else told_bytes
-            if decision.reason is not reason or abs(asks_bytes - told_bytes) > SAME_BYTES:
-                found.append(Changed(decision, guest))
+            is_new = decision.reason is not reason or abs(asks_bytes - told_bytes) > SAME_BYTES
+            if is_new or decision.name in tick.outcome.begun:
+                found.append(Changed(decision, guest, _done(tick, decision, guest)))
                 told_bytes = asks_bytes
             now[decision.name] = (decision.reason, told_bytes)
         self._last = {name: said for name, said in now.items() if name not in tick.outcome.failed}
         return found
+
+
+def _done(tick: Tick, decision: Decision, guest: Guest) -> str:
+    name, outcome = decision.name, tick.outcome
+    if name in outcome.failed:
+        return "failed"
+    if name in outcome.begun:
+        return "sent"
+    if not decision.is_command:
+        return ""
+    if guest.mode is Mode.ADVISE:
+        return "advised"
+    return "waits" if name in outcome.waiting or name in outcome.under_way else ""
+
+
+class Outsiders:
+    """Notices what others do to balloons."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, tuple[int, bool]] = {}
+        """By guest: what it was asked to keep, and whether it has been there."""
+        self._times: dict[str, list[float]] = {}
+        """By guest: when it was moved by others, of late."""
+
+    def of(self, tick: Tick) -> list[Moved]:
+        """Those that were moved since the last tick."""
+        found = []
+        asked = {one.name: one.keep_bytes for one in tick.plan.guests if one.name in tick.outcome.begun}
+        for guest in tick.snapshot.guests:
+            keep, (goal, was_there) = guest.keep_bytes, self._asked.get(guest.name, (0, False))
+            if keep is not None and was_there and abs(keep - goal) > THERE_BYTES and not guest.is_starting:
+                found.append(Moved(guest, goal))
+                log.warning("balloon moved by somebody else", extra={"guest": guest.name, "what": found[-1].sentence})
+                self._times.setdefault(guest.name, []).append(tick.at)
+            if keep is not None and (goal or guest.name in asked):
+                self._asked[guest.name] = self._next(guest, keep, goal, asked.get(guest.name), was_there=was_there)
+        names = {guest.name for guest in tick.snapshot.guests}
+        self._asked = {name: one for name, one in self._asked.items() if name in names}
+        late = {name: [at for at in times if tick.at - at < OF_LATE_S] for name, times in self._times.items()}
+        self._times = {name: times for name, times in late.items() if times}
+        return found
+
+    def findings(self) -> list[Finding]:
+        """Guests that others move again and again: two controllers undo each other's work."""
+        remedy = "let one of the two alone: end the other, or `ballonet set VM --mode observe`; pvestatd: qm set VMID --shares 0"
+        return [
+            Finding(
+                level=Level.WARNING,
+                where=name,
+                what=f"somebody else moved its balloon {len(times)} times in an hour",
+                remedy=remedy,
+            )
+            for name, times in sorted(self._times.items())
+            if len(times) > 1
+        ]
+
+    @staticmethod
+    def _next(guest: Guest, keep: int, goal: int, asked: int | None, *, was_there: bool) -> tuple[int, bool]:
+        if asked is not None:
+            return asked, False
+        if was_there and (abs(keep - goal) > THERE_BYTES or guest.is_starting):
+            return keep, not guest.is_starting  # where it is now is where it was put
+        return goal, was_there or abs(keep - goal) <= THERE_BYTES

@@ -62,7 +62,7 @@ class Journal:
     def tell(self, plan: Plan, changes: Sequence[Changed]) -> None:
         """Logs what is new in a tick."""
         self._tell_host(plan)
-        for decision, guest in changes:
+        for decision, guest, done in changes:
             log.info(
                 "decision",
                 extra={
@@ -71,6 +71,7 @@ class Journal:
                     "keep_bytes": decision.keep_bytes,
                     "kept_bytes": guest.keep_bytes,
                     "is_command": decision.is_command,
+                    "done": done,
                     "mode": guest.mode.value,
                     "heard_by": guest.voice.value,
                     "sentence": decision.sentence,

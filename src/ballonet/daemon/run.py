@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from msgspec.structs import replace
 from ballonet.act.ladder import Ladder
 from ballonet.control.messages import given
 from ballonet.control.server import ControlServer, Door
-from ballonet.daemon.changes import Changes
+from ballonet.control.tell import reload_change
+from ballonet.daemon.changes import Changes, Outsiders
 from ballonet.daemon.config import Config, HypervConfig, VsphereConfig, read_config
 from ballonet.daemon.desk import DaemonDesk
 from ballonet.daemon.journal import Journal, open_journal
@@ -108,11 +110,11 @@ class Daemon:
         self._hypervisor = hypervisor = adapter(config)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
-        self._desk.others = self._server.findings
-        self._desk.settings_of = self._settings
+        self._desk.others = lambda: [*self._server.findings(), *self._outsiders.findings()]
+        self._desk.ordering.settings_of = self._settings
         self._desk.settled = lambda: self._config.guest
         self._ladder = Ladder(root, _allowed(config), lambda name: hypervisor.pids().get(name))
-        self._changes, self._journal, self._service = Changes(), Journal(), Service()
+        self._changes, self._outsiders, self._journal, self._service = Changes(), Outsiders(), Journal(), Service()
         eye = Eye(host_sense(hypervisor, root), hypervisor, self._settings)
         self._loop = Loop(eye, hypervisor, config.limits(), policy=config.loop.policy, on_tick=self._on_tick, is_tended=True)
 
@@ -121,7 +123,7 @@ class Daemon:
 
     def _settings(self, guest: Guest) -> GuestSettings:
         """As ordered, else as kept at the hypervisor or configured; on hold, nothing of it is moved."""
-        order, hold = self._desk.order_of(guest), self._desk.hold_of(guest)
+        order, hold = self._desk.ordering.order_of(guest), self._desk.ordering.hold_of(guest)
         settings = self._config.settings(guest.name, self._hypervisor.settings(guest.name), self._desk.mode)
         if order is not None:
             ordered: dict[str, Any] = given(order)
@@ -132,7 +134,7 @@ class Daemon:
     def _on_tick(self, tick: Tick) -> None:
         changes = self._changes.of(tick)
         self._journal.tell(tick.plan, changes)
-        self._desk.note(tick, changes)
+        self._desk.note(tick, changes, self._outsiders.of(tick))
         self._ladder.step(tick.plan, tick.snapshot, tick.at)
         self._service.beat(f"{len(tick.plan.guests)} guests, host {tick.plan.host_state}, mode {self._desk.mode.value}")
 
@@ -142,6 +144,7 @@ class Daemon:
             config = read_config(self._path)
         except SettingsError as error:
             log.error("configuration not reloaded; the last good one stays", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
+            self._desk.tell(reload_change(time.time(), f"configuration not reloaded, the last good one stays: {error}"))
             return
         old = self._config
         host = replace(config.host, root=old.host.root)
@@ -160,7 +163,8 @@ class Daemon:
         self._desk.set_bounds(_bounds(config))
         self._ladder.allowed = _allowed(config)
         self._loop.change(config.limits(), config.loop.policy)
-        log.info("reloaded", extra={"mode": config.loop.mode.value, "policy": config.loop.policy})
+        log.info("reloaded", extra={"mode": self._desk.mode.value, "policy": config.loop.policy})
+        self._desk.tell(reload_change(time.time(), f"configuration reloaded; mode {self._desk.mode.value} is in force"))
 
     async def run(self) -> None:
         """Runs until SIGTERM or SIGINT; SIGHUP reloads."""

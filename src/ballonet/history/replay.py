@@ -78,7 +78,7 @@ def _decided(found: Replay, state: State, tick: Tick, dt: float, policy: str, li
     state, plan = step(state, tick.snapshot, limits, tick.at, policy)
     short, short_then = {one.name for one in plan.short}, {one.name for one in tick.plan.short}
     found.budget_ticks += plan.promised_bytes > plan.memory_bytes > 0
-    for guest, then, now in zip(tick.snapshot.guests, tick.plan.guests, plan.guests, strict=True):
+    for guest, now in zip(tick.snapshot.guests, plan.guests, strict=True):
         one = found.guests.setdefault(guest.name, GuestReplay(name=guest.name))
         kept, asked = _kept(guest), now.keep_bytes or _kept(guest)
         one.seconds += dt
@@ -87,7 +87,7 @@ def _decided(found: Replay, state: State, tick: Tick, dt: float, policy: str, li
         one.more_byte_s += max(0, asked - kept) * dt
         one.less_byte_s += max(0, kept - asked) * dt
         one.commands += now.is_command
-        one.commands_then += then.is_command
+        one.commands_then += guest.name in (tick.outcome.begun or tick.outcome.sent)  # older recordings have no `begun`
         one.short_s += dt * (guest.name in short)
         one.short_then_s += dt * (guest.name in short_then)
     return state

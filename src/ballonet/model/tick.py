@@ -9,12 +9,14 @@ from ballonet.model.snapshot import Snapshot
 class Outcome(Struct, frozen=True, kw_only=True):
     """What became of a plan so far."""
 
+    begun: tuple[str, ...] = ()
+    """Guests to which a command of this plan went out."""
     sent: tuple[str, ...] = ()
-    """Guests whose hypervisor took the command in time."""
+    """Guests whose hypervisor has taken a command since the last tick: of this plan, or one that took longer."""
     under_way: tuple[str, ...] = ()
     """Guests that have not answered yet."""
     failed: dict[str, str] = {}
-    """Guest to reason."""
+    """Guest to reason, of the same."""
     waiting: tuple[str, ...] = ()
     """Guests whose memory is not there yet."""
 
