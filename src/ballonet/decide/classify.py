@@ -37,15 +37,14 @@ LEAST_FILL_S: Final = 0.1
 def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_per_s: float = 0.0) -> Seat:
     """A guest's place at this tick's table, with all that was and is known of it, and how fast its like rises here."""
     memory = estimate.remember(old, guest, limits, now)
-    keep = guest.keep_bytes
+    keep, ceiling, occupied = guest.keep_bytes, guest.ceiling_bytes, guest.occupied_bytes
     if keep is None:
         taken = _unknown(guest, memory)
-        _count(taken, max(guest.ceiling_bytes, guest.occupied_bytes or 0), now)
+        _count(taken, max(ceiling, occupied or 0), now)
         return taken
-    memory = feedback.judge(stuck.judge(memory, keep, guest.ceiling_bytes, limits, now), keep, guest.ceiling_bytes, limits, now)
-    occupied = guest.occupied_bytes
-    if limits.has("R13"):
-        memory = inert.judge(memory, occupied, keep, guest.ceiling_bytes, now)
+    memory = feedback.judge(stuck.judge(memory, keep, ceiling, limits, now), keep, ceiling, limits, now)
+    if (occupied is not None and not inert.is_proved(memory, occupied, keep)) and limits.has("R13"):
+        memory = inert.judge(memory, occupied, keep, ceiling, now)
     taken = Seat(guest, memory, keep_bytes=keep, is_under_way=stuck.is_under_way(memory, keep))
     taken.floor_bytes = floor_bytes(guest) if limits.has("R6") else 1
     _need(taken, limits, now, rise_share_per_s)
@@ -55,7 +54,11 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         _bound(taken, max)
     if not taken.may_take:
         _bound(taken, min)
-    _count(taken, _held_bytes(memory, occupied, keep), now)
+    held = _held_bytes(memory, occupied, keep)
+    if taken.may_give and taken.may_take:  # as most are
+        taken.held_bytes = taken.counted_bytes = taken.whole_bytes = held
+    else:
+        _count(taken, held, now)
     taken.is_still = _is_still(taken)
     return taken
 
@@ -158,7 +161,7 @@ def _held_bytes(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
     tight, near, low = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
-    taken.proven_bytes = tight - (estimate.back_bytes(memory) if memory.swapped_bytes else 0)
+    taken.proven_bytes = tight - estimate.back_bytes(memory) if memory.swapped_bytes else tight
     if memory.said_bytes > memory.used_bytes and limits.has("R9"):
         # What the host has not seen it touch gives it nothing; but what it has and says it uses is not taken from it.
         more, keep = memory.said_bytes - memory.used_bytes, taken.keep_bytes

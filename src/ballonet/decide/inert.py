@@ -26,6 +26,16 @@ LONGEST_ALONE_S: Final = 86400.0
 """It is tried again after the first, then after twice as long, up to the second: devices are unplugged and pins let go."""
 
 
+def is_proved(memory: GuestMemory, occupied_bytes: int, keep_bytes: int) -> bool:
+    """Whether there is nothing to judge: it occupies no more than it keeps, as at the last look. So do most at most ticks."""
+    return (
+        occupied_bytes <= keep_bytes + OWN_BYTES
+        and memory.proof_keep_bytes == keep_bytes
+        and memory.proof_excess_bytes == 0
+        and memory.doubt_at == NO_DOUBT
+    )
+
+
 def judge(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int, ceiling_bytes: int, now: float) -> GuestMemory:
     """Whether what a guest's balloon took has come back to the host; if not, it is to be given back and left alone."""
     if occupied_bytes is None or now < memory.inert_until:
