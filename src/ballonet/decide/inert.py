@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ballonet.decide.memory import NO_DOUBT, GuestMemory
-from ballonet.decide.pace import PORTION_SHARE
+from ballonet.decide.pace import portion_bytes
 from ballonet.model.units import MIB
 
 OWN_BYTES: Final = 96 * MIB
@@ -48,7 +48,7 @@ def judge(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int, ceil
         return _proved(memory, keep_bytes, excess)
     if stayed < GAIN_SHARE * taken:
         return memory if memory.doubt_at == NO_DOUBT else replace(memory, doubt_at=NO_DOUBT)
-    if taken < max(LEAST_BYTES, PORTION_SHARE * ceiling_bytes):
+    if taken < max(LEAST_BYTES, portion_bytes(ceiling_bytes)):
         return memory
     if memory.doubt_at > now:
         return replace(memory, doubt_at=now)
