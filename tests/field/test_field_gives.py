@@ -1,5 +1,7 @@
 """Who gives when it does not fit, and what is taken when it is missing. Scripted guests at real QMP sockets, mode act."""
 
+import pytest
+
 from field_host import Field
 
 
@@ -39,15 +41,18 @@ def test_who_shows_swap_in_for_ever_keeps_its_part_and_no_more(field_of: Field) 
     field_of.always(is_even, 5)
 
 
-def test_nobody_pages_for_what_nobody_uses(field_of: Field) -> None:
-    """64 GiB, four guests of 16 use 8; three VMs of 16 without a driver occupy 1 each. Nobody is squeezed; one may still rise."""
+@pytest.mark.parametrize("script", [{"has_driver": False}, {"says": "nothing"}, {"moves": 0}], ids=["mute", "silent", "wedged"])
+def test_nobody_pages_for_what_nobody_uses(field_of: Field, script: dict[str, object]) -> None:
+    """64 GiB, four guests of 16 use 8; three VMs of 16 occupy 1 each, and have no driver, one that says nothing, or a balloon
+    that does not move. Nobody is squeezed; one may still rise.
+    """
     gib = 1 << 10
     field_of.host(64 * gib, own=0)
     for number in range(4):
         rise = [(8, 11 * gib, 800)] if number == 0 else []
         field_of.guest(f"vm-{number}", 16 * gib, use=[(0, 8 * gib, 1e9), *rise])
     for number in range(3):
-        field_of.guest(f"mute-{number}", 16 * gib, use=[(0, gib, 1e9)], has_driver=False)
+        field_of.guest(f"mute-{number}", 16 * gib, use=[(0, gib, 1e9)], **script)
     field_of.run()
     field_of.until(lambda: field_of.state("vm-0")["used"] >= 11 * gib - 1)
     field_of.until(lambda: field_of.state("vm-0")["keep"] > 11 * gib)

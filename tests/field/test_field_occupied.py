@@ -1,12 +1,40 @@
 """What a guest occupies: nobody is squeezed for what is not so. Scripted guests at real QMP sockets, the daemon in mode act."""
 
+import pytest
+
 from field_host import Field
 
 
-def test_a_guest_in_huge_pages_costs_the_others_nothing(field_of: Field) -> None:
+@pytest.mark.parametrize("mode", ["observe", "advise"])
+def test_cold_memory_in_the_hosts_swap_is_no_claim(field_of: Field, mode: str) -> None:
+    """32 GiB; a VM that is not moved has 2 resident and 14 cold in the host's swap. Four others use 5 of 8, and keep that."""
+    field_of.host(32 << 10, own=1024)
+    field_of.guest("cold", 16 << 10, use=[(0, 2048, 1e9)], resident=2048, swapped=14 << 10)
+    for number in range(4):
+        field_of.guest(f"vm-{number}", 8192, use=[(0, 5120, 1e9)])
+    field_of.run(more=f'[guest.cold]\nmode = "{mode}"\n')
+    field_of.always(lambda: all(field_of.state(f"vm-{number}")["lowest"] > 5120 for number in range(4)), 10)
+    assert sum(field_of.state(f"vm-{number}")["paged_out"] for number in range(4)) == 0
+
+
+def test_who_is_only_advised_is_nobodys_donor(field_of: Field) -> None:
+    """One in mode advise has 14 GiB to spare, one in act 7; what a third one needs comes from the second."""
+    field_of.host(32 << 10, own=1024)
+    field_of.guest("advised", 16 << 10, use=[(0, 2048, 1e9)], cache=14 << 10)
+    field_of.guest("giver", 16 << 10, keep=10 << 10, use=[(0, 2048, 1e9)], cache=7 << 10)
+    field_of.guest("riser", 16 << 10, keep=5120, use=[(0, 4096, 1e9), (4, 8192, 800)])
+    field_of.run(more='[guest.advised]\nmode = "advise"\n')
+    field_of.until(lambda: field_of.state("riser")["used"] >= 8191)
+    field_of.until(lambda: field_of.state("riser")["keep"] > 8192)
+    assert field_of.state("advised")["commands"] == 0
+    assert "only watched (mode advise)" in field_of.told("advised").sentence
+
+
+@pytest.mark.parametrize("resident", [150, 0])  # 0: huge pages of a memfd, all of its RAM
+def test_a_guest_in_huge_pages_costs_the_others_nothing(field_of: Field, resident: int) -> None:
     """16 GiB of 32 are a pool that is all one VM's. A riser gets 5 GiB and its margin at once, its neighbour is left in peace."""
     field_of.host(32 << 10, own=(16 << 10) + 600, meminfo="HugePages_Total: 8192\nHugepagesize: 2048 kB\nHugetlb: 16777216 kB\n")
-    field_of.guest("huge", 16 << 10, use=[(0, 16 << 10, 1e9)], resident=150, huge=16 << 10)
+    field_of.guest("huge", 16 << 10, use=[(0, 16 << 10, 1e9)], resident=resident, huge=16 << 10)
     for name, use in (("riser", [(0, 2048, 1e9), (8, 5120, 1024)]), ("calm", [(0, 2048, 1e9)])):
         field_of.guest(name, 8192, keep=5120, use=use)
     field_of.run()

@@ -9,6 +9,9 @@ from ballonet.decide import stuck
 from ballonet.decide.estimate import needs
 from ballonet.decide.floor import default_floor_bytes
 from ballonet.decide.memory import GuestMemory
+from ballonet.decide.pace import dead_band_bytes, portion_bytes
+from ballonet.decide.policies.adaptive import _over_bytes
+from ballonet.decide.seat import Seat
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.fake import FakeGuest
 from ballonet.model.limits import Limits
@@ -433,6 +436,30 @@ def test_a_parked_guest_that_frees_memory_is_asked_again_at_once(freed_bytes: in
     memory = GuestMemory(keep_bytes=3 * GIB, asked_bytes=2 * GIB, parked_sign=-1, parked_until=300.0, stuck_used_bytes=3 * GIB)
     memory = stuck.judge(replace(memory, used_bytes=3 * GIB - freed_bytes), 3 * GIB, 4 * GIB, LIMITS, 10.0)
     assert (memory.parked_sign == -1) is is_parked
+
+
+def test_a_reserve_that_was_ordered_is_pursued_in_small_steps() -> None:
+    """Each guest has less to spare than is worth a command otherwise; all together have what is lacking."""
+    used, keep, commands, state = 1420 * MIB, 1700 * MIB, 0, START
+    keeps = dict.fromkeys("abcdefgh", keep)
+    for tick in range(40):
+        guests = tuple(seen(name, kept, used) for name, kept in keeps.items())
+        left = 15 * GIB - sum(keeps.values())
+        state, plan = step(state, picture(*guests, available=left, total=15 * GIB), Limits(reserve_bytes=2300 * MIB), float(tick))
+        commands += sum(one.is_command for one in plan.guests)
+        keeps = {one.name: one.keep_bytes or 0 for one in plan.guests}
+    assert 15 * GIB - sum(keeps.values()) > 2250 * MIB
+    assert min(keeps.values()) > used
+    assert commands < 60
+
+
+@pytest.mark.parametrize("size", [64 * GIB, 256 * GIB, 4096 * GIB])
+def test_what_is_little_to_the_largest_is_not_little_to_others(size: int) -> None:
+    """However large a guest is, a GiB is worth asking it for, and half of one is more than its part."""
+    large = Seat(replace(seen("large", size, GIB), ceiling_bytes=size), GuestMemory())
+    assert portion_bytes(size) <= GIB
+    assert dead_band_bytes(large) <= 64 * MIB
+    assert _over_bytes(large) <= GIB // 2
 
 
 # What only an agent tells

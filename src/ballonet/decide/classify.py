@@ -37,15 +37,14 @@ LEAST_FILL_S: Final = 0.1
 def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_per_s: float = 0.0) -> Seat:
     """A guest's place at this tick's table, with all that was and is known of it, and how fast its like rises here."""
     memory = estimate.remember(old, guest, limits, now)
-    keep = guest.keep_bytes
+    keep, ceiling, occupied = guest.keep_bytes, guest.ceiling_bytes, guest.occupied_bytes
     if keep is None:
         taken = _unknown(guest, memory)
-        _count(taken, max(guest.ceiling_bytes, guest.occupied_bytes or 0), now)
+        _count(taken, max(ceiling, occupied or 0), now)
         return taken
-    memory = feedback.judge(stuck.judge(memory, keep, guest.ceiling_bytes, limits, now), keep, guest.ceiling_bytes, limits, now)
-    occupied = guest.occupied_bytes
-    if limits.has("R13"):
-        memory = inert.judge(memory, occupied, keep, guest.ceiling_bytes, now)
+    memory = feedback.judge(stuck.judge(memory, keep, ceiling, limits, now), keep, ceiling, limits, now)
+    if (occupied is not None and not inert.is_proved(memory, occupied, keep)) and limits.has("R13"):
+        memory = inert.judge(memory, occupied, keep, ceiling, now)
     taken = Seat(guest, memory, keep_bytes=keep, is_under_way=stuck.is_under_way(memory, keep))
     taken.floor_bytes = floor_bytes(guest) if limits.has("R6") else 1
     _need(taken, limits, now, rise_share_per_s)
@@ -55,13 +54,19 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         _bound(taken, max)
     if not taken.may_take:
         _bound(taken, min)
-    _count(taken, _held_bytes(memory, occupied, keep), now)
+    held = _held_bytes(memory, occupied, keep)
+    if taken.may_give and taken.may_take:  # as most are
+        taken.held_bytes = taken.counted_bytes = taken.whole_bytes = held
+    else:
+        _count(taken, held, now)
     taken.is_still = _is_still(taken)
     return taken
 
 
 _FIXED: Final = frozenset({Reason.ALONE, Reason.OBSERVED, Reason.UNKNOWN, Reason.INERT})
 """Why a guest cannot be moved for longer than a moment."""
+SILENT_S: Final = 30.0
+"""So does one that has said nothing for so long, or never; statistics that are late come again within that."""
 
 
 def _count(taken: Seat, held: int, now: float) -> None:
@@ -69,22 +74,30 @@ def _count(taken: Seat, held: int, now: float) -> None:
     expected rise, since nobody is to page for what nobody uses.
     """
     guest = taken.guest
-    if taken.may_give or taken.may_take or taken.reason not in _FIXED:
+    if taken.may_give or taken.may_take:
         taken.held_bytes = taken.counted_bytes = taken.whole_bytes = held
         return
-    memory, occupied = taken.memory, guest.occupied_bytes
-    if occupied is None:  # what nobody can measure counts the same on both sides of the sum
+    # What the host has swapped out of it is memory of nobody, and comes back as anything else that it fills.
+    memory, measured = taken.memory, guest.measured_bytes
+    if measured is None:  # what nobody can measure counts the same on both sides of the sum
         taken.held_bytes = taken.counted_bytes = taken.whole_bytes = taken.keep_bytes
         return
-    taken.memory = memory = _filling(memory, occupied, now)
+    taken.memory = memory = _filling(memory, measured, now)
     whole = max(held, guest.ceiling_bytes) if guest.is_starting else held
     rise = max(RISE_SHARE * guest.ceiling_bytes, FILL_S * memory.filling_per_s)
-    if guest.huge_bytes > occupied:  # what it may take beside comes out of a pool of its own
-        whole = min(whole, occupied + int(rise))
+    if guest.huge_bytes > measured:  # what it may take beside comes out of a pool of its own
+        whole = min(whole, measured + int(rise))
     taken.whole_bytes = whole
     # What it fills just now is kept free for it, and taken out of spare; out of needs only once it is really missing.
-    taken.counted_bytes = min(whole, occupied + int(RISE_SHARE * guest.ceiling_bytes))
-    taken.held_bytes = whole if guest.is_starting else min(whole, occupied + int(rise))
+    taken.counted_bytes = min(whole, measured + int(RISE_SHARE * guest.ceiling_bytes))
+    # Of one that may give again at any moment, or take all, nothing is promised to others; their needs are not cut for it.
+    taken.held_bytes = min(whole, measured + int(rise)) if _is_fixed(taken) and not guest.is_starting else whole
+
+
+def _is_fixed(taken: Seat) -> bool:
+    """Whether it cannot be moved for longer than a moment."""
+    age_s = taken.guest.stats_age_s
+    return taken.reason in _FIXED or (taken.reason is Reason.STALE and (age_s is None or age_s > SILENT_S))
 
 
 def _filling(old: GuestMemory, occupied: int, now: float) -> GuestMemory:
@@ -95,6 +108,17 @@ def _filling(old: GuestMemory, occupied: int, now: float) -> GuestMemory:
     speed = max(0.0, (occupied - old.occupied_bytes) / dt) if old.occupied_bytes and dt < FILL_FADE_S else 0.0
     faded = old.filling_per_s * math.exp(-dt / FILL_FADE_S)
     return replace(old, occupied_bytes=occupied, occupied_at=now, filling_per_s=max(speed, faded if faded > MIB else 0.0))
+
+
+def watch_only(taken: Seat, now: float) -> None:
+    """Makes a guest's place one of a guest that is only watched."""
+    if taken.is_movable:
+        held = taken.held_bytes
+        _alone(taken, Reason.OBSERVED, {"mode": taken.guest.mode.value})
+        for by in (max, min):
+            _bound(taken, by)
+        _count(taken, held, now)
+        taken.is_still = False
 
 
 def seat_again(last: Seat, guest: Guest, now: float) -> Seat | None:
@@ -158,7 +182,7 @@ def _held_bytes(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
     tight, near, low = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
-    taken.proven_bytes = tight - (estimate.back_bytes(memory) if memory.swapped_bytes else 0)
+    taken.proven_bytes = tight - estimate.back_bytes(memory) if memory.swapped_bytes else tight
     if memory.said_bytes > memory.used_bytes and limits.has("R9"):
         # What the host has not seen it touch gives it nothing; but what it has and says it uses is not taken from it.
         more, keep = memory.said_bytes - memory.used_bytes, taken.keep_bytes
@@ -198,7 +222,9 @@ def _permit(taken: Seat, limits: Limits, now: float) -> None:
     elif now < memory.inert_until and limits.has("R13"):
         _leave_inert(taken)
     elif memory.parked_sign:
-        taken.may_give, taken.may_take = memory.parked_sign > 0, memory.parked_sign < 0
+        # What one keeps that does not give is no need of it: it counts at what it really holds (R7). Who needs more may get that.
+        is_enough = taken.keep_bytes >= taken.low_bytes
+        taken.may_give, taken.may_take = memory.parked_sign > 0, memory.parked_sign < 0 and not is_enough
         taken.reason, taken.numbers = Reason.PARKED, {"wait_s": max(0.0, memory.parked_until - now)}
     elif (guest.stats_age_s is None or guest.stats_age_s > OLD_INTERVALS * limits.interval_s) and limits.has("R8"):
         taken.may_give = taken.may_take = False

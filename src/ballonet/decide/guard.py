@@ -4,7 +4,7 @@ from typing import Final
 
 from ballonet.decide.estimate import back_bytes
 from ballonet.decide.fairness import at_level, fill
-from ballonet.decide.pace import PORTION_SHARE
+from ballonet.decide.pace import portion_bytes
 from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
 from ballonet.decide.total import REST_BYTES
@@ -107,7 +107,7 @@ def _can_wait(seat: Seat) -> bool:
     """Whether a guest lacks little, still has something, and nothing of it moves."""
     memory = seat.memory
     is_quiet = not (memory.growth_per_s or memory.swapped_bytes or seat.is_distressed or seat.is_cooling)
-    is_little = seat.wish_bytes - seat.keep_bytes < PORTION_SHARE * seat.guest.ceiling_bytes
+    is_little = seat.wish_bytes - seat.keep_bytes < portion_bytes(seat.guest.ceiling_bytes)
     return is_quiet and is_little and seat.keep_bytes >= max(seat.floor_bytes, (memory.used_bytes + seat.tight_bytes) // 2)
 
 

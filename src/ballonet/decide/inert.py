@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ballonet.decide.memory import NO_DOUBT, GuestMemory
-from ballonet.decide.pace import PORTION_SHARE
+from ballonet.decide.pace import portion_bytes
 from ballonet.model.units import MIB
 
 OWN_BYTES: Final = 96 * MIB
@@ -26,6 +26,16 @@ LONGEST_ALONE_S: Final = 86400.0
 """It is tried again after the first, then after twice as long, up to the second: devices are unplugged and pins let go."""
 
 
+def is_proved(memory: GuestMemory, occupied_bytes: int, keep_bytes: int) -> bool:
+    """Whether there is nothing to judge: it occupies no more than it keeps, as at the last look. So do most at most ticks."""
+    return (
+        occupied_bytes <= keep_bytes + OWN_BYTES
+        and memory.proof_keep_bytes == keep_bytes
+        and memory.proof_excess_bytes == 0
+        and memory.doubt_at == NO_DOUBT
+    )
+
+
 def judge(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int, ceiling_bytes: int, now: float) -> GuestMemory:
     """Whether what a guest's balloon took has come back to the host; if not, it is to be given back and left alone."""
     if occupied_bytes is None or now < memory.inert_until:
@@ -38,7 +48,7 @@ def judge(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int, ceil
         return _proved(memory, keep_bytes, excess)
     if stayed < GAIN_SHARE * taken:
         return memory if memory.doubt_at == NO_DOUBT else replace(memory, doubt_at=NO_DOUBT)
-    if taken < max(LEAST_BYTES, PORTION_SHARE * ceiling_bytes):
+    if taken < max(LEAST_BYTES, portion_bytes(ceiling_bytes)):
         return memory
     if memory.doubt_at > now:
         return replace(memory, doubt_at=now)

@@ -31,9 +31,11 @@ def follow(memory: GuestMemory, ceiling_bytes: int, now: float) -> GuestMemory:
         if demand == memory.rise_from_bytes == peak:
             return memory
         return replace(memory, rise_at=now, rise_from_bytes=demand, rise_peak_bytes=demand, rise_peak_at=now)
-    if demand - peak < STEP_SHARE * ceiling_bytes:
+    step = STEP_SHARE * ceiling_bytes
+    if demand - peak < step:
         return memory
-    return replace(memory, rise_peak_bytes=demand, rise_peak_at=now)
+    begins_at = now if peak - memory.rise_from_bytes < step else memory.rise_at  # what went before was rest
+    return replace(memory, rise_at=begins_at, rise_peak_bytes=demand, rise_peak_at=now)
 
 
 def is_endless(memory: GuestMemory, ceiling_bytes: int, now: float) -> bool:

@@ -19,6 +19,9 @@ PORTION_SHARE: Final = 1 / 40
 worth: with 1,320 of them in 70 s ten guests under TCG lost 15 % of their work without one page swapped in."""
 DEAD_BAND_SHARE: Final = 1 / 800
 """Of the ceiling, at least 1 MiB: a smaller change is not worth a command (R12)."""
+MOST_PORTION_BYTES: Final = 1024 * MIB
+MOST_DEAD_BAND_BYTES: Final = 64 * MIB
+"""Of the largest: what is little to a guest of 4 TiB may be all that its neighbours lack."""
 EASY_SHARE: Final = 0.10
 HARD_SHARE: Final = 0.60
 """Pressure (PSI some) of the host's CPU, disk or memory: below the first any number of balloons may grow at once, from
@@ -32,7 +35,12 @@ def take_per_s(seat: Seat) -> float:
 
 def dead_band_bytes(seat: Seat) -> int:
     """A change of a guest's balloon that is not worth a command."""
-    return max(MIB, int(DEAD_BAND_SHARE * seat.guest.ceiling_bytes))
+    return max(MIB, min(MOST_DEAD_BAND_BYTES, int(DEAD_BAND_SHARE * seat.guest.ceiling_bytes)))
+
+
+def portion_bytes(ceiling_bytes: int) -> int:
+    """A change that is worth a command in quiet times."""
+    return min(MOST_PORTION_BYTES, int(PORTION_SHARE * ceiling_bytes))
 
 
 def step_bytes(seat: Seat) -> int:

@@ -6,7 +6,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ballonet.decide import guard, reserve, shown, stuck, watch
-from ballonet.decide.classify import raw_seat, seat, seat_again
+from ballonet.decide.classify import raw_seat, seat, seat_again, watch_only
 from ballonet.decide.memory import GuestMemory
 from ballonet.decide.pace import dead_band_bytes
 from ballonet.decide.policies import POLICIES
@@ -79,6 +79,14 @@ def _as_configured(snapshot: Snapshot) -> Snapshot:
     return replace(snapshot, guests=tuple(replace(guest, keep_bytes=guest.ceiling_bytes) for guest in snapshot.guests))
 
 
+def _leave_advised(seats: list[Seat], now: float) -> None:
+    """Beside guests that are moved, those in mode `advise` are only watched: what they would give does not come."""
+    advised = [one for one in seats if one.guest.mode is Mode.ADVISE]
+    if advised and len(advised) < len(seats) and any(one.guest.mode is Mode.ACT for one in seats):
+        for one in advised:
+            watch_only(one, now)
+
+
 def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: float) -> Table:
     """The table of this tick, before anything is divided."""
     host = snapshot.host
@@ -87,6 +95,7 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
         seats = [raw_seat(state.guests.get(guest.name, _NOBODY), guest, limits, now) for guest in snapshot.guests]
     else:
         seats = [_seat(state, guest, limits, now) for guest in snapshot.guests]
+        _leave_advised(seats, now)
     return Table(
         seats=seats,
         limits=limits,
@@ -105,8 +114,9 @@ def _laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now:
 
 
 def _resident_bytes(one: Seat) -> int:
-    """What a guest has of the host's memory. A running guest always occupies something: 0 says that nobody measured it."""
-    return one.guest.resident_bytes or one.keep_bytes
+    """What a guest has of the host's memory; where nobody can measure that, what it keeps, as on the other side of the sum."""
+    measured = one.guest.measured_bytes
+    return one.keep_bytes if measured is None else measured
 
 
 def _budgets(host: Host, seats: list[Seat]) -> list[BudgetTable]:
@@ -165,10 +175,11 @@ def _divided(policy: Policy, table: Table, state: State) -> State:
 
 def _decision(one: Seat, limits: Limits, now: float) -> Decision:
     memory, wish = one.memory, one.wish_bytes
-    if memory.parked_sign and one.is_movable and stuck.asks_in_vain(memory, one.keep_bytes):
+    is_parked = one.is_movable or one.reason is Reason.PARKED
+    if memory.parked_sign and is_parked and stuck.asks_in_vain(memory, one.keep_bytes):
         # The value that it cannot reach is pulled back: a driver would try for ever, and burn a CPU over it.
         numbers = {"asked_bytes": memory.asked_bytes, "still_s": now - memory.moved_at}
-        return _told(one, wish, Reason.STUCK, numbers, is_command=True)
+        return _told(one, wish if one.is_movable else one.keep_bytes, Reason.STUCK, numbers, is_command=True)
     keep = None if one.reason is Reason.UNKNOWN else wish
     if not limits.has("R15"):
         unsaid = {"why": "no reasons are told (R15 is off)"}

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from ballonet.decide import feedback
 from ballonet.decide.memory import GuestMemory
-from ballonet.decide.pace import PORTION_SHARE, SPEED_SHARE
+from ballonet.decide.pace import SPEED_SHARE, portion_bytes
 from ballonet.decide.total import REST_BYTES
 from ballonet.model.limits import Limits
 from ballonet.model.units import MIB
@@ -66,7 +66,7 @@ def judge(old: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limits,
 
 def _has_freed(memory: GuestMemory, ceiling_bytes: int) -> bool:
     """Whether a guest that could not give, since it used what it kept, uses less by a portion by now: then it can."""
-    return memory.parked_sign < 0 and memory.stuck_used_bytes - memory.used_bytes > PORTION_SHARE * ceiling_bytes
+    return memory.parked_sign < 0 and memory.stuck_used_bytes - memory.used_bytes > portion_bytes(ceiling_bytes)
 
 
 def _took_per_s(old: GuestMemory, keep_bytes: int, assumed_per_s: float, now: float) -> float:

@@ -146,9 +146,17 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """How far above its ceiling of now the operator lets it grow, where a running guest's ceiling can be raised."""
 
     @property
+    def measured_bytes(self) -> int | None:
+        """What it has of the host's ordinary memory; None = nobody has measured it. A running guest always has some: 0 is a
+        measure only where the rest is huge pages, or swapped out.
+        """
+        return self.resident_bytes if self.resident_bytes or self.huge_bytes or self.swapped_bytes else None
+
+    @property
     def occupied_bytes(self) -> int | None:
         """What it has of the host: resident, and swapped out by the host. Never huge pages. None = cannot be measured."""
-        return None if self.resident_bytes is None else self.resident_bytes + self.swapped_bytes
+        measured = self.measured_bytes
+        return None if measured is None else measured + self.swapped_bytes
 
 
 class Budget(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

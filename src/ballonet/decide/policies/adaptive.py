@@ -19,7 +19,7 @@ from ballonet.decide import leak
 from ballonet.decide.estimate import back_bytes
 from ballonet.decide.fairness import at_level, fill, fund
 from ballonet.decide.floor import floor_bytes
-from ballonet.decide.pace import LEAST_STEP_BYTES, PORTION_SHARE, dead_band_bytes, donors_at_once, step_bytes, take_per_s
+from ballonet.decide.pace import LEAST_STEP_BYTES, dead_band_bytes, donors_at_once, portion_bytes, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import SCARCE
 from ballonet.decide.table import BudgetTable, Table
@@ -43,6 +43,8 @@ OPERATOR_SHARE: Final = 1 / 40
 OVER_SHARE: Final = 0.0125
 """Of the ceiling: who holds this little more than its part has its part: half a portion, so nobody is sent to and fro (R12)."""
 LEAST_OVER_BYTES: Final = 12 * MIB
+MOST_OVER_BYTES: Final = 512 * MIB
+"""However large it is: others lack what it holds."""
 FREE_SHARE: Final = 0.01
 """Of the ceiling: what a kernel keeps free for itself (watermarks) is not given as free memory."""
 LEAST_RECALL_BYTES: Final = 16 * MIB
@@ -391,7 +393,7 @@ def _recall(resting: list[tuple[int, Seat]], surplus: int, reserve: int) -> None
     left = surplus + sum(_coming_bytes(seat) for seat, _ in coming) - int(REFILL_SHARE * reserve)
     for seat, most in sorted(coming, key=lambda one: -one[1]):
         back = min(most, left)
-        if back >= max(LEAST_RECALL_BYTES, PORTION_SHARE * seat.guest.ceiling_bytes):
+        if back >= max(LEAST_RECALL_BYTES, portion_bytes(seat.guest.ceiling_bytes)):
             _set(seat, seat.wish_bytes + back, Reason.RECALL, recalled_bytes=back)
             left -= back
 
@@ -403,7 +405,7 @@ def _name_short(table: Table, seats: list[Seat]) -> None:
     someone_waits = any(seat.may_take and _lacks_of_part(seat) > _over_bytes(seat) for seat in seats)
     for seat in seats:
         if seat.is_short and _is_leak(table, seat):
-            _name_leak(table, seat)
+            _name_leak(seat)
             continue
         lacks = seat.tight_bytes - (min(seat.keep_bytes, seat.wish_bytes) if someone_waits else seat.part_now_bytes)
         if lacks > 0 and seat.may_take and not (someone_waits and seat.is_over):
@@ -419,12 +421,12 @@ def _is_leak(table: Table, seat: Seat) -> bool:
     return seat.tight_bytes > seat.part_bytes and leak.is_endless(seat.memory, seat.guest.ceiling_bytes, table.now)
 
 
-def _name_leak(table: Table, seat: Seat) -> None:
+def _name_leak(seat: Seat) -> None:
     memory = seat.memory
     risen = memory.rise_peak_bytes - memory.rise_from_bytes
     more = {
         "risen_bytes": risen,
-        "rising_s": table.now - memory.rise_at,
+        "rising_s": memory.rise_peak_at - memory.rise_at,
         "demand_bytes": memory.used_bytes + memory.swapped_bytes,
     }
     _set(seat, seat.wish_bytes, Reason.LEAK, **more)
@@ -440,7 +442,7 @@ def _is_time_for_spare(table: Table, seat: Seat, more: int) -> bool:
 
 def _is_due(seat: Seat, here: int, need: int, is_calm: bool) -> bool:  # noqa: FBT001 a rule in force or not
     """Whether a guest below its need gets more now: at once when it is near paging, else when it is worth a command."""
-    portion = PORTION_SHARE * seat.guest.ceiling_bytes if is_calm else 0
+    portion = portion_bytes(seat.guest.ceiling_bytes) if is_calm else 0
     if not seat.may_take or here >= need:
         return False
     return here < seat.tight_bytes or need - here >= portion
@@ -495,7 +497,8 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
 def _least_offer(table: Table, seat: Seat, *, is_calm: bool) -> int:
     """The least that is worth asking of a donor."""
     if is_calm:
-        return int(PORTION_SHARE * seat.guest.ceiling_bytes)
+        is_ordered = table.reserve.reason in {ReserveReason.OPERATOR, ReserveReason.BEYOND}
+        return dead_band_bytes(seat) + 1 if is_ordered else portion_bytes(seat.guest.ceiling_bytes)
     if not table.limits.has("R12"):
         return 0
     is_pressing = table.is_pressed or not table.is_rationed
@@ -504,7 +507,7 @@ def _least_offer(table: Table, seat: Seat, *, is_calm: bool) -> int:
 
 def _over_bytes(seat: Seat) -> int:
     """Who holds this little more than its part has its part."""
-    return max(LEAST_OVER_BYTES, int(OVER_SHARE * seat.guest.ceiling_bytes))
+    return max(LEAST_OVER_BYTES, min(MOST_OVER_BYTES, int(OVER_SHARE * seat.guest.ceiling_bytes)))
 
 
 def _free_part(seat: Seat, wish: int) -> int:

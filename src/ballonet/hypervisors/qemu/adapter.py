@@ -68,12 +68,12 @@ class QemuHypervisor(Herd[QemuGuest]):
         sockets.
         """
         found: dict[str, Guest] = {}
-        pids: set[int] = set()
+        seen: set[tuple[int, str]] = set()
         for guest in self._guests.values():
-            if guest.pid in pids:
+            if (identity := guest.identity) in seen:
                 self._tell_double(guest)
                 continue
-            pids |= {guest.pid} if guest.pid else set()
+            seen |= {identity} if identity else set()
             if guest.name in found:
                 guest.name = f"{guest.name}@{text_of(Path(guest.path).stem)}"
             while guest.name in found:  # sockets of one name in several folders

@@ -93,7 +93,7 @@ class QemuGuest(WatchedGuest):
         self._pins: frozenset[str] = frozenset()
         self._confidential: bool | None = None
         self._described_at = 0.0
-        self._uuid = ""
+        self._uuid = self._told_name = ""
         self._version = ""
         self._reports_free_pages: bool | None = None
 
@@ -104,6 +104,14 @@ class QemuGuest(WatchedGuest):
         """Whether its process was known, and is gone. Who still talks has not died."""
         is_talking = self._session is not None and self._session.is_open
         return not is_talking and self._process is not None and self._process.has_died
+
+    @property
+    def identity(self) -> tuple[int, str] | None:
+        """Who answers, whatever the socket: its process, and its UUID or name, since one process may pass on what several say.
+        None = not known.
+        """
+        called = self._uuid or self._told_name
+        return (self.pid, called) if self.pid and called else None
 
     def reading(self) -> Guest | None:
         """What is known now; None until it has answered for the first time."""
@@ -232,7 +240,8 @@ class QemuGuest(WatchedGuest):
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _identify(self, session: QmpSession) -> None:
-        self.name = (await session.call("query-name", Name, DEADLINE_S)).name or self.name
+        self._told_name = (await session.call("query-name", Name, DEADLINE_S)).name or ""
+        self.name = self._told_name or self.name
         devices = await self._describe(session)
         if self._listens:
             await self._find_agents(session, devices)
