@@ -39,7 +39,7 @@ def moves(daemon: Daemon, name: str, mib: int) -> None:
 def test_advice_is_not_called_sent(tmp_path: Path) -> None:
     """In mode advise nothing is sent, and nobody reads that it was."""
     with running(tmp_path, mode="advise") as daemon:
-        until(lambda: len(rows(daemon, done="advised")) >= 3)
+        until(lambda: bool(rows(daemon, done="advised")))
         assert not rows(daemon, done="sent")
         assert {row["mode"] for row in rows(daemon, done="advised")} == {"advise"}
         told = daemon.cli("history")
@@ -49,7 +49,7 @@ def test_advice_is_not_called_sent(tmp_path: Path) -> None:
 
 def test_each_command_and_each_hand_from_outside_has_its_row(daemon: Daemon) -> None:
     """A balloon that somebody else moved is told as such, and so is what was sent to put it right, each time."""
-    until(lambda: len(rows(daemon, guest="v-0", done="sent")) >= 1 and daemon.status().guests[0].keeps_bytes < (512 << 20))
+    until(lambda: len(rows(daemon, guest="v-0", done="sent")) >= 1)
     for count in (1, 2, 3):
 
         def is_at_rest() -> bool:

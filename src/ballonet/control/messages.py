@@ -181,7 +181,7 @@ class Change(Struct, frozen=True, kw_only=True):
     mode: str = ""
     """Of the guest at that time."""
     done: str = ""
-    """What came of it: sent, waits (its memory is not there yet), failed, advised (nothing is sent in that mode); empty = nothing."""
+    """What came of it: sent, waits (its memory is not there yet), failed, advised (nothing is sent then); empty = nothing."""
     by: str = ""
     """Who, of an order: a user, or whoever came with the token."""
 
