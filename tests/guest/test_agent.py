@@ -180,7 +180,7 @@ def test_needs_no_more_than_python_3_9() -> None:
             else []
         )
     }
-    small = {"argparse", "ctypes", "gc", "os", "re", "select", "signal", "socket", "sys", "time", "typing"}
+    small = {"argparse", "ctypes", "gc", "os", "re", "select", "signal", "socket", "stat", "sys", "time", "typing"}
     assert {name for name in imported if not (name or "").startswith("ballonet.guest.")} <= small
 
 

@@ -10,7 +10,7 @@ import socket
 import time
 from typing import Any, Dict, Generator, List, Optional, Set, Tuple
 
-from ballonet.guest.jvm import Jvm, heap, is_jvm
+from ballonet.guest.jvm import MOST_BYTES, Jvm, heap, is_jvm
 from ballonet.guest.settings import Settings
 
 SCAN_S = 5.0
@@ -25,7 +25,7 @@ SETTLE_S = 1.0
 """G1 gives memory back in small steps after a collection, most of it within this time."""
 RATIOS = (("MinHeapFreeRatio", "5"), ("MaxHeapFreeRatio", "10"))
 """Of the heap, free after a collection, while garbage is being returned: manageable flags, put back after."""
-MOST_ANSWER_BYTES = 1 << 20
+MOST_ANSWER_BYTES = 16 << 10
 
 Asked = Generator[Tuple[str, ...], bytes, None]
 """A conversation: yields words for the JVM, or ("wait", seconds); is sent the answers."""
@@ -68,9 +68,9 @@ class Care:
         if not known:
             return {}
         return {
-            "heap_committed_bytes": sum(jvm.heap.committed for jvm in known),
-            "heap_used_bytes": sum(jvm.heap.used for jvm in known),
-            "heap_missing_bytes": sum(max(0, jvm.heap.committed - jvm.resident_bytes()) for jvm in known),
+            "heap_committed_bytes": min(MOST_BYTES, sum(jvm.heap.committed for jvm in known)),
+            "heap_used_bytes": min(MOST_BYTES, sum(jvm.heap.used for jvm in known)),
+            "heap_missing_bytes": min(MOST_BYTES, sum(max(0, jvm.heap.committed - jvm.resident_bytes()) for jvm in known)),
         }
 
     def make_ready(self) -> None:
@@ -79,9 +79,17 @@ class Care:
         self._wanted = {jvm.pid for jvm in self.jvms.values() if self._may(jvm, now)}
 
     def step(self, now: float) -> None:
-        """Goes on with what is under way; looks for something to do. Never waits, never raises."""
+        """Goes on with what is under way; looks for something to do. Never waits, never raises: whatever a process of this guest says
+        or does, the host hears how its memory is.
+        """
         if not self._settings.jvm:
             return
+        try:
+            self._step(now)
+        except Exception:
+            self._fail()
+
+    def _step(self, now: float) -> None:
         if now >= self._scan_at:
             self._scan_at = now + SCAN_S
             self._scan()
@@ -103,9 +111,14 @@ class Care:
         except OSError:
             data = b""
         self._answer += data
-        if not data or len(self._answer) > MOST_ANSWER_BYTES:
-            self._hang_up()
-            self._go_on(self._answer)
+        try:
+            if not data:
+                self._hang_up()
+                self._go_on(self._answer)
+            elif len(self._answer) > MOST_ANSWER_BYTES:
+                self._fail()
+        except Exception:  # as in step
+            self._fail()
         return True
 
     # Which JVM, and when
@@ -215,9 +228,10 @@ class Care:
             self._fail()
 
     def _call(self, path: str) -> None:
+        assert self._jvm is not None
         self._remove_summons()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self._socket.connect(path)
+        self._jvm.connect(self._socket, path)
         words: List[str] = [*self._words, "", "", ""][:4]
         self._socket.sendall(b"1\0" + b"".join(word.encode() + b"\0" for word in words))
         self._answer = b""
@@ -233,12 +247,12 @@ class Care:
             self._socket = None
 
     def _remove_summons(self) -> None:
-        if self._summons:
+        if self._summons and self._jvm is not None:
             try:
-                os.unlink(self._summons)
+                self._jvm.remove(self._summons)
             except OSError:
                 pass
-            self._summons = ""
+        self._summons = ""
 
     def _fail(self) -> None:
         """One that does not answer is not asked again: it may be hung, or not let us."""

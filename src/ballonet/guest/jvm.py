@@ -14,15 +14,22 @@ What returns memory, by collector (tried with OpenJDK 17.0.21):
 import os
 import re
 import signal
+import socket
+import stat
 import time
-from typing import Optional
+from typing import List, Optional, Tuple
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _SIZES = (
-    re.compile(rb"(?:committed|capacity|total) (\d+)([KMG]),? .*?used (\d+)([KMG])"),
-    re.compile(rb"used (\d+)([KMG]), capacity (\d+)([KMG])"),
-    re.compile(rb"(\d+)([KMG]) committed, (\d+)([KMG]) used"),
+    re.compile(rb"(?:committed|capacity|total) (\d{1,12})([KMG]),? .{0,80}?used (\d{1,12})([KMG])"),
+    re.compile(rb"used (\d{1,12})([KMG]), capacity (\d{1,12})([KMG])"),
+    re.compile(rb"(\d{1,12})([KMG]) committed, (\d{1,12})([KMG]) used"),
 )
+"""Looked for in each line by itself: any user of this guest may run what calls itself a JVM, and answer what he likes."""
+MOST_LINES, LONGEST_LINE = 64, 200
+"""Of an answer to GC.heap_info: real ones have 5 to 20 lines, of less than 120 bytes."""
+MOST_BYTES = 1 << 48
+"""No heap is larger."""
 _UNITS = {b"K": 1 << 10, b"M": 1 << 20, b"G": 1 << 30}
 
 
@@ -36,19 +43,49 @@ class Heap:
 
 def heap(text: bytes) -> Optional[Heap]:
     """Reads an answer to GC.heap_info; None where it is of a collector that nobody knows."""
-    old = text.split(b"Metaspace")[0]
-    found = [(_bytes(a, b), _bytes(c, d)) for a, b, c, d in _SIZES[0].findall(old)]
+    lines = [line[:LONGEST_LINE] for line in text[: MOST_LINES * LONGEST_LINE].split(b"Metaspace")[0].split(b"\n")[:MOST_LINES]]
+    found = _all(_SIZES[0], lines)
     if found:
-        return Heap(sum(total for total, _ in found), sum(used for _, used in found))
-    match = _SIZES[1].search(old)
-    if match:
-        return Heap(_bytes(match[3], match[4]), _bytes(match[1], match[2]))
-    match = _SIZES[2].search(old)
-    return Heap(_bytes(match[1], match[2]), _bytes(match[3], match[4])) if match else None
+        return Heap(min(MOST_BYTES, sum(one[0] for one in found)), min(MOST_BYTES, sum(one[1] for one in found)))
+    found = _all(_SIZES[1], lines)
+    if found:
+        return Heap(found[0][1], found[0][0])
+    found = _all(_SIZES[2], lines)
+    return Heap(*found[0]) if found else None
+
+
+def _all(pattern: "re.Pattern[bytes]", lines: List[bytes]) -> List[Tuple[int, int]]:
+    """Both sizes of each line that has them, in bytes."""
+    found = [match for match in map(pattern.search, lines) if match]
+    return [(_bytes(match[1], match[2]), _bytes(match[3], match[4])) for match in found]
 
 
 def _bytes(number: bytes, unit: bytes) -> int:
-    return int(number) * _UNITS[unit]
+    return min(MOST_BYTES, int(number) * _UNITS[unit])
+
+
+class AsOwner:
+    """What is done within is done as the user of a process, not as root: what lies below its /proc/PID/root is made by that user,
+    who may have put anything there in the way of something of root's. As the JDK's jcmd, which refuses others' processes.
+    """
+
+    def __init__(self, uid: int, gid: int) -> None:
+        self._uid, self._gid = uid, gid
+        self._is_other = os.geteuid() == 0 and uid != 0
+        self._groups: List[int] = []
+
+    def __enter__(self) -> None:
+        if self._is_other:
+            self._groups = os.getgroups()
+            os.setgroups([self._gid])
+            os.setegid(self._gid)
+            os.seteuid(self._uid)
+
+    def __exit__(self, *_error: object) -> None:
+        if self._is_other:
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(self._groups)
 
 
 class Jvm:
@@ -90,22 +127,57 @@ class Jvm:
 
     def socket_path(self) -> Optional[str]:
         """Where it listens, seen from here, also when it lives in a container; None while it does not. Raises OSError."""
-        path = "%s/root/tmp/.java_pid%d" % (self._folder, self._inner_pid())
-        if not os.path.exists(path):
-            return None
-        if os.lstat(path).st_uid != os.stat(self._folder).st_uid:
-            raise OSError("somebody else listens in its place")
+        path, owner = "%s/root/tmp/.java_pid%d" % (self._folder, self._inner_pid()), os.stat(self._folder)
+        with AsOwner(owner.st_uid, owner.st_gid):
+            try:
+                found = os.lstat(path)
+            except FileNotFoundError:
+                return None
+        if found.st_uid != owner.st_uid or not stat.S_ISSOCK(found.st_mode):
+            raise OSError("what is there is no socket of its own")
         return path
+
+    def connect(self, one: socket.socket, path: str) -> None:
+        """Connects to where it listens. Raises OSError."""
+        owner = os.stat(self._folder)
+        with AsOwner(owner.st_uid, owner.st_gid):
+            one.connect(path)
+
+    def remove(self, path: str) -> None:
+        """Removes a file that asked for its socket. Raises OSError."""
+        owner = os.stat(self._folder)
+        with AsOwner(owner.st_uid, owner.st_gid):
+            os.unlink(path)
 
     def summon(self) -> str:
         """Has it open its socket. Gives the file that asks for it, to be removed. Raises OSError."""
         path = "%s/root/tmp/.attach_pid%d" % (self._folder, self._inner_pid())
         owner = os.stat(self._folder)
-        file = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600)
-        os.fchown(file, owner.st_uid, owner.st_gid)  # it heeds only a file of its own user
-        os.close(file)
-        os.kill(self.pid, signal.SIGQUIT)
+        with AsOwner(owner.st_uid, owner.st_gid):  # it heeds only a file of its own user
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_NOFOLLOW, 0o600))
+        try:
+            self._signal()
+        except OSError:
+            self.remove(path)
+            raise
         return path
+
+    def _signal(self) -> None:
+        """SIGQUIT, to this very process: its number may be another's since it was looked at. Raises OSError."""
+        try:
+            process = os.pidfd_open(self.pid)
+        except AttributeError:  # Python before 3.9
+            process = -1
+        try:
+            if not is_jvm(str(self.pid), os.path.dirname(self._folder)):
+                raise OSError("it is a JVM no more")
+            if process < 0:
+                os.kill(self.pid, signal.SIGQUIT)
+            else:
+                signal.pidfd_send_signal(process, signal.SIGQUIT)
+        finally:
+            if process >= 0:
+                os.close(process)
 
     def _inner_pid(self) -> int:
         for line in self._text("status").splitlines():

@@ -6,6 +6,7 @@ Documentation/admin-guide/cgroup-v2.rst). 3. Commands that the administrator nam
 """
 
 import os
+import signal
 import time
 from typing import Dict, List, Optional
 
@@ -15,6 +16,9 @@ from ballonet.guest.settings import Settings
 
 LONGEST_S = 5.0
 """Then what has come free is said, whatever it is."""
+TRIM_EVERY_S = 10.0
+"""The administrator's commands are run this often at the most, however often the host asks."""
+UNPROTECTED = 'echo 0 > /proc/self/oom_score_adj; exec "$@"'
 SLICE_BYTES = 16 << 20
 """Reclaimed at once: a few milliseconds, after which the agent looks at its port again."""
 CACHE_PART = 0.8
@@ -40,6 +44,7 @@ class Ready:
         self._left = 0
         self._commands: List[List[str]] = []
         self._child: Optional[int] = None
+        self._trimmed_at = -1e9
         self._has_asked_jvms = False
 
     @property
@@ -53,7 +58,9 @@ class Ready:
         self._free_before = self._memory.free_bytes()
         self._groups = _groups(self._cgroups) if self._settings.reclaim else []
         self._left = 0
-        self._commands = list(self._settings.trim)
+        self._reap()
+        is_due = now - self._trimmed_at >= TRIM_EVERY_S and self._child is None
+        self._commands = list(self._settings.trim) if is_due else []
         self._has_asked_jvms = False
 
     def step(self, now: float) -> Optional[Dict[str, int]]:
@@ -61,14 +68,14 @@ class Ready:
         free = self._memory.free_bytes()
         if free < self._wanted and now <= self._until and self._do_something(self._wanted - free):
             return None
+        self._end_child()
         wanted, self._wanted = self._wanted, 0
         return {"ready_bytes": min(free, wanted), "freed_bytes": max(0, free - self._free_before)}
 
     def _do_something(self, missing: int) -> bool:
         """Whether something was done, or is under way still."""
         if self._child is not None:
-            if os.waitpid(self._child, os.WNOHANG)[0]:
-                self._child = None
+            self._reap()
             return True
         while self._groups:
             if self._reclaim(self._groups[-1], missing):
@@ -76,6 +83,8 @@ class Ready:
             self._groups.pop()
             self._left = 0
         if self._commands:
+            if self._commands == self._settings.trim:
+                self._trimmed_at = time.monotonic()
             self._run(self._commands.pop(0))
             return True
         if not self._has_asked_jvms:
@@ -98,10 +107,28 @@ class Ready:
         return True
 
     def _run(self, words: List[str]) -> None:
+        """Without what keeps the agent itself alive: neither its real-time priority nor its protection from the OOM killer."""
+        plain = (os.SCHED_OTHER, os.sched_param(0))
         try:
-            self._child = os.posix_spawnp(words[0], words, os.environ)
+            self._child = os.posix_spawn(
+                "/bin/sh", ["sh", "-c", UNPROTECTED, "sh", *words], os.environ, setpgroup=0, scheduler=plain
+            )
         except (OSError, IndexError):
             self._child = None
+
+    def _reap(self) -> None:
+        if self._child is not None and os.waitpid(self._child, os.WNOHANG)[0]:
+            self._child = None
+
+    def _end_child(self) -> None:
+        """A command that has not ended with the request is ended, and what it began."""
+        self._reap()
+        if self._child is not None:
+            try:
+                os.killpg(self._child, signal.SIGKILL)
+            except OSError:
+                pass
+            self._reap()
 
 
 def _groups(root: str) -> List[str]:

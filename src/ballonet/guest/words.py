@@ -7,6 +7,8 @@ from typing import Any, Dict, Optional, Tuple
 COMMANDS = ("line_bytes", "ready_bytes")
 """What a host says: below which available memory to speak at once; how much to make free."""
 MOST_BYTES = 1 << 50
+LONGEST_NUMBER = 20
+"""Of digits and blanks: longer ones are no number of bytes, and Python refuses the longest."""
 
 
 def encoded(message: Dict[str, Any]) -> bytes:
@@ -22,6 +24,11 @@ def commanded(line: bytes) -> Optional[Tuple[str, int]]:
         return None
     name, _, number = words[1:-1].partition(b":")
     for known in COMMANDS:
-        if name.strip() == b'"%s"' % known.encode() and number.strip().isdigit() and int(number) <= MOST_BYTES:
+        if (
+            name.strip() == b'"%s"' % known.encode()
+            and number.strip().isdigit()
+            and len(number) <= LONGEST_NUMBER
+            and int(number) <= MOST_BYTES
+        ):
             return known, int(number)
     return None
