@@ -1,5 +1,6 @@
 """The commands that the daemon answers, as an operator would give them."""
 
+import io
 import json
 import signal
 import subprocess
@@ -7,11 +8,16 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from textual.widgets import DataTable, Static
 
+from ballonet.cli.console import Plain
+from ballonet.cli.status import table
 from ballonet.cli.times import parse_span, parse_time
 from ballonet.control.client import Client
+from ballonet.control.messages import GuestStatus
 from ballonet.model.settings import SettingsError
+from ballonet.model.snapshot import Mode
 from ballonet.tui.top import Top
 from daemons import PROGRAM, Daemon, peers, running, until
 
@@ -135,6 +141,26 @@ def test_replay_of_what_was_seen(daemon: Daemon) -> None:
     assert "give an earlier --from" in daemon.cli("replay", "--from", "1s", code=2)
 
 
+@pytest.mark.parametrize("harm", ["[loo\n", "[loop]\nmode = 3\n", "\xff"])
+def test_a_broken_configuration_stops_no_panic_button(tmp_path: Path, harm: str) -> None:
+    """The daemon runs well with the last good one: it is asked, told so, and doctor says what is wrong."""
+    with running(tmp_path, guests=1) as daemon:
+        text = daemon.config.read_text()
+        daemon.config.write_bytes((text + harm).encode("latin-1"))
+        assert "is on hold" in daemon.cli("hold", "--why", "panic")
+        until(lambda: "on hold" in daemon.status().guests[0].left_alone)
+        assert "v-0" in daemon.cli("status")
+        assert "the configuration is wrong" in json.loads(subprocess_out(daemon, "doctor", "--json"))[0]["what"]
+        daemon.cli("release")
+    done = subprocess.run([PROGRAM, "status", "-c", tmp_path / "none.toml"], capture_output=True, text=True, check=False)
+    assert (done.returncode, "no configuration at" in done.stderr) == (2, True)
+
+
+def subprocess_out(daemon: Daemon, *words: str) -> str:
+    """What a command prints, whatever its exit code."""
+    return subprocess.run([PROGRAM, *words, "-c", daemon.config], capture_output=True, text=True, check=False).stdout
+
+
 def test_mistakes_are_one_line(daemon: Daemon, tmp_path: Path) -> None:
     """With what there is instead; no stack traces."""
     for words, code, says in (
@@ -221,3 +247,29 @@ def test_times_as_people_write_them() -> None:
     for text in ("25:00", "tomorrow", "", "5 parsecs"):
         with pytest.raises(SettingsError):
             parse_time(text, now)
+
+
+def test_status_fits_a_narrow_terminal() -> None:
+    """150 guests on 80 columns: a line each, with one word why; sentences where there is room or they are asked for."""
+    sizes = {"has_bytes": 16 << 30, "keeps_bytes": 11 << 30, "holds_bytes": 9 << 30, "available_bytes": 1, "used_bytes": 7 << 30}
+    sizes |= {"need_bytes": 8 << 30, "floor_bytes": 1 << 30, "short_bytes": 300 << 20, "shall_keep_bytes": 11 << 30}
+    words = {"name": "", "uuid": "", "reason": "short", "sentence": "and so on " * 20, "heard_by": "balloon", "left_alone": ""}
+    more = {"mode": Mode.ACT, "is_command": False, "heard_s": 1.0, "moves_by": ("balloon",), "trouble": ""}
+    one = GuestStatus(**sizes, **words, **more)  # type: ignore[arg-type]  # each by its name
+    file = io.StringIO()
+    console = Plain(file=file, width=80, markup=False)
+    console.print(table([replace(one, name=f"a-name-of-some-length-{number}") for number in range(150)], is_wide=False))
+    lines = [line for line in file.getvalue().splitlines() if "a-name" in line]
+    assert len(lines) == 150
+    assert all("short 300 MiB" in line for line in lines)
+
+
+def test_status_of_some_and_in_order(daemon: Daemon) -> None:
+    """Filtered and sorted; what is not known is told with what there is."""
+    daemon.cli("hold", "v-1", "--why", "backup")
+    until(lambda: '"v-1"' in daemon.tries("status", "--only", "alone", "--json"))
+    assert "v-0" not in daemon.cli("status", "--only", "alone")
+    daemon.cli("release", "v-1")
+    needs = [one["need_bytes"] or 0 for one in json.loads(daemon.cli("status", "--sort", "need", "--json"))["guests"]]
+    assert needs == sorted(needs, reverse=True)
+    assert "there are short, alone" in daemon.cli("status", "--only", "tired", code=2)

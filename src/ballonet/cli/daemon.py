@@ -12,11 +12,11 @@ from msgspec import UNSET, UnsetType
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import ConfigPath, Json, Plot, err, out, write_json
+from ballonet.cli.console import ConfigPath, Json, Plot, err, out, tell, write_json
 from ballonet.cli.times import format_time, parse_span, parse_time
 from ballonet.control.client import Client, guest_path
 from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, ModeOrder, Orders, Sample, Status
-from ballonet.daemon.config import PATH, ControlConfig, read_config
+from ballonet.daemon.config import PATH, ControlConfig, read_config, socket_as_said
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.model.units import SizeError, format_size, parse_size
@@ -31,8 +31,15 @@ DEFAULT = "default"
 
 
 def socket_of(config: Path) -> Path:
-    """Where the daemon of a configuration listens."""
-    return Path((read_config(config).control if config.exists() else ControlConfig()).socket)
+    """Where the daemon of a configuration listens. One that is wrong by now stops nobody from asking the daemon that runs."""
+    if not config.exists():
+        return Path(ControlConfig().socket)
+    try:
+        return Path(read_config(config).control.socket)
+    except SettingsError as error:
+        found = socket_as_said(config)
+        tell(f"{error}; a daemon that runs goes on with the last good one: asking at {found}")
+        return found
 
 
 @contextlib.contextmanager

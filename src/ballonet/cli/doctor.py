@@ -15,6 +15,7 @@ from ballonet.cli.status import look
 from ballonet.control.client import NoDaemonError
 from ballonet.daemon.config import PATH, read_config
 from ballonet.model.finding import Finding, Level
+from ballonet.model.settings import SettingsError
 from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
 
 COLOURS: Final = {Level.NOTE: "", Level.WARNING: "yellow", Level.FAULT: "red"}
@@ -39,7 +40,7 @@ def findings_from(config: Path) -> list[Finding]:
     with contextlib.suppress(NoDaemonError):
         if socket_of(config).exists():
             with client(config) as daemon:
-                return daemon.ask("GET", "/v1/doctor", list[Finding])
+                return [*_configured(config), *daemon.ask("GET", "/v1/doctor", list[Finding])]
     read = read_config(config)
     found = HostDoctor(Path(read.host.root)).findings()
     snapshot = asyncio.run(look(read)).snapshot
@@ -47,6 +48,19 @@ def findings_from(config: Path) -> list[Finding]:
     for guest in snapshot.guests:
         found += guest_findings(guest)
     return found
+
+
+def _configured(config: Path) -> list[Finding]:
+    """Whether the daemon that runs would come up again."""
+    try:
+        if config.exists():
+            read_config(config)
+    except SettingsError as error:
+        what = f"the configuration is wrong, and the daemon goes on with the last good one: {error}"
+        return [
+            Finding(level=Level.FAULT, where="host", what=what, remedy="mend it (`ballonet check-config`): a restart would fail")
+        ]
+    return []
 
 
 def _table(found: list[Finding]) -> Table:

@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 
 import typer
+from msgspec.structs import replace
 from rich import box
 from rich.table import Table
 
@@ -21,6 +22,7 @@ from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.run import adapter
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.contract import Hypervisor
+from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode, Voice
 from ballonet.model.tick import Tick
 from ballonet.model.units import format_size
@@ -33,17 +35,49 @@ LOOK_S: Final = 2.5
 """How long to listen: agents and balloon drivers speak once a second."""
 
 
-def status(config: ConfigPath = PATH, json: Json = False) -> None:
+ONLY: Final[dict[str, Callable[[GuestStatus], bool]]] = {
+    "short": lambda guest: guest.short_bytes > 0,
+    "alone": lambda guest: bool(guest.left_alone),
+    "acting": lambda guest: guest.is_command,
+    "trouble": lambda guest: bool(guest.trouble),
+}
+"""What `--only` knows."""
+SORTS: Final[dict[str, Callable[[GuestStatus], tuple[float, str]]]] = {
+    "name": lambda guest: (0, guest.name),
+    "need": lambda guest: (-(guest.need_bytes or 0), guest.name),
+    "short": lambda guest: (-guest.short_bytes, guest.name),
+    "keeps": lambda guest: (-(guest.keeps_bytes or 0), guest.name),
+}
+"""What `--sort` knows: the largest first, but for names."""
+WIDE_COLUMNS: Final = 120
+"""Narrower terminals get one word why; the sentences would take twelve lines a guest."""
+
+
+def status(
+    why: Annotated[bool, typer.Option("--why", help="The reason as a sentence, however narrow the terminal.")] = False,
+    only: Annotated[str | None, typer.Option(help=f"Only guests that are: {', '.join(ONLY)}.")] = None,
+    sort: Annotated[str | None, typer.Option(help=f"By {', '.join(SORTS)}; as the daemon has them without it.")] = None,
+    config: ConfigPath = PATH,
+    json: Json = False,
+) -> None:
     """Show the host and each guest: what it has, keeps, uses and needs, how it is heard, and why it is left alone.
 
     Asks the daemon; where none runs, takes one look by itself, and touches nothing. Exits 1 when there is no guest.
     """
+    for word, known, option in ((only, ONLY, "--only"), (sort, SORTS, "--sort")):
+        if word is not None and word not in known:
+            raise SettingsError(f"{option}: no {word!r}; there are {', '.join(known)}")
     found = status_from(config)
+    guests = [guest for guest in found.guests if only is None or ONLY[only](guest)]
+    if sort is not None:
+        guests.sort(key=SORTS[sort])
     if json:
-        write_json(found)
+        write_json(replace(found, guests=tuple(guests)))
     else:
-        if found.guests:
-            out.print(table(found))
+        if guests:
+            out.print(table(guests, is_wide=why or out.width >= WIDE_COLUMNS))
+        elif found.guests:
+            out.print(f"none of {len(found.guests)} guests is: {only}")
         out.print(summary(found))
     if not found.guests:
         err.print("no guest answers; `ballonet doctor` says more")
@@ -104,14 +138,32 @@ def summary(found: Status) -> str:
     )
 
 
-def table(found: Status) -> Table:
+def table(guests: Sequence[GuestStatus], *, is_wide: bool = True) -> Table:
     """The guests; where the hypervisor has a loop of its own, what that does with them beside."""
+    return _wide(guests) if is_wide else _narrow(guests)
+
+
+def _narrow(guests: Sequence[GuestStatus]) -> Table:
+    """A line a guest on 80 columns: what matters most, and one word why."""
+    shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("guest", "has", "keeps", "uses", "needs", "mode", "why"):
+        is_number = name in {"has", "keeps", "uses", "needs"}
+        shown.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
+    for guest in guests:
+        sizes = (guest.has_bytes, guest.keeps_bytes, guest.used_bytes, guest.need_bytes)
+        told = ["-" if size is None else format_size(size) for size in sizes]
+        short = f" {format_size(guest.short_bytes)}" if guest.short_bytes else ""
+        shown.add_row(guest.name, *told, guest.mode.value, "trouble" if guest.trouble else f"{guest.reason}{short}")
+    return shown
+
+
+def _wide(guests: Sequence[GuestStatus]) -> Table:
     shown = Table(box=box.SIMPLE_HEAD)
-    has_theirs = any(guest.theirs for guest in found.guests)
+    has_theirs = any(guest.theirs for guest in guests)
     own = ["its own loop"] if has_theirs else []
     for name in ("guest", "has", "keeps", "holds", "uses", "needs", "mode", "heard by", *own, "why"):
         shown.add_column(name, justify="right" if name in {"has", "keeps", "holds", "uses", "needs"} else "left")
-    for guest in found.guests:
+    for guest in guests:
         *most, why = cells(guest)
         shown.add_row(*most, *([theirs(guest)] if has_theirs else []), why)
     return shown

@@ -1,5 +1,7 @@
 """The daemon's configuration: TOML, checked whole before any of it is used. docs/reference/config.md."""
 
+import contextlib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -211,9 +213,26 @@ def read_config(path: Path) -> Config:
     return config
 
 
+def socket_as_said(path: Path) -> Path:
+    """Where the daemon listens by a configuration that may be wrong: by its lines, else as where nothing is said."""
+    found = ControlConfig().socket
+    for one in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
+        table = ""
+        with contextlib.suppress(OSError):
+            for line in one.read_text(errors="replace").splitlines():
+                if match := re.match(r"\s*\[([^\]]*)", line):
+                    table = match[1].strip()
+                elif table == "control" and (match := re.match(r"""\s*socket\s*=\s*["']([^"']+)["']""", line)):
+                    found = match[1]
+    return Path(found)
+
+
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return parse_toml(path.read_text(), str(path))
+    except FileNotFoundError as error:
+        text = f"no configuration at {path}: write one (docs/reference/config.md), or name yours by -c or BALLONET_CONFIG"
+        raise SettingsError(text) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {path}: {error}") from error
 
