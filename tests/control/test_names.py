@@ -15,7 +15,7 @@ from ballonet.cli.console import Plain
 from ballonet.model.text import visible
 from daemons import PROGRAM, Daemon, peers, until
 
-HOSTILE = "[/prod] \x1b[31m\u202e:smile: [bold]x"
+HOSTILE = "[/x]\x1b[3m\u202e[b]"
 """Markup that closes nothing, an escape, letters from right to left, an emoji's name, markup."""
 
 
@@ -67,7 +67,7 @@ def test_no_face_reads_a_name_as_anything_but_a_name(daemon: Daemon, words: tupl
     told = daemon.cli(*words)
     assert is_harmless(told)
     if words[0] != "doctor":
-        assert "[/prod]" in told.replace("\n", "")
+        assert "[/x]" in told.replace("\n", "")
 
 
 def test_reasons_are_shown_as_they_were_given(daemon: Daemon) -> None:

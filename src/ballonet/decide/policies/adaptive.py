@@ -497,7 +497,8 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
 def _least_offer(table: Table, seat: Seat, *, is_calm: bool) -> int:
     """The least that is worth asking of a donor."""
     if is_calm:
-        is_ordered = table.reserve.reason in {ReserveReason.OPERATOR, ReserveReason.BEYOND}
+        # A reserve that was ordered and can be had is had, be it little from each. One that cannot is not worth small steps.
+        is_ordered = table.reserve.reason is ReserveReason.OPERATOR
         return dead_band_bytes(seat) + 1 if is_ordered else portion_bytes(seat.guest.ceiling_bytes)
     if not table.limits.has("R12"):
         return 0
