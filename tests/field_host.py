@@ -59,7 +59,7 @@ class Field:
 
     def run(self, reserve: int | None = None, more: str = "", seen: int | None = None) -> None:
         """Starts the daemon, once all guests are there, and waits until it has seen them, or so many."""
-        self.until(lambda: len(list((self.folder / "q").glob("*.sock"))) == len(self.processes))
+        self.until(lambda: len(list((self.folder / "q").glob("*.sock"))) >= len(self.processes))
         self.until(lambda: len(self.states()) == len(self.processes))
         self._breathe()
         threading.Thread(target=self._live, daemon=True).start()
