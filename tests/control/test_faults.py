@@ -60,7 +60,7 @@ def test_killed_at_random_points_under_load(tmp_path: Path) -> None:
         with contextlib.closing(sqlite3.connect(tmp_path / "state/history.db")) as history:
             assert history.execute("PRAGMA integrity_check").fetchone() == ("ok",)
         assert len(lost) >= KILLS / 10
-        assert sorted(lost)[int(0.9 * len(lost))] < 15, lost  # some seconds, on a machine that does much else
+        assert sorted(lost)[int(0.9 * len(lost))] < 2.5, lost
 
 
 def _ordering(daemon: Daemon, floor: str) -> "subprocess.Popen[bytes]":
