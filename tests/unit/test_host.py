@@ -225,3 +225,10 @@ def test_a_group_that_lies_outside_of_what_is_seen_is_none(tmp_path: Path, path:
     """A namespace of groups shows others' so."""
     root = grouped(tmp_path, f"0::{path}\n")
     assert ProcHost(root).read({"a": 7, "b": 8}).host.total_bytes == 16 * GIB
+
+
+@pytest.mark.parametrize("row", ["VmallocTotal: 99999999999999999999999 kB", "Odd: much kB", "Odd: -5 kB", "Odd:"])
+def test_rows_that_decide_nothing_stop_nothing(tmp_path: Path, row: str) -> None:
+    """Whatever a kernel writes beside what is asked."""
+    host = ProcHost(tree(tmp_path, proc__meminfo=f"{MEMINFO}{row}\n")).read().host
+    assert host.total_bytes == 16 * GIB

@@ -12,6 +12,8 @@ from ballonet.model.snapshot import Host
 from ballonet.model.units import KIB
 from ballonet.sense.cgroup import Cgroups
 
+_ROWS: Final = ("MemTotal", "MemAvailable", "Hugetlb", "HugePages_Total", "Hugepagesize")
+"""Of /proc/meminfo, what decides; whatever stands in others stops nobody."""
 MOST_BYTES: Final = 1 << 60
 """No host has more than an exbibyte."""
 
@@ -114,7 +116,8 @@ class ProcHost:
         path = self._root / "proc/meminfo"
         try:
             lines = [line.split() for line in path.read_text(errors="replace").splitlines()]
-            found = {words[0].rstrip(":"): int(words[1]) * KIB for words in lines if len(words) > 1}
+            rows = {words[0].rstrip(":"): words[1] for words in lines if len(words) > 1}
+            found = {name: int(rows[name]) * KIB for name in _ROWS if name in rows}
         except (OSError, ValueError) as error:
             raise SenseError(f"cannot read {path}: {error}") from error
         if wrong := [name for name, size in found.items() if not 0 <= size <= MOST_BYTES]:
