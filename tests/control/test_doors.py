@@ -1,6 +1,7 @@
 """The doors of the control API, and who stands before them without a token: nothing of the loop's can be taken there."""
 
 import contextlib
+import logging
 import re
 import resource
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from ballonet.control.bounded import MOST_CONNECTIONS
+from ballonet.control.bounded import MOST_CONNECTIONS, MOST_TEXTS, Seldom
 from daemons import TOKEN, Daemon, free_port, peers, running, until
 
 STRANGERS = 1200
@@ -146,3 +147,12 @@ def test_a_reload_ends_no_daemon_that_starts(tmp_path: Path) -> None:
             until(lambda: "reloaded" in one.log)
         finally:
             one.end(signal.SIGKILL)
+
+
+def test_what_is_told_seldom_is_not_remembered_without_end() -> None:
+    """Each text once in a while; texts that are new each time take no memory."""
+    seldom = Seldom()
+    told = [seldom.filter(logging.makeLogRecord({"msg": text})) for text in ("a", "a", "b", "a")]
+    assert told == [True, False, True, False]
+    assert all(seldom.filter(logging.makeLogRecord({"msg": f"peer {number}"})) for number in range(10_000))
+    assert len(seldom._told) <= MOST_TEXTS

@@ -19,6 +19,8 @@ ASK_S: Final = 5.0
 """How long a connection may take to send a whole request's head (the remedy against slow senders: CAPEC-469)."""
 AGAIN_S: Final = 60.0
 """How often the same line about requests that are none is told."""
+MOST_TEXTS: Final = 100
+"""So many are remembered: some have an address in them, and are new each time."""
 
 
 class BoundedProtocol(H11Protocol):
@@ -86,6 +88,8 @@ class Seldom(logging.Filter):
         if now - at < AGAIN_S:
             self._told[text] = at, missed + 1
             return False
+        if len(self._told) >= MOST_TEXTS:
+            self._told.clear()
         self._told[text] = now, 0
         if missed:
             record.times_since_last = missed

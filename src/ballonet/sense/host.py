@@ -117,7 +117,7 @@ class ProcHost:
         try:
             lines = [line.split() for line in path.read_text(errors="replace").splitlines()]
             rows = {words[0].rstrip(":"): words[1] for words in lines if len(words) > 1}
-            found = {name: int(rows[name]) * KIB for name in _ROWS if name in rows}
+            found: dict[str, int] = {name: int(rows[name]) * KIB for name in _ROWS if name in rows}
         except (OSError, ValueError) as error:
             raise SenseError(f"cannot read {path}: {error}") from error
         if wrong := [name for name, size in found.items() if not 0 <= size <= MOST_BYTES]:
