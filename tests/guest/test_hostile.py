@@ -3,8 +3,9 @@
 import os
 import select
 import socket
-import stat
+import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,20 @@ USER = 12345
 root_only = pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to be another user")
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """That any user may enter: pytest's own are root's alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
 def jvm_of(folder: Path, uid: int = USER) -> Jvm:
     """A made-up process of a user's, with a /tmp of its own."""
     home = folder / "77"
     (home / "root/tmp").mkdir(parents=True)
     (home / "status").write_text("NSpid:\t77\n")
     (home / "stat").write_text("77 (java) S " + "0 " * 20)
-    for path in (folder, *folder.parents):
-        if path == folder or path.name.startswith("pytest"):
-            path.chmod(path.stat().st_mode | stat.S_IXOTH | stat.S_IROTH)
     for path in (home, home / "root", home / "root/tmp"):
         os.chown(path, uid, uid)
     return Jvm(77, str(folder))
@@ -55,35 +61,35 @@ def test_no_answer_takes_long_or_ends_it(answer: bytes) -> None:
 
 
 @root_only
-def test_root_does_not_reach_what_the_user_cannot(tmp_path: Path) -> None:
+def test_root_does_not_reach_what_the_user_cannot(open_folder: Path) -> None:
     """Neither a socket of root's behind a link, nor a folder that only root may write."""
-    jvm = jvm_of(tmp_path)
-    secret = tmp_path / "secret.sock"
+    jvm = jvm_of(open_folder)
+    secret = open_folder / "secret.sock"
     with socket.socket(socket.AF_UNIX) as server:
         server.bind(str(secret))
         secret.chmod(0o600)
         server.listen()
-        link = tmp_path / "77/root/tmp/.java_pid77"
+        link = open_folder / "77/root/tmp/.java_pid77"
         link.symlink_to(secret)
         os.chown(link, USER, USER, follow_symlinks=False)
         with pytest.raises(OSError, match="no socket of its own"):
             jvm.socket_path()
         with socket.socket(socket.AF_UNIX) as client, pytest.raises(PermissionError):
             jvm.connect(client, str(link))
-    (tmp_path / "77/root/tmp").chmod(0o700)
-    os.chown(tmp_path / "77/root/tmp", 0, 0)
+    (open_folder / "77/root/tmp").chmod(0o700)
+    os.chown(open_folder / "77/root/tmp", 0, 0)
     with pytest.raises(PermissionError):
         jvm.summon()
     assert os.geteuid() == 0
 
 
 @root_only
-def test_a_process_that_is_a_jvm_no_more_is_not_signalled(tmp_path: Path) -> None:
+def test_a_process_that_is_a_jvm_no_more_is_not_signalled(open_folder: Path) -> None:
     """Its number may be another's by now; nothing is left behind."""
-    jvm = jvm_of(tmp_path)
+    jvm = jvm_of(open_folder)
     with pytest.raises(OSError, match=r"no more|No such process"):
         jvm.summon()
-    assert list((tmp_path / "77/root/tmp").iterdir()) == []
+    assert list((open_folder / "77/root/tmp").iterdir()) == []
 
 
 @root_only

@@ -14,7 +14,7 @@ MOVED: Final = "moved"
 
 
 def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Mapping[str, str] = MappingProxyType({})) -> Status:
-    """The whole host now.
+    """The whole host now; its guests by name, in whatever order they came.
 
     Args:
         tick: the last one.
@@ -46,7 +46,7 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Ma
         ),
         guests=tuple(
             _guest(guest, decision, short.get(guest.name, 0), troubles.get(guest.name, ""))
-            for guest, decision in zip(tick.snapshot.guests, plan.guests, strict=True)
+            for guest, decision in sorted(zip(tick.snapshot.guests, plan.guests, strict=True), key=lambda both: both[0].name)
         ),
     )
 

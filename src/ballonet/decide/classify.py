@@ -239,9 +239,10 @@ _OLD_NEWS: Final = "on old news nobody loses memory"
 def _leave_inert(taken: Seat) -> None:
     """Its balloon frees nothing: it gets back what that took, and nothing more is asked of it."""
     guest, memory = taken.guest, taken.memory
-    goal = min(guest.ceiling_bytes, memory.inert_keep_bytes)
-    _alone(taken, Reason.INERT, {"goal_bytes": goal, "occupied_bytes": guest.occupied_bytes or 0})
-    # Given back at once: it is occupied already, so nobody has less for it.
+    occupied = guest.occupied_bytes or 0
+    # Given back at once, also what it took before it was in doubt: it is occupied already, so nobody has less for it.
+    goal = min(guest.ceiling_bytes, max(memory.inert_keep_bytes, occupied))
+    _alone(taken, Reason.INERT, {"goal_bytes": goal, "occupied_bytes": occupied})
     taken.returns_bytes = goal if taken.keep_bytes < goal else 0
 
 
