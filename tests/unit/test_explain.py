@@ -115,7 +115,7 @@ def test_modes_name_the_command_that_helps() -> None:
 def test_left_alone_says_the_adapter_s_own_remedy() -> None:
     """Or that it counts at what it holds."""
     assert "What to do: qm set 100 --shares 0" in told(Reason.ALONE, leave_alone="pvestatd balloons it; qm set 100 --shares 0")
-    assert "counts at what it holds, 5 GiB" in told(Reason.ALONE, leave_alone="a device is passed through")
+    assert "counts at 5 GiB, what it holds" in told(Reason.ALONE, leave_alone="a device is passed through")
     assert "when the migration is over" in told(Reason.ALONE, is_migrating=True)
 
 

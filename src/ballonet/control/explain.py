@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from ballonet.control.messages import Explanation, Fact, NoSuchGuestError
-from ballonet.model.plan import Decision, Plan, Reason
+from ballonet.decide.floor import floor_bytes
+from ballonet.model.plan import Decision, Plan, Reason, Shortage, limit_of
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Voice
 from ballonet.model.tick import Tick
 from ballonet.model.units import MIB, format_size
@@ -86,6 +87,7 @@ def _facts(case: Case) -> Iterator[Fact]:
         yield Fact("is asked to keep" if guest.mode is Mode.ACT else "would be asked to keep", _size(decision.keep_bytes))
     yield Fact("resident on the host", _size(guest.resident_bytes))
     yield from _elsewhere(guest)
+    yield from _limits(case)
     yield Fact("uses", _size(decision.used_bytes))
     yield Fact("needs, with the margin that it shows to want", _size(decision.need_bytes))
     yield Fact("needs for the next moments at the least", _size(decision.tight_bytes))
@@ -113,6 +115,14 @@ def _elsewhere(guest: Guest) -> Iterator[Fact]:
         yield Fact("limited by the host to", _size(guest.limit_bytes))
     if guest.headroom_bytes:
         yield Fact("stays free in it, as set", _size(guest.headroom_bytes))
+
+
+def _limits(case: Case) -> Iterator[Fact]:
+    """Those around it and others, that bind beside the host."""
+    for one in case.plan.budgets:
+        if case.guest.name in one.guests:
+            taken = f"{_size(one.promised_bytes)} of {_size(one.memory_bytes)}"
+            yield Fact(f"lies within {limit_of(one.name)}, whose guests may take", taken)
 
 
 def theirs_text(name: str, value: int | str) -> str:
@@ -151,9 +161,7 @@ def _size(size: int | None) -> str:
 
 
 def _host(host: Host, plan: Plan) -> str:
-    lacking = sum(one.bytes for one in plan.short)
-    who = "1 guest lacks" if len(plan.short) == 1 else f"{len(plan.short)} guests lack"
-    short = f" {who} {format_size(lacking)} of the least that keeps them from paging." if plan.short else ""
+    short = "".join(f" {_lacking(plan, where)}." for where in sorted({one.within for one in plan.short}))
     theirs = f" Its own loop says: {host.theirs}." if host.theirs else ""
     memory, promised = plan.memory_bytes, plan.promised_bytes
     taken = f"guests may take {format_size(promised)} of the {format_size(memory)} that are for them"
@@ -164,6 +172,14 @@ def _host(host: Host, plan: Plan) -> str:
         f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; {taken}."
         f" Of the host {plan.reserve.sentence}. State: {plan.host_state} ({STATES[plan.host_state]}).{theirs}{short}"
     )
+
+
+def _lacking(plan: Plan, where: str) -> str:
+    """Who lacks what the host, or one limit, does not have."""
+    lacking = [one.bytes for one in plan.short if one.within == where]
+    who = "1 guest lacks" if len(lacking) == 1 else f"{len(lacking)} guests lack"
+    within = f"Within {limit_of(where)} {who}" if where else who
+    return f"{within} {format_size(sum(lacking))} of the least that keeps them from paging"
 
 
 # What would change it
@@ -241,19 +257,32 @@ def _donor(case: Case) -> Iterator[str]:
 
 
 def _short(case: Case) -> Iterator[str]:
-    lacking = {one.name: one.bytes for one in case.plan.short}
-    own, of_all = lacking.get(case.guest.name, 0), sum(lacking.values())
-    least = _size(case.decision.tight_bytes)
-    yield f"It lacks {format_size(own)} of the {least} that it needs at the least, all guests together {format_size(of_all)}."
-    yield "This host is too small for them now."
-    yield "Move a guest to another host, or end one; memory comes back within seconds and is shared out at once."
+    own = next((one for one in case.plan.short if one.name == case.guest.name), Shortage(case.guest.name, 0, _within(case)))
+    of_all = sum(one.bytes for one in case.plan.short if one.within == own.within)
+    least, together = _size(case.decision.tight_bytes), "all within that limit" if own.within else "all guests"
+    yield f"It lacks {_size(own.bytes)} of the {least} that it needs at the least, {together} together {_size(of_all)}."
+    yield _too_small(own.within)
     first = _set(case, f"--guaranteed {_typed(case.decision.tight_bytes)}")
     yield f"To put this guest before others, which then give and have less: {first}, or `--shares` above {case.guest.shares}."
 
 
+def _within(case: Case) -> str:
+    """The limit that its part is a part of; "" = the host."""
+    told = str(case.decision.numbers.get("within", ""))
+    return next((one.name for one in case.plan.budgets if told == limit_of(one.name)), "")
+
+
+def _too_small(within: str) -> str:
+    """What is, and what to do: beside a full limit the host may have plenty."""
+    if within:
+        full = f"What is too small for them now is {limit_of(within)}, whatever the host has free"
+        return f"{full}: raise it, or move a guest out of it."
+    return "This host is too small for them now: move a guest to another host, or end one; what comes free is shared out at once."
+
+
 def _over_its_part(case: Case) -> Iterator[str]:
     yield "Guests below their parts get theirs first, and whoever holds more gives, whatever it pages meanwhile."
-    yield "This host is too small for what all of them need now: move a guest to another host, or end one."
+    yield _too_small(_within(case))
     yield f"To make its part larger, at others' cost: {_set(case, '--shares')} above {case.guest.shares}, or `--guaranteed SIZE`."
 
 
@@ -271,14 +300,21 @@ def _inert(case: Case) -> Iterator[str]:
 
 
 def _bounded(case: Case) -> Iterator[str]:
+    if within := _within(case):
+        yield f"The rest comes from the others in {limit_of(within)}, whatever the host has free: raise it, or move a guest out."
+        return
     yield f"{format_size(max(0, case.slack_bytes))} of the host is promised to nobody then; the rest comes from others."
     yield "If that is often too late: a larger `host.reserve` in the configuration keeps more free for such moments."
 
 
 def _at_floor(case: Case) -> Iterator[str]:
-    yield f"To let it give more: {_set(case, '--floor SIZE')}, less than {format_size(case.decision.floor_bytes)}."
-    if case.guest.stats is not None and case.guest.stats.swap_total_bytes == 0:
-        yield "It has no swap, so its floor is what it uses; some swap in the guest lets it give more."
+    swap = None if case.guest.stats is None else case.guest.stats.swap_total_bytes
+    if case.decision.floor_bytes <= floor_bytes(case.guest):
+        yield f"To let it give more: {_set(case, '--floor SIZE')}, less than {format_size(case.decision.floor_bytes)}."
+    elif swap is None:
+        yield "Nobody knows of swap in it, so its floor is what it uses: with ballonet's agent in the guest it is known."
+    else:
+        yield "It has no swap left, so its floor is what it uses; some more swap in the guest lets it give more."
 
 
 def _stale(_: Case) -> Iterator[str]:
@@ -299,8 +335,8 @@ def _alone(case: Case) -> Iterator[str]:
     elif case.guest.is_migrating:
         yield "It takes part again when the migration is over."
     else:
-        held = _size(case.guest.resident_bytes)
-        yield f"It counts at what it holds, {held}, until that is no longer so: {why or 'its balloon cannot be moved'}."
+        counted = _size(case.plan.fixed.get(case.guest.name, case.guest.resident_bytes))
+        yield f"It counts at {counted}, what it holds and may soon take, as long as that is so: {why or 'it cannot be moved'}."
 
 
 def _unknown(_: Case) -> Iterator[str]:

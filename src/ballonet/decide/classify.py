@@ -84,14 +84,17 @@ def _count(taken: Seat, held: int, now: float) -> None:
         return
     taken.memory = memory = _filling(memory, measured, now)
     whole = max(held, guest.ceiling_bytes) if guest.is_starting else held
-    rise = max(RISE_SHARE * guest.ceiling_bytes, FILL_S * memory.filling_per_s)
-    if guest.huge_bytes > measured:  # what it may take beside comes out of a pool of its own
-        whole = min(whole, measured + int(rise))
+    slow = RISE_SHARE * guest.ceiling_bytes
+    if guest.huge_bytes > measured:  # what it fills comes out of a pool of its own, but for as large a part as lies beside that
+        slow *= measured / (measured + guest.huge_bytes)
+    rise = int(max(slow, FILL_S * memory.filling_per_s))
+    if guest.huge_bytes > measured:
+        whole = min(whole, measured + rise)
     taken.whole_bytes = whole
     # What it fills just now is kept free for it, and taken out of spare; out of needs only once it is really missing.
-    taken.counted_bytes = min(whole, measured + int(RISE_SHARE * guest.ceiling_bytes))
+    taken.counted_bytes = min(whole, measured + int(slow))
     # Of one that may give again at any moment, or take all, nothing is promised to others; their needs are not cut for it.
-    taken.held_bytes = min(whole, measured + int(rise)) if _is_fixed(taken) and not guest.is_starting else whole
+    taken.held_bytes = min(whole, measured + rise) if _is_fixed(taken) and not guest.is_starting else whole
 
 
 def _is_fixed(taken: Seat) -> bool:

@@ -8,7 +8,7 @@ from ballonet.decide.pace import portion_bytes
 from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
 from ballonet.decide.total import REST_BYTES
-from ballonet.model.plan import Reason
+from ballonet.model.plan import Reason, limit_of
 
 IDLE_RISE_SHARE: Final = 0.02
 """Of the ceiling, a second: how fast the need of a guest is taken to rise that shows no growth."""
@@ -27,7 +27,7 @@ def apply(table: Table) -> None:
         _bound(seat)
     if table.limits.has("R4"):
         for budget in table.budgets:
-            _promise(table, budget.seats, budget.slack_bytes, budget.reserve_bytes)
+            _promise(table, budget.seats, budget.slack_bytes, budget.reserve_bytes, budget.name)
         _promise(table, table.seats, table.slack_bytes, table.reserve_bytes)
 
 
@@ -47,12 +47,12 @@ def apply_to_peer(table: Table) -> None:
         if wish < least:
             seat.say(least, Reason.FLOOR, floor_bytes=seat.floor_bytes, wish_bytes=wish)
     if table.limits.has("R4") and table.total_bytes and "goal_bytes" not in table.options:
-        for seats, slack, kept in [
-            *((budget.seats, budget.slack_bytes, budget.reserve_bytes) for budget in table.budgets),
-            (table.seats, table.slack_bytes, table.reserve_bytes),
+        for seats, slack, kept, where in [
+            *((budget.seats, budget.slack_bytes, budget.reserve_bytes, budget.name) for budget in table.budgets),
+            (table.seats, table.slack_bytes, table.reserve_bytes, ""),
         ]:
             freed = sum(max(0, seat.keep_bytes - seat.wish_bytes) for seat in seats)
-            _promise(table, seats, slack + freed, kept)
+            _promise(table, seats, slack + freed, kept, where)
 
 
 def _bound(seat: Seat) -> None:
@@ -71,7 +71,7 @@ def _bound(seat: Seat) -> None:
         seat.wish_bytes = seat.keep_bytes
 
 
-def _promise(table: Table, seats: list[Seat], slack: int, reserve: int) -> None:
+def _promise(table: Table, seats: list[Seat], slack: int, reserve: int, where: str = "") -> None:
     """Gives come out of what nobody may take yet; what this plan frees is promised when the host has seen it.
 
     Args:
@@ -79,6 +79,7 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int) -> None:
         seats: all that lie under one limit: the host's, or one around some guests.
         slack: what is unpromised of it.
         reserve: what shall stay free of it.
+        where: the limit around some guests; "" = the host.
     """
     gains = [seat for seat in seats if seat.wish_bytes > seat.held_bytes and seat.is_movable]
     if not gains:
@@ -92,14 +93,14 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int) -> None:
     patient: list[Seat] = []
     for seat in urgent:
         (patient if is_calm and _can_wait(seat) else pressing).append(seat)
-    slack -= _lend(pressing, max(0, slack))
-    slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * reserve)))
+    slack -= _lend(pressing, max(0, slack), where)
+    slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * reserve)), where)
     for seat in others:
         # Spare stops at the reserve.
         room = slack - (reserve if seat.reason is Reason.SPARE else 0)
         more = max(0, min(seat.wish_bytes - seat.held_bytes, room))
         if more < seat.wish_bytes - seat.held_bytes:
-            _cut(seat, seat.held_bytes + more, room)
+            _cut(seat, seat.held_bytes + more, room, where)
         slack -= more
 
 
@@ -123,7 +124,7 @@ def _guarantee(seats: list[Seat], slack: int) -> int:
     return lent
 
 
-def _lend(seats: list[Seat], slack: int) -> int:
+def _lend(seats: list[Seat], slack: int, where: str) -> int:
     """Divides what there is so that all last equally long: nobody has seconds to spare while another pages. Gives how much
     was lent.
     """
@@ -137,7 +138,7 @@ def _lend(seats: list[Seat], slack: int) -> int:
         keep = int(at_level(claim, lasts_s))
         lent += keep - seat.held_bytes
         if keep < seat.wish_bytes:
-            _cut(seat, keep, slack)
+            _cut(seat, keep, slack, where)
     return lent
 
 
@@ -149,8 +150,10 @@ def _pace(seat: Seat) -> tuple[float, float]:
     )
 
 
-def _cut(seat: Seat, keep: int, room: int) -> None:
-    numbers = {"wish_bytes": seat.wish_bytes, "slack_bytes": max(0, room)}
+def _cut(seat: Seat, keep: int, room: int, where: str) -> None:
+    numbers: dict[str, object] = {"wish_bytes": seat.wish_bytes, "slack_bytes": max(0, room)}
+    if where:
+        numbers["within"] = limit_of(where)
     # Resident beyond what it keeps is no reason to give: it would only come back slower.
     seat.wish_bytes = max(seat.keep_bytes, keep) if keep > seat.keep_bytes else seat.keep_bytes
     seat.reason, seat.numbers = Reason.BUDGET, numbers

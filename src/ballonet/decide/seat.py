@@ -51,6 +51,8 @@ class Seat(Struct, gc=False):
     is_distressed: bool = False
     is_short: bool = False
     """It does not get what it needs (R10)."""
+    rationed_by: str | None = None
+    """What is too small for the least needs of all: "" = the host, else the limit around some guests; None = all fit (R10)."""
     is_over: bool = False
     """It holds more than its part while others lack theirs (R10)."""
     is_cooling: bool = False
@@ -75,7 +77,8 @@ class Seat(Struct, gc=False):
     def again(self, memory: GuestMemory) -> "Seat":
         """The same place at the next tick's table, for a guest that is still."""
         seat = copy(self)
-        seat.memory, seat.reason, seat.numbers, seat.is_short, seat.is_over = memory, Reason.CALM, None, False, False
+        seat.memory, seat.reason, seat.numbers = memory, Reason.CALM, None
+        seat.is_short, seat.is_over, seat.rationed_by = False, False, None
         return seat
 
     @property

@@ -237,7 +237,10 @@ def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
         promised_bytes=table.memory_bytes - table.slack_bytes + gains,
         fixed={one.guest.name: one.held_bytes for one in table.seats if not one.is_movable},
         budgets=tuple(
-            PlanBudget(one.name, one.memory_bytes, tuple(seat.guest.name for seat in one.seats)) for one in table.budgets
+            PlanBudget(
+                one.name, one.memory_bytes, tuple(seat.guest.name for seat in one.seats), one.memory_bytes - one.slack_bytes
+            )
+            for one in table.budgets
         ),
     )
 

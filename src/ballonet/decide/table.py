@@ -56,8 +56,8 @@ class Table:
     short: list[Shortage] = field(default_factory=list)
     budgets: list[BudgetTable] = field(default_factory=list)
     """Limits around some guests, the smallest first."""
-    is_rationed: bool = False
-    """Not even the least needs of all fit: what there is is divided by guarantees and shares (R10)."""
+    rationed: set[str] = field(default_factory=set)
+    """Where not even the least needs of all fit, so what there is is divided by guarantees and shares (R10): "" = on the host."""
 
     @property
     def slack_bytes(self) -> int:

@@ -52,14 +52,16 @@ SENTENCES: Final = {
     Reason.FEEDBACK: "gets back to {keep_bytes}, and peace for {wait_s}: it paged {swap_out_bytes}/s out while its balloon grew",
     Reason.SPARE: "gets {keep_bytes}: it needs {need_bytes} and the host has memory to spare",
     Reason.DONOR: "gives down to {keep_bytes}: it needs {need_bytes} and {deficit_bytes} must come back for the host's reserve",
-    Reason.SHORT: "keeps {keep_bytes} of the {need_bytes} that it needs: what fits is divided by guarantees and shares",
-    Reason.PART: "gives down to {keep_bytes}, its part by guarantees and shares: others lack theirs, and it needs {need_bytes}",
-    Reason.LEAK: "keeps {keep_bytes}, its part: it grows without end (by {risen_bytes} in {rising_s}, to {demand_bytes})",
+    Reason.SHORT: "keeps {keep_bytes} of the {need_bytes} that it needs: what {within} has is divided by guarantees and shares",
+    Reason.PART: "gives down to {keep_bytes}, its part of {within} by guarantees and shares: others lack theirs, and it needs"
+    " {need_bytes}",
+    Reason.LEAK: "keeps {keep_bytes}, its part of {within}: it grows without end (by {risen_bytes} in {rising_s}, to"
+    " {demand_bytes})",
     Reason.RECALL: "stays at {keep_bytes}: the {recalled_bytes} that it was asked for last are not missing any more",
     Reason.STATIC: "keeps its equal part of the host, {keep_bytes}",
     Reason.PEER: "keeps {keep_bytes}, as {peer} decides: {what} {goal_bytes}",
     Reason.FLOOR: "keeps {keep_bytes}: never below its floor of {floor_bytes} (asked: {wish_bytes})",
-    Reason.BUDGET: "gets {keep_bytes} now, {wish_bytes} once others have given: the host has only {slack_bytes} more to promise",
+    Reason.BUDGET: "gets {keep_bytes} now, {wish_bytes} once others have given: {within} has only {slack_bytes} more to promise",
     Reason.STALE: "keeps {keep_bytes}: it has said nothing of its memory for {stats_age_s}; {why}",
     Reason.STUCK: "is set back to {keep_bytes}: asked for {asked_bytes}, it has not moved for {still_s}",
     Reason.PARKED: "keeps {keep_bytes}: it did not move when asked; asked again in {wait_s}",
@@ -138,7 +140,15 @@ class Decision(Struct, frozen=True):
     @property
     def sentence(self) -> str:
         """The reason in words, with its numbers. Made when somebody reads it: a thousand guests are decided in 10 ms."""
-        return _say(SENTENCES[self.reason], self.numbers | {"keep_bytes": self.keep_bytes})
+        return _say(SENTENCES[self.reason], {"within": THE_HOST} | self.numbers | {"keep_bytes": self.keep_bytes})
+
+
+THE_HOST: Final = "the host"
+
+
+def limit_of(name: str) -> str:
+    """How a sentence names a limit around some guests; without one it is THE_HOST that is meant."""
+    return f"the limit of {name}"
 
 
 def _say(template: str, facts: dict[str, Any]) -> str:
@@ -158,6 +168,8 @@ class Shortage(Struct, frozen=True, gc=False):
 
     name: str
     bytes: int
+    within: str = ""
+    """The limit around some guests that is too small for them; "" = the host is."""
 
 
 class Look(Struct, frozen=True, gc=False):
@@ -175,6 +187,8 @@ class PlanBudget(Struct, frozen=True, gc=False):
     memory_bytes: int
     """For those guests: what they occupy of it and what is left."""
     guests: tuple[str, ...]
+    promised_bytes: int = 0
+    """What they may still take without asking again."""
 
 
 class Plan(Struct, frozen=True, kw_only=True):
@@ -207,6 +221,6 @@ class Plan(Struct, frozen=True, kw_only=True):
         guests = [
             {"name": d.name, "keep_bytes": d.keep_bytes, "reason": d.reason.value, "sentence": d.sentence} for d in self.guests
         ]
-        short = [{"name": shortage.name, "bytes": shortage.bytes} for shortage in self.short]
+        short = [{"name": shortage.name, "bytes": shortage.bytes, "within": shortage.within} for shortage in self.short]
         host = {"state": self.host_state, "reserve_bytes": self.reserve.bytes, "sentence": self.reserve.sentence}
         return {"schema": PLAN_SCHEMA, "policy": self.policy, "guests": guests, "short": short, "host": host}

@@ -23,7 +23,7 @@ from ballonet.decide.pace import LEAST_STEP_BYTES, dead_band_bytes, donors_at_on
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import SCARCE
 from ballonet.decide.table import BudgetTable, Table
-from ballonet.model.plan import Reason, Reserve, ReserveReason, Shortage
+from ballonet.model.plan import Reason, Reserve, ReserveReason, Shortage, limit_of
 from ballonet.model.units import MIB
 
 LEAST_RESERVE: Final = 1 / 3
@@ -86,8 +86,16 @@ def _pool(memory: int, seats: list[Seat], reserve: int) -> int:
 # What each should have
 
 
-def _share_out(table: Table, seats: list[Seat], pool: int, wanted: int) -> int:
-    """Sets the wishes for a pool of memory of which `wanted` shall stay free. Gives what stays free of it."""
+def _share_out(table: Table, seats: list[Seat], pool: int, wanted: int, where: str = "") -> int:
+    """Sets the wishes for a pool of memory of which `wanted` shall stay free. Gives what stays free of it.
+
+    Args:
+        table: of this tick.
+        seats: among whom.
+        pool: bytes that are divided.
+        wanted: of it, to stay free.
+        where: the limit that it lies within; "" = the host.
+    """
     low = sum(seat.low_bytes for seat in seats)
     guaranteed = [seat for seat in seats if seat.guest.guaranteed_bytes] if table.limits.has("R10") else []
     owed = sum(_owed_bytes(seat, seat.low_bytes) for seat in guaranteed)
@@ -103,7 +111,7 @@ def _share_out(table: Table, seats: list[Seat], pool: int, wanted: int) -> int:
             seat.wish_bytes = seat.low_bytes
         return pool - low
     owed = sum(_owed_bytes(seat, seat.tight_bytes) for seat in guaranteed)
-    return max(owed, _shrink(table, seats, pool - owed, least))
+    return max(owed, _shrink(table, seats, pool - owed, least, where))
 
 
 def _bound_claims(seats: list[Seat], pool: int) -> int:
@@ -127,7 +135,7 @@ def _bound_claims(seats: list[Seat], pool: int) -> int:
 def _lend_margins(table: Table, seats: list[Seat], pool: int) -> None:
     """What donors cannot give within moments is not there yet: others lend of their margins until it comes, and no more."""
     far = sum(map(_far_bytes, seats))
-    if table.is_rationed or not far or sum(seat.low_bytes for seat in seats) + table.reserve_bytes + far <= pool:
+    if "" in table.rationed or not far or sum(seat.low_bytes for seat in seats) + table.reserve_bytes + far <= pool:
         return
     here = pool - far
     if here >= sum(seat.tight_bytes for seat in seats):
@@ -165,11 +173,19 @@ def _within_budgets(table: Table, movable: list[Seat], pool: int, reserve: int) 
         room -= sum(seat.wish_bytes for seat in inside) - sum(seat.wish_bytes for seat in still)
         if room < sum(seat.floor_bytes for seat in still):
             still, room = inside, _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes)
-        _share_out(table, still, room, budget.reserve_bytes)
+        _share_anew(table, still, room, budget.reserve_bytes, budget.name)
         settled |= {seat.guest.name for seat in inside}
         others = [seat for seat in movable if seat.guest.name not in settled]
         taken = sum(seat.wish_bytes for seat in movable if seat.guest.name in settled)
-        _share_out(table, others, pool - taken, reserve)
+        _share_anew(table, others, pool - taken, reserve)
+
+
+def _share_anew(table: Table, seats: list[Seat], pool: int, wanted: int, where: str = "") -> None:
+    """What was said of these before does not count: who lacks under one limit may have plenty beside it."""
+    for seat in seats:
+        seat.rationed_by = None
+    table.rationed.discard(where)
+    _share_out(table, seats, pool, wanted, where)
 
 
 def _is_too_much(budget: BudgetTable) -> bool:
@@ -197,7 +213,7 @@ def _far_bytes(seat: Seat) -> int:
     return max(0, seat.keep_bytes - int(REACH_S * take_per_s(seat)) - seat.wish_bytes)
 
 
-def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
+def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int, where: str) -> int:
     """Not all needs fit: the recent past goes first, then the margins. Gives what stays free of the pool."""
     left = pool - reserve
     low = sum(seat.low_bytes for seat in seats)
@@ -211,7 +227,7 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
     for seat in seats:
         seat.claim_bytes = _claim_bytes(seat)
     if sum(seat.claim_bytes for seat in seats) > pool:
-        return _ration(table, seats, pool, reserve)
+        return _ration(table, seats, pool, reserve, where)
     if table.is_pressed and left < tight:
         _lay_bare(seats, left)  # a host that runs out of memory pages for all of them
     else:
@@ -221,11 +237,13 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
     return reserve
 
 
-def _ration(table: Table, seats: list[Seat], pool: int, reserve: int) -> int:
+def _ration(table: Table, seats: list[Seat], pool: int, reserve: int, where: str) -> int:
     """R10: not even tight needs fit. Floors and guarantees first, the rest at one price for all: each has its part. Gives what
     stays free, for those who have not asked for all of their parts: they shall not wait for somebody's balloon.
     """
-    table.is_rationed = True
+    table.rationed.add(where)
+    for seat in seats:
+        seat.rationed_by = where
     if not table.limits.has("R10"):  # whoever comes first
         left = pool
         for seat in seats:
@@ -312,7 +330,7 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
         here = _heading_bytes(seat) if seat.is_under_way else seat.keep_bytes
         wish = seat.wish_bytes
-        if table.is_rationed:
+        if seat.rationed_by is not None:
             seat.part_now_bytes = wish
             seat.is_short, seat.is_over = wish < seat.tight_bytes, here > wish + _over_bytes(seat)
         if _is_due(seat, here, min(seat.near_bytes, wish), is_calm):
@@ -330,7 +348,7 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     for budget in table.budgets:
         inside = [seat for seat in budget.seats if seat.is_movable]
         left = _pool(budget.memory_bytes, budget.seats, budget.reserve_bytes) - sum(seat.held_bytes for seat in inside)
-        _refill(table, moves.within(inside), budget.reserve_bytes - left, budget.reserve_bytes)
+        _refill(table, moves.within(inside), budget.reserve_bytes - left, budget.reserve_bytes, budget.name)
     _refill(table, moves, lacking, reserve)
     _name_short(table, seats)
 
@@ -358,7 +376,7 @@ class _Moves:
         return _Moves(*lists)
 
 
-def _refill(table: Table, moves: _Moves, lacking: int, reserve: int) -> None:
+def _refill(table: Table, moves: _Moves, lacking: int, reserve: int, where: str = "") -> None:
     """Asks donors for what is lacking beside what is due, or takes back what was asked for too much.
 
     Args:
@@ -366,13 +384,15 @@ def _refill(table: Table, moves: _Moves, lacking: int, reserve: int) -> None:
         moves: of this tick, of those under one limit, or of all.
         lacking: of the reserve; negative when more is free.
         reserve: what shall stay free.
+        where: the limit; "" = the host.
     """
+    is_rationed = where in table.rationed
     # What arrives within moments is as good as there; what was asked for at this tick, for a limit within, is too.
     gap = lacking + sum(more for more, _ in moves.due)
     gap -= sum(min(coming, int(REACH_S * take_per_s(seat))) for _, seat in moves.donors if (coming := _coming_bytes(seat)))
-    is_pressing = gap > reserve or table.is_pressed or table.is_rationed
+    is_pressing = gap > reserve or table.is_pressed or is_rationed
     band = 0.0
-    if table.limits.has("R12") and not table.is_rationed:
+    if table.limits.has("R12") and not is_rationed:
         band = OPERATOR_SHARE if table.reserve.reason is ReserveReason.OPERATOR else REFILL_SHARE
     if gap > band * reserve:
         _take(table, moves.donors, gap, is_pressing=is_pressing)
@@ -400,16 +420,18 @@ def _recall(resting: list[tuple[int, Seat]], surplus: int, reserve: int) -> None
 
 def _name_short(table: Table, seats: list[Seat]) -> None:
     """R10: who is short, and by how much: who has less than the least that it needs now, and does not hold more than its part."""
-    if not table.is_rationed:
+    if not table.rationed:
         return
-    someone_waits = any(seat.may_take and _lacks_of_part(seat) > _over_bytes(seat) for seat in seats)
-    for seat in seats:
+    rationed = [seat for seat in seats if seat.rationed_by is not None]
+    waiting = {seat.rationed_by for seat in rationed if seat.may_take and _lacks_of_part(seat) > _over_bytes(seat)}
+    for seat in rationed:
+        someone_waits = seat.rationed_by in waiting
         if seat.is_short and _is_leak(table, seat):
             _name_leak(seat)
             continue
         lacks = seat.tight_bytes - (min(seat.keep_bytes, seat.wish_bytes) if someone_waits else seat.part_now_bytes)
         if lacks > 0 and seat.may_take and not (someone_waits and seat.is_over):
-            table.short.append(Shortage(seat.guest.name, lacks))
+            table.short.append(Shortage(seat.guest.name, lacks, seat.rationed_by or ""))
 
 
 def _lacks_of_part(seat: Seat) -> int:
@@ -502,7 +524,7 @@ def _least_offer(table: Table, seat: Seat, *, is_calm: bool) -> int:
         return dead_band_bytes(seat) + 1 if is_ordered else portion_bytes(seat.guest.ceiling_bytes)
     if not table.limits.has("R12"):
         return 0
-    is_pressing = table.is_pressed or not table.is_rationed
+    is_pressing = table.is_pressed or seat.rationed_by is None
     return dead_band_bytes(seat) + 1 if is_pressing else _over_bytes(seat)
 
 
@@ -557,5 +579,7 @@ def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
         "swap_in_bytes": int(memory.swap_in_per_s),
         "swap_out_bytes": int(memory.swap_out_per_s),
     }
+    if seat.rationed_by:
+        seat.numbers["within"] = limit_of(seat.rationed_by)
     if more:
         seat.numbers |= more
