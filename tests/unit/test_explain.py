@@ -5,7 +5,7 @@ import pytest
 from ballonet.control.explain import CHANGES, explain
 from ballonet.control.messages import NoSuchGuestError
 from ballonet.control.tell import status_of
-from ballonet.model.plan import Decision, Plan, Reason, Reserve, ReserveReason, Shortage
+from ballonet.model.plan import Decision, Plan, PlanBudget, Reason, Reserve, ReserveReason, Shortage
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.tick import Tick
 from ballonet.model.units import GIB, MIB
@@ -37,17 +37,20 @@ NUMBERS = {
 }
 
 
-def told(reason: Reason, mode: Mode = Mode.ACT, host_mode: Mode = Mode.ACT, **more: object) -> str:
+def told(reason: Reason, mode: Mode = Mode.ACT, host_mode: Mode = Mode.ACT, within: str = "", **more: object) -> str:
     stats = GuestStats(total_bytes=6 * GIB, available_bytes=3 * GIB, swap_total_bytes=GIB, swap_free_bytes=GIB)
     fields = {"keep_bytes": 6 * GIB, "resident_bytes": 5 * GIB, "stats": stats, "stats_age_s": 0.4, "mode": mode} | more
     guest = Guest(name="web", ceiling_bytes=16 * GIB, **fields)  # type: ignore[arg-type]
-    decision = Decision("web", 6 * GIB, reason, NUMBERS, True, 3 * GIB, 4 * GIB, int(3.2 * GIB), GIB)
+    numbers = NUMBERS | ({"within": f"the limit of {within}"} if within else {})
+    decision = Decision("web", 6 * GIB, reason, numbers, True, 3 * GIB, 4 * GIB, int(3.2 * GIB), GIB)
     plan = Plan(
         policy="adaptive",
         guests=(decision,),
-        short=(Shortage("web", GIB),) if reason is Reason.SHORT else (),
+        short=(Shortage("web", GIB, within), Shortage("db", 2 * GIB)) if reason is Reason.SHORT else (),
+        budgets=(PlanBudget("/machine.slice", 12 * GIB, ("web", "cache"), 11 * GIB),) if within else (),
         memory_bytes=100 * GIB,
         promised_bytes=90 * GIB,
+        fixed={"web": int(5.5 * GIB)},
         reserve=Reserve(4 * GIB, ReserveReason.OPERATOR, {}),
     )
     tick = Tick(at=0, snapshot=Snapshot(host=Host(total_bytes=120 * GIB, available_bytes=20 * GIB), guests=(guest,)), plan=plan)
@@ -115,7 +118,7 @@ def test_modes_name_the_command_that_helps() -> None:
 def test_left_alone_says_the_adapter_s_own_remedy() -> None:
     """Or that it counts at what it holds."""
     assert "What to do: qm set 100 --shares 0" in told(Reason.ALONE, leave_alone="pvestatd balloons it; qm set 100 --shares 0")
-    assert "counts at 5 GiB, what it holds" in told(Reason.ALONE, leave_alone="a device is passed through")
+    assert "counts at 5.5 GiB, what it holds" in told(Reason.ALONE, leave_alone="a device is passed through")
     assert "when the migration is over" in told(Reason.ALONE, is_migrating=True)
 
 
@@ -138,3 +141,32 @@ def test_nobody_of_that_name() -> None:
     tick = Tick(at=0, snapshot=Snapshot(host=Host(total_bytes=1, available_bytes=1)), plan=Plan(policy="adaptive", guests=()))
     with pytest.raises(NoSuchGuestError, match="there are: none at all"):
         explain(tick, "web", at=0, mode=Mode.ACT)
+
+
+@pytest.mark.parametrize("reason", [Reason.SHORT, Reason.PART, Reason.BUDGET])
+def test_a_full_limit_is_named_and_not_the_host(reason: Reason) -> None:
+    """Beside it the host may have plenty: moving a guest to another host is no remedy then."""
+    assert "the host" in told(reason)
+    text = told(reason, within="/machine.slice")
+    assert "limit of /machine.slice" in text.split("\n")[0]
+    assert "lies within the limit of /machine.slice, whose guests may take: 11 GiB of 12 GiB" in text
+    assert "raise it, or move a guest out" in text
+    assert "This host is too small" not in text
+
+
+def test_those_short_are_told_by_what_is_too_small() -> None:
+    """The host's and the limit's apart."""
+    text = told(Reason.SHORT, within="/machine.slice")
+    assert (
+        "1 guest lacks 2 GiB of the least that keeps them from paging. Within the limit of /machine.slice 1 guest lacks 1 GiB"
+        in text
+    )
+    assert "all within that limit together 1 GiB" in text
+
+
+def test_a_floor_that_no_order_lowers_is_not_said_to_be_lowered_by_one() -> None:
+    """It stands above what the operator set, since nobody knows of swap."""
+    raised = told(Reason.FLOOR, floor_bytes=GIB // 2, stats=GuestStats(total_bytes=6 * GIB, available_bytes=3 * GIB))
+    assert "with ballonet's agent in the guest" in raised
+    assert "ballonet set web --floor SIZE, less" not in raised
+    assert "ballonet set web --floor SIZE`, less than 1 GiB" in told(Reason.FLOOR, floor_bytes=GIB)

@@ -43,3 +43,10 @@ def test_one_that_comes_to_rest_was_none_and_one_at_its_end_still_is() -> None:
     """After a minute without a rise; but at the ceiling there is nowhere to go."""
     assert not is_leak(*rise(2, 10, 60), (60 + leak.PAUSE_S + 1, 10.0))
     assert is_leak(*rise(2, 15.9, 60), (60 + leak.PAUSE_S + 1, 15.9))
+
+
+def test_a_phase_of_seconds_after_a_long_rest_is_none() -> None:
+    """A rise counts from where it began: twelve seconds of it, after nearly a minute in which nothing moved, are a phase."""
+    rest = [(float(second), 2.0) for second in range(50)]
+    assert not is_leak(*rest, *rise(2, 8, 12, at=50.0))
+    assert is_leak(*rest, *rise(2, 8, 24, at=50.0))

@@ -15,7 +15,7 @@ from ballonet.decide.seat import Seat
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.fake import FakeGuest
 from ballonet.model.limits import Limits
-from ballonet.model.plan import Reason
+from ballonet.model.plan import Plan, Reason
 from ballonet.model.snapshot import Budget, Guest, GuestStats, Host, Snapshot
 from ballonet.model.units import GIB, MIB
 from world import World
@@ -583,3 +583,69 @@ def test_limits_within_limits_and_beside_each_other_all_hold() -> None:
     keep = at_rest(four, 10240, ("A", 3072, ("a1", "a2")), ("B", 4196, ("b1", "b2")))
     assert keep["a1"] + keep["a2"] <= 3072
     assert keep["a2"] > 1950
+
+
+def plan_of(needs: dict[str, tuple[int, int]], total: int, limit: tuple[int, tuple[str, ...]]) -> Plan:
+    """The plan, four seconds on, for guests that keep and use so many MiB and never move, under one limit around some."""
+    size, inside = limit
+    guests = [replace(seen(name, keep * MIB, used * MIB), resident_bytes=keep * MIB) for name, (keep, used) in needs.items()]
+    left = size - sum(needs[name][0] for name in inside)
+    budget = Budget(name="/machine.slice", limit_bytes=size * MIB, available_bytes=left * MIB, guests=inside)
+    free = total - sum(keep for keep, _ in needs.values())
+    host = Host(total_bytes=total * MIB, available_bytes=free * MIB, budgets=(budget,))
+    state = START
+    for now in range(4):
+        state, plan = step(state, Snapshot(host=host, guests=tuple(guests)), Limits(), float(now))
+    return plan
+
+
+def test_r10_a_full_limit_is_named_and_nobody_beside_it_is_short() -> None:
+    """Two in a slice want more than it has, two beside it have what they need, on a host with gigabytes free: that is not what is
+    too small.
+    """
+    needs = {"in-1": (950, 945), "in-2": (950, 945), "out-1": (1500, 400), "out-2": (1500, 400)}
+    plan = plan_of(needs, 16384, (1900, ("in-1", "in-2")))
+    assert {(one.name, one.within) for one in plan.short} == {("in-1", "/machine.slice"), ("in-2", "/machine.slice")}
+    by_name = {one.name: one for one in plan.guests}
+    for name in ("in-1", "in-2"):
+        assert "what the limit of /machine.slice has is divided" in by_name[name].sentence
+    for name in ("out-1", "out-2"):
+        assert by_name[name].reason is Reason.CALM
+        assert "limit" not in by_name[name].sentence
+    assert plan.budgets[0].promised_bytes == 1900 * MIB
+
+
+def test_r10_a_host_that_is_too_small_is_not_a_limit() -> None:
+    """The limit is wide: it is the host that is divided, and said to be."""
+    needs = {"in-1": (900, 895), "in-2": (1000, 995), "out": (900, 895)}
+    plan = plan_of(needs, 2800, (2700, ("in-1", "in-2")))
+    assert {one.within for one in plan.short} == {""}
+    assert {one.name for one in plan.short} == {"in-1", "in-2", "out"}
+
+
+def counted_at(guest: Guest) -> int:
+    host = Host(total_bytes=64 * GIB, available_bytes=32 * GIB)
+    _, plan = step(START, Snapshot(host=host, guests=(guest,)), Limits(), 0.0)
+    return plan.fixed[guest.name] // MIB
+
+
+def test_r4_what_lies_in_huge_pages_takes_nothing_of_the_rest() -> None:
+    """No rise is kept free for a guest whose memory is a pool's; of one that lies in both, for the ordinary part."""
+    one = replace(seen("one", 16 * GIB, GIB), ceiling_bytes=16 * GIB, leave_alone="its memory is huge pages")
+    assert counted_at(replace(one, resident_bytes=150 * MIB)) == 150 + 16384 // 40
+    assert counted_at(replace(one, resident_bytes=150 * MIB, huge_bytes=16 * GIB)) < 150 + 8
+    assert counted_at(replace(one, resident_bytes=2 * MIB, huge_bytes=GIB)) < 2 + 8
+    assert counted_at(replace(one, resident_bytes=4 * GIB, huge_bytes=4 * GIB + MIB)) in range(4096 + 203, 4096 + 206)
+
+
+def test_r13_an_inert_guest_gets_back_all_that_it_occupies() -> None:
+    """Also what was taken before it was in doubt: first small steps lie within what QEMU has beside RAM, and prove nothing."""
+    state, keep = START, 2 * GIB
+    steps = [2048, 1996, 1940, 1700, 1700, 1700, 1700, 1700]
+    for now, asked in enumerate(steps):
+        one = replace(seen("one", asked * MIB, 300 * MIB), ceiling_bytes=2 * GIB, resident_bytes=2 * GIB)
+        host = Host(total_bytes=8 * GIB, available_bytes=4 * GIB)
+        state, plan = step(state, Snapshot(host=host, guests=(one,)), Limits(), float(now))
+        keep = plan.guests[0].keep_bytes or 0
+    assert plan.guests[0].reason is Reason.INERT
+    assert keep == 2 * GIB
