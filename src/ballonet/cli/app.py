@@ -14,6 +14,7 @@ import ballonet
 from ballonet.cli import bench, daemon, lab
 from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, out, tell, write_json
 from ballonet.cli.decide import decide
+from ballonet.cli.deflate import deflate
 from ballonet.cli.doctor import doctor
 from ballonet.cli.replay import replay_history
 from ballonet.cli.restore import restore
@@ -43,6 +44,7 @@ app.command()(daemon.explain)
 app.command("set")(daemon.set_guest)
 app.command()(daemon.hold)
 app.command()(daemon.release)
+app.command()(deflate)
 app.command()(daemon.mode)
 app.command()(daemon.history)
 app.command("replay")(replay_history)

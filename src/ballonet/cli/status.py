@@ -99,7 +99,7 @@ def status_from(config: Path) -> Status:
 
 async def look(config: Config) -> Tick:
     """One picture of a configuration's guests, once all have spoken, after LOOK_S at the latest. Raises SenseError."""
-    async with _opened(config) as hypervisor:
+    async with opened(config) as hypervisor:
         start = time.monotonic()
         while time.monotonic() - start < LOOK_S:
             await asyncio.sleep(0.1)
@@ -117,7 +117,8 @@ async def look(config: Config) -> Tick:
 
 
 @contextlib.asynccontextmanager
-async def _opened(config: Config) -> AsyncIterator[Hypervisor]:
+async def opened(config: Config) -> AsyncIterator[Hypervisor]:
+    """The hypervisor of a configuration, for a command that is done with it soon."""
     hypervisor = adapter(config)
     await hypervisor.open()
     try:

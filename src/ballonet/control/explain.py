@@ -299,6 +299,13 @@ def _inert(case: Case) -> Iterator[str]:
     yield f"To leave it alone for good: `ballonet hold {case.guest.name}`."
 
 
+def _deflating(case: Case) -> Iterator[str]:
+    missing = case.guest.ceiling_bytes - case.keep_bytes
+    yield f"{format_size(missing)} is not back yet: it comes out of what no guest uses or fills, and others' needs come first."
+    yield f"Of the host {format_size(max(0, case.slack_bytes - case.plan.reserve.bytes))} is left for that now."
+    yield f"To have it ballooned again: `ballonet release {case.guest.name}`."
+
+
 def _bounded(case: Case) -> Iterator[str]:
     if within := _within(case):
         yield f"The rest comes from the others in {limit_of(within)}, whatever the host has free: raise it, or move a guest out."
@@ -365,6 +372,7 @@ CHANGES: Final[dict[Reason, Callable[[Case], Iterator[str]]]] = {
     Reason.LEAK: _leak,
     Reason.RECALL: _calm,
     Reason.INERT: _inert,
+    Reason.DEFLATE: _deflating,
     Reason.STATIC: _policy,
     Reason.PEER: _policy,
     Reason.FLOOR: _at_floor,

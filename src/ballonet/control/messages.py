@@ -132,6 +132,8 @@ class HoldOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_un
 
     for_s: Seconds | None = None
     why: Why = ""
+    deflates: bool = False
+    """All of its memory is given back first, as far as the host has it."""
 
 
 class ModeOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -146,6 +148,7 @@ class Hold(Struct, frozen=True, kw_only=True):
     since: float
     until: float | None = None
     why: str = ""
+    deflates: bool = False
 
 
 class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -5,7 +5,7 @@ The configuration is the operator's own file and is never written. Orders count 
 
 import contextlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +65,25 @@ def held(orders: Orders, guest: Guest | None, now: float) -> str:
         guest: None = the whole host.
         now: seconds since 1970.
     """
-    own = (orders.holds.get(guest.uuid) or orders.holds.get(guest.name)) if guest else None
-    for hold, command in ((orders.hold, "ballonet release"), (own, f"ballonet release {guest.name if guest else ''}")):
-        if hold is not None and not is_over(hold, now):
-            rest = "" if hold.until is None else f" for {(hold.until - now) / 60:.0f} min more"
-            why = f" ({hold.why})" if hold.why else ""
-            return f"on hold{rest}{why}; to let it go: {command}"
+    for hold, command in _holds(orders, guest, now):
+        rest = "" if hold.until is None else f" for {(hold.until - now) / 60:.0f} min more"
+        back = " with all of its memory" if hold.deflates else ""
+        why = f" ({hold.why})" if hold.why else ""
+        return f"on hold{back}{rest}{why}; to let it go: {command}"
     return ""
+
+
+def deflates(orders: Orders, guest: Guest, now: float) -> bool:
+    """Whether a guest is on hold that gets all of its memory back."""
+    return any(hold.deflates for hold, _ in _holds(orders, guest, now))
+
+
+def _holds(orders: Orders, guest: Guest | None, now: float) -> Iterator[tuple[Hold, str]]:
+    """Those that stand, one that deflates first, each with the command that ends it."""
+    own = (orders.holds.get(guest.uuid) or orders.holds.get(guest.name)) if guest else None
+    both = ((orders.hold, "ballonet release"), (own, f"ballonet release {guest.name if guest else ''}"))
+    stand = [(hold, command) for hold, command in both if hold is not None and not is_over(hold, now)]
+    yield from sorted(stand, key=lambda one: not one[0].deflates)
 
 
 def is_over(hold: Hold, now: float) -> bool:
@@ -97,7 +109,7 @@ def was_held(orders: Orders, key: str, now: float) -> str:
 
 def with_hold(orders: Orders, key: str, order: HoldOrder, now: float, name: str = "") -> Orders:
     """The same with a guest on hold, or the whole host when `key` is empty."""
-    hold = Hold(since=now, until=None if order.for_s is None else now + order.for_s, why=order.why)
+    hold = Hold(since=now, until=None if order.for_s is None else now + order.for_s, why=order.why, deflates=order.deflates)
     return _kept(replace(orders, holds=orders.holds | {key: hold}), key, name) if key else replace(orders, hold=hold)
 
 

@@ -71,7 +71,7 @@ def _guest(guest: Guest, decision: Decision, short_bytes: int, trouble: str) -> 
         heard_by=guest.voice.value,
         heard_s=guest.stats_age_s,
         moves_by=tuple(one.value for one in guest.mechanisms),
-        left_alone=guest.leave_alone or (decision.sentence if decision.reason is Reason.INERT else ""),
+        left_alone=guest.leave_alone or guest.deflates or (decision.sentence if decision.reason is Reason.INERT else ""),
         theirs=guest.theirs,
         trouble=trouble,
     )

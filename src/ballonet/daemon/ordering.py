@@ -21,6 +21,7 @@ from ballonet.control.notes import order_sentence, set_notes
 from ballonet.control.orders import (
     OrderBook,
     bound,
+    deflates,
     held,
     key_of,
     order_of,
@@ -74,6 +75,10 @@ class Ordering:
         """Why a guest, or the whole host, is on hold; empty = it is not."""
         return held(self.orders, guest, self._clock()) if self.orders.hold or self.orders.holds else ""
 
+    def deflates(self, guest: Guest) -> bool:
+        """Whether that hold gives the guest all of its memory back."""
+        return deflates(self.orders, guest, self._clock())
+
     def order_of(self, guest: Guest) -> GuestOrder | None:
         """What was ordered of a guest."""
         return order_of(self.orders, guest)
@@ -102,7 +107,8 @@ class Ordering:
         """Moves nothing of a guest, or of any when `name` is empty. Raises ControlError."""
         called, now = self._called(name), self._clock()
         span = "" if order.for_s is None else f" for {order.for_s / 60:.0f} min"
-        what = f"is put on hold{span}" + (f": {order.why}" if order.why else "")
+        back = " with all of its memory" if order.deflates else ""
+        what = f"is put on hold{back}{span}" + (f": {order.why}" if order.why else "")
         orders = await self._change(lambda orders, key: with_hold(orders, key, order, now, called), name, what, by)
         return orders if not name or self._guest(name) else replace(orders, notes=(self._awaited(name),))
 

@@ -129,7 +129,7 @@ class Daemon:
             ordered: dict[str, Any] = given(order)
             mode = least(self._desk.mode, ordered.pop("mode", settings.mode))
             settings = replace(settings, **ordered, mode=mode)
-        return replace(settings, hold=hold) if hold else settings
+        return replace(settings, hold=hold, deflates=self._desk.ordering.deflates(guest)) if hold else settings
 
     def _on_tick(self, tick: Tick) -> None:
         changes = self._changes.of(tick)

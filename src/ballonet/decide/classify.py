@@ -98,7 +98,9 @@ def _count(taken: Seat, held: int, now: float) -> None:
 
 
 def _is_fixed(taken: Seat) -> bool:
-    """Whether it cannot be moved for longer than a moment."""
+    """Whether it cannot be moved for longer than a moment. What was given back by order is promised, whoever else wants it."""
+    if taken.guest.deflates:
+        return False
     age_s = taken.guest.stats_age_s
     return taken.reason in _FIXED or (taken.reason is Reason.STALE and (age_s is None or age_s > SILENT_S))
 
@@ -222,6 +224,8 @@ def _permit(taken: Seat, limits: Limits, now: float) -> None:
         _alone(taken, Reason.ALONE, {"why": why})
     elif guest.mode is Mode.OBSERVE:
         _alone(taken, Reason.OBSERVED, {"mode": guest.mode.value})
+    elif guest.deflates and taken.keep_bytes >= guest.ceiling_bytes:
+        _alone(taken, Reason.ALONE, {"why": guest.deflates})
     elif now < memory.inert_until and limits.has("R13"):
         _leave_inert(taken)
     elif memory.parked_sign:
@@ -232,7 +236,7 @@ def _permit(taken: Seat, limits: Limits, now: float) -> None:
     elif (guest.stats_age_s is None or guest.stats_age_s > OLD_INTERVALS * limits.interval_s) and limits.has("R8"):
         taken.may_give = taken.may_take = False
         taken.reason, taken.numbers = Reason.STALE, {"stats_age_s": guest.stats_age_s, "why": guest.silence or _OLD_NEWS}
-    elif inert.is_doubted(memory, now):
+    elif guest.deflates or inert.is_doubted(memory, now):
         taken.may_give = False
 
 

@@ -20,6 +20,8 @@ CUSHION_SHARE: Final = 1 / 3
 would go to and fro (R12)."""
 _URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT, Reason.LEAK)
 
+_SPARED: Final = (Reason.SPARE, Reason.DEFLATE)
+
 
 def apply(table: Table) -> None:
     """Corrects every wish. After it any command of the plan may be carried out alone, in any order (R4)."""
@@ -97,7 +99,7 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int, where: s
     slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * reserve)), where)
     for seat in others:
         # Spare stops at the reserve.
-        room = slack - (reserve if seat.reason is Reason.SPARE else 0)
+        room = slack - (reserve if seat.reason in _SPARED else 0)
         more = max(0, min(seat.wish_bytes - seat.held_bytes, room))
         if more < seat.wish_bytes - seat.held_bytes:
             _cut(seat, seat.held_bytes + more, room, where)

@@ -27,6 +27,7 @@ class Reason(enum.Enum):
     PART = "part"
     LEAK = "leak"
     RECALL = "recall"
+    DEFLATE = "deflate"
     STATIC = "static"
     PEER = "peer"
     FLOOR = "floor"
@@ -58,6 +59,7 @@ SENTENCES: Final = {
     Reason.LEAK: "keeps {keep_bytes}, its part of {within}: it grows without end (by {risen_bytes} in {rising_s}, to"
     " {demand_bytes})",
     Reason.RECALL: "stays at {keep_bytes}: the {recalled_bytes} that it was asked for last are not missing any more",
+    Reason.DEFLATE: "gets {keep_bytes} of the {goal_bytes} that it has, as the host has it to spare: {why}",
     Reason.STATIC: "keeps its equal part of the host, {keep_bytes}",
     Reason.PEER: "keeps {keep_bytes}, as {peer} decides: {what} {goal_bytes}",
     Reason.FLOOR: "keeps {keep_bytes}: never below its floor of {floor_bytes} (asked: {wish_bytes})",

@@ -131,6 +131,8 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """What the operator wants it to have free at any time, beyond what it uses."""
     leave_alone: str = ""
     """Why the balloon of this guest cannot or must not be moved, in words; empty = it can."""
+    deflates: str = ""
+    """Why all of its memory is given back to it and nothing is taken of it, in words; empty = its operator has not ordered so."""
     mode: Mode = Mode.ACT
     uuid: str = ""
     """As the hypervisor knows it; empty = it has none. Joins with what others measure of the same guest."""

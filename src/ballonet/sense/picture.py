@@ -24,6 +24,8 @@ class GuestSettings(Struct, frozen=True, kw_only=True):
     """What it shall have free at any time."""
     hold: str = ""
     """Why nothing of it is to be moved, in words; empty = it may be."""
+    deflates: bool = False
+    """Whether a guest on hold gets all of its memory back first."""
 
     def headroom_bytes(self, ceiling_bytes: int) -> int:
         """That in bytes, for a guest of this size."""
@@ -72,7 +74,8 @@ class Eye:
             headroom_bytes=settings.headroom_bytes(guest.ceiling_bytes),
             shares=settings.shares,
             mode=settings.mode,
-            leave_alone=settings.hold or guest.leave_alone,
+            leave_alone=guest.leave_alone if settings.deflates else settings.hold or guest.leave_alone,
+            deflates=settings.hold if settings.deflates else "",
             grows_to_bytes=ceiling if ceiling > guest.ceiling_bytes else None,
         )
         return guest, settings, made

@@ -293,12 +293,23 @@ def _spread(seats: list[Seat], amount: int) -> None:
     if sum(filled) > amount:
         claims = [(low := seat.low_bytes, most, low, seat.guest.shares or 1) for seat, most in zip(seats, filled, strict=True)]
     else:
+        _return(seats, filled, amount - sum(filled))
         claims = [
             (least, max(least, seat.most_bytes), least, seat.guest.shares or 1) for seat, least in zip(seats, filled, strict=True)
         ]
     level = fill(claims, amount)
     for seat, claim in zip(seats, claims, strict=True):
         seat.wish_bytes = int(at_level(claim, level))
+
+
+def _return(seats: list[Seat], filled: list[int], spare: int) -> None:
+    """Of what is plainly spare those come first whose memory is to be given back; adds to what each fills."""
+    first = [number for number, seat in enumerate(seats) if seat.guest.deflates]
+    if first:
+        claims = [(0.0, float(max(0, seats[n].most_bytes - filled[n])), 0.0, float(seats[n].guest.shares or 1)) for n in first]
+        level = fill(claims, spare)
+        for number, claim in zip(first, claims, strict=True):
+            filled[number] += int(at_level(claim, level))
 
 
 def _filled_bytes(seat: Seat) -> int:
@@ -337,6 +348,9 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
             wait_s = max(0.0, seat.memory.cool_until - table.now)
             _set(seat, _release(table, seat, here), _gain_reason(seat), wait_s=wait_s)
+        elif seat.guest.deflates:
+            moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
+            _set(seat, max(wish, here), Reason.DEFLATE, goal_bytes=seat.guest.ceiling_bytes, why=seat.guest.deflates)
         elif wish < here and seat.may_give and _is_donor(table, seat, owes=owes):
             moves.donors.append((wish, seat))
             _rest(seat, here)

@@ -1,0 +1,220 @@
+"""`ballonet deflate`: all memory back to guests, for a maintenance, a backup, or before ballonet is removed."""
+
+import asyncio
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from msgspec import Struct
+from rich.progress import Progress
+
+from ballonet.cli.console import UNMET, USAGE, ConfigPath, Json, err, out, write_json
+from ballonet.cli.daemon import client, socket_of
+from ballonet.cli.status import opened, status_from
+from ballonet.cli.times import parse_span
+from ballonet.control.client import Client, NoDaemonError, guest_path
+from ballonet.control.messages import ControlError, GuestStatus, HoldOrder, Orders, Status
+from ballonet.control.tell import status_of
+from ballonet.daemon.config import PATH, Config, read_config
+from ballonet.daemon.loop import Loop
+from ballonet.hypervisors.contract import Steering
+from ballonet.model.settings import SettingsError
+from ballonet.model.snapshot import Guest, Mode
+from ballonet.model.tick import Tick
+from ballonet.model.units import MIB, format_size
+from ballonet.sense.host import host_sense
+from ballonet.sense.picture import Eye, GuestSettings
+
+STILL_S: Final = 15.0
+"""When nothing has come back for so long, what is missing is told: a balloon that moves gives some each second."""
+NEAR_BYTES: Final = MIB
+NO_DAEMON: Final = "ballonet deflate"
+"""Why, for guests that are given their memory back by this command alone."""
+
+
+class Deflated(Struct, frozen=True, kw_only=True):
+    """`ballonet.deflated/1`: which guests have all of their memory again, and what the others lack."""
+
+    schema: str = "ballonet.deflated/1"
+    done: tuple[str, ...]
+    missing: dict[str, int]
+    """Bytes by guest."""
+    why: dict[str, str]
+    """By guest: why it lacks them."""
+
+
+def deflate(
+    vm: Annotated[str, typer.Argument(help="A guest's name, as `ballonet status` shows it.")] = "",
+    every: Annotated[bool, typer.Option("--all", help="All guests.")] = False,
+    span: Annotated[str | None, typer.Option("--for", help="For how long: 30m, 2h; until `ballonet release` without it.")] = None,
+    why: Annotated[str, typer.Option(help="To be shown to whoever asks.")] = "",
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+    config: ConfigPath = PATH,
+    json: Json = False,
+) -> None:
+    """Give a guest all of its memory back, or all guests, and leave it there: for a maintenance, or before ballonet is removed.
+
+    It comes out of what the host has free and of what other guests can spare; what others use or fill with cache stays theirs.
+    Says first what it would do. `ballonet release` lets them be ballooned again. Exits 1 when not all of it came back.
+    """
+    if bool(vm) == every:
+        raise SettingsError("which guests? Name one, or give --all")
+    order = HoldOrder(for_s=None if span is None else parse_span(span), why=why, deflates=True)
+    found = status_from(config)
+    chosen = _chosen(found, vm)
+    for line in _plan(found, chosen):
+        err.print(line)
+    if dry_run:
+        return
+    if not (yes or json or _is_confirmed()):
+        raise typer.Exit(UNMET)
+    _show(_through_daemon(config, vm, order) or asyncio.run(_alone(read_config(config), vm)), json=json)
+
+
+def _is_confirmed() -> bool:
+    if not sys.stdin.isatty():
+        err.print("to do so without being asked: --yes")
+        raise typer.Exit(USAGE)
+    return typer.confirm("Give it back?", err=True)
+
+
+def _chosen(found: Status, vm: str) -> list[GuestStatus]:
+    chosen = [guest for guest in found.guests if vm in ("", guest.name, guest.uuid)]
+    if not chosen:
+        names = ", ".join(guest.name for guest in found.guests) or "none at all"
+        raise ControlError(f"no guest {vm!r} here; there are: {names}" if vm else "no guest answers; `ballonet doctor` says more")
+    return chosen
+
+
+def _missing(guest: GuestStatus) -> int:
+    """What it does not have of its memory; all, while nobody has heard what it keeps."""
+    return max(0, guest.has_bytes - (guest.keeps_bytes or 0))
+
+
+def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
+    """What it would do."""
+    wanted = sum(map(_missing, chosen))
+    for guest in chosen:
+        if more := _missing(guest):
+            now, then = format_size(guest.keeps_bytes or 0), format_size(guest.has_bytes)
+            yield f"{guest.name}: {format_size(more)} back, from {now} to {then}"
+    if not wanted:
+        yield "nothing is missing: they have all of their memory, and stay as they are from now on"
+        return
+    host, names = found.host, {guest.name for guest in chosen}
+    free = max(0, host.memory_bytes - host.promised_bytes - host.reserve_bytes)
+    others = [guest for guest in found.guests if guest.name not in names and not guest.left_alone]
+    spare = sum(max(0, (guest.keeps_bytes or 0) - (guest.need_bytes or guest.has_bytes)) for guest in others)
+    yield (
+        f"{format_size(wanted)} in all. The host has {format_size(free)} that is promised to nobody, beside its reserve of"
+        f" {format_size(host.reserve_bytes)}; other guests keep {format_size(spare)} beyond their needs, some of it cache."
+    )
+    if wanted > free + spare:
+        yield f"So at least {format_size(wanted - free - spare)} of it cannot come back now: this host has lent more than it has."
+
+
+def _through_daemon(config: Path, vm: str, order: HoldOrder) -> Deflated | None:
+    """Ordered of the daemon, and waited for; None = no daemon runs."""
+    if not socket_of(config).exists():
+        return None
+    try:
+        with client(config) as daemon:
+            status = daemon.ask("GET", "/v1/status", Status)
+            if status.host.mode is not Mode.ACT:
+                raise ControlError(f"mode {status.host.mode.value}: nothing is sent to guests; first `ballonet mode act`")
+            daemon.ask("PUT", guest_path(vm, "/hold") if vm else "/v1/hold", Orders, body=order)
+            return _waited(daemon, vm)
+    except NoDaemonError:
+        return None
+
+
+def _waited(daemon: Client, vm: str) -> Deflated:
+    with _bar() as wait:
+        for status in daemon.live():
+            chosen = [guest for guest in status.guests if vm in ("", guest.name, guest.uuid)]
+            if wait.is_over(chosen):
+                return _outcome(chosen)
+    raise NoDaemonError("the daemon ended meanwhile")
+
+
+class Wait:
+    """Until all is back, or nothing comes any more."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress, self._bar = progress, progress.add_task("given back", total=None)
+        self._least, self._at, self._first = 1 << 62, time.monotonic(), 0
+
+    def is_over(self, guests: Sequence[GuestStatus]) -> bool:
+        """Whether to wait no longer, by how they are now."""
+        missing, now = sum(map(_missing, guests)), time.monotonic()
+        self._first = max(self._first, missing)
+        if missing < self._least - NEAR_BYTES:
+            self._least, self._at = missing, now
+        self._progress.update(self._bar, total=self._first or 1, completed=self._first - missing)
+        return missing <= NEAR_BYTES * len(guests) or now - self._at > STILL_S
+
+
+@contextmanager
+def _bar() -> Iterator[Wait]:
+    with Progress(console=err, transient=True, disable=not err.is_terminal) as progress:
+        yield Wait(progress)
+
+
+def _outcome(guests: Sequence[GuestStatus]) -> Deflated:
+    lacking = [guest for guest in guests if _missing(guest) > NEAR_BYTES]
+    return Deflated(
+        done=tuple(guest.name for guest in guests if guest not in lacking),
+        missing={guest.name: _missing(guest) for guest in lacking},
+        why={guest.name: guest.trouble or guest.sentence for guest in lacking},
+    )
+
+
+async def _alone(config: Config, vm: str) -> Deflated:
+    """Without a daemon: a loop of our own, until it is done. The others are only watched."""
+
+    def settings(guest: Guest) -> GuestSettings:
+        if vm in ("", guest.name, guest.uuid):
+            return GuestSettings(mode=Mode.ACT, hold=NO_DAEMON, deflates=True)
+        return GuestSettings(mode=Mode.OBSERVE)
+
+    async with opened(config) as hypervisor:
+        if hypervisor.capabilities.steering is not Steering.TARGET:
+            raise SettingsError("only balloons of this host are deflated; `ballonet restore` puts other hypervisors' knobs back")
+        eye = Eye(host_sense(hypervisor, Path(config.host.root)), hypervisor, settings)
+        found: asyncio.Future[Deflated] = asyncio.get_running_loop().create_future()
+        start = time.monotonic()
+        with _bar() as wait:
+
+            def on_tick(tick: Tick) -> None:
+                guests = status_of(tick, at=time.time(), mode=Mode.ACT).guests
+                chosen = [guest for guest in guests if vm in ("", guest.name, guest.uuid)]
+                is_there = bool(chosen) or time.monotonic() - start > STILL_S
+                if is_there and not found.done() and wait.is_over(chosen):
+                    found.set_result(_outcome(chosen))
+
+            loop = asyncio.create_task(Loop(eye, hypervisor, config.limits(), on_tick=on_tick).run())
+            waiting: set[asyncio.Future[Any]] = {found, loop}
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            loop.cancel()
+            await asyncio.gather(loop, return_exceptions=True)
+        return await found if found.done() else _nothing(loop)
+
+
+def _nothing(loop: asyncio.Task[None]) -> Deflated:
+    raise ControlError(f"it cannot be done: {None if loop.cancelled() else loop.exception()}; `ballonet doctor` says more")
+
+
+def _show(found: Deflated, *, json: bool) -> None:
+    if json:
+        write_json(found)
+    elif found.done:
+        out.print(f"{', '.join(found.done)}: all memory is back")
+    for name, missing in found.missing.items():
+        err.print(f"{name} lacks {format_size(missing)} still: {found.why[name]}")
+    if found.missing:
+        raise typer.Exit(UNMET)
