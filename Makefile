@@ -1,11 +1,13 @@
 # The verbs. `make` alone lists them.
-.PHONY: help setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
+.PHONY: help try setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
 
 help: ## this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):[^#]*## /  make \1\t/' | expand -t 16
+try: ## a simulated host with the whole daemon and its live board, in seconds; without root, QEMU or a configuration
+	@tools/try
 setup: ## the environment in .venv and QEMU, where they are missing
 	@tools/setup
 fmt: setup ## format the code

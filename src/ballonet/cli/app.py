@@ -20,6 +20,7 @@ from ballonet.cli.replay import replay_history
 from ballonet.cli.restore import restore
 from ballonet.cli.simulate import simulate
 from ballonet.cli.status import status
+from ballonet.cli.trial import trial
 from ballonet.control.messages import ControlError
 from ballonet.daemon.config import PATH, read_config
 from ballonet.lab.errors import LabError, LabUnavailableError
@@ -35,6 +36,7 @@ app = typer.Typer(
 app.add_typer(lab.lab, name="lab")
 app.add_typer(bench.bench, name="bench")
 app.command()(lab.demo)
+app.command("try")(trial)
 app.command()(simulate)
 app.command()(decide)
 app.command()(status)

@@ -32,6 +32,12 @@ class Plain(Console):
         """Whatever becomes of a string in rich, comes by here: cells of tables and lines."""
         return super().render_str(visible(text), **how)
 
+    def print(self, *what: Any, **how: Any) -> None:
+        """Sentences are broken for a terminal only: in a file or a pipe one is a line, to be searched for."""
+        if not self.is_terminal and all(isinstance(one, str) for one in what):
+            how.setdefault("soft_wrap", True)
+        super().print(*what, **how)
+
 
 err = Plain(stderr=True, highlight=False, markup=False, emoji=False)
 out = Plain(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)

@@ -29,7 +29,7 @@ from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, Mode, least
 from ballonet.model.tick import Tick
-from ballonet.sense.host import host_sense
+from ballonet.sense.host import HostSense, host_sense
 from ballonet.sense.picture import Eye, GuestSettings
 
 log = logging.getLogger(__name__)
@@ -98,16 +98,18 @@ def _hyperv(config: HypervConfig, state: Path) -> Hypervisor:
 class Daemon:
     """One configuration at a time over one hypervisor."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, hypervisor: Hypervisor | None = None, sense: HostSense | None = None) -> None:
         """Raises SettingsError. Inside a running event loop.
 
         Args:
         path: of the configuration.
+        hypervisor: in place of the one that it names: a simulated one.
+        sense: of the host, beside that.
         """
         self._path = path
         self._config = config = read_config(path)
         root = Path(config.host.root)
-        self._hypervisor = hypervisor = adapter(config)
+        self._hypervisor = hypervisor = hypervisor or adapter(config)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
         self._desk.others = lambda: [*self._server.findings(), *self._outsiders.findings()]
@@ -115,8 +117,11 @@ class Daemon:
         self._desk.settled = lambda: self._config.guest
         self._ladder = Ladder(root, _allowed(config), lambda name: hypervisor.pids().get(name))
         self._changes, self._outsiders, self._journal, self._service = Changes(), Outsiders(), Journal(), Service()
-        eye = Eye(host_sense(hypervisor, root), hypervisor, self._settings)
-        self._loop = Loop(eye, hypervisor, config.limits(), policy=config.loop.policy, on_tick=self._on_tick, is_tended=True)
+        eye = Eye(sense or host_sense(hypervisor, root), hypervisor, self._settings)
+        clock = asyncio.get_running_loop().time
+        self._loop = Loop(
+            eye, hypervisor, config.limits(), policy=config.loop.policy, on_tick=self._on_tick, clock=clock, is_tended=True
+        )
 
     def _mode(self) -> Mode:
         return self._config.loop.mode

@@ -5,7 +5,7 @@ import asyncio
 from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError, Steering
 from ballonet.hypervisors.elsewhere import Elsewhere
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest, GuestStats, Mechanism
+from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
 from ballonet.sim.guest import SimGuest
 from ballonet.sim.ledger import EXTENT_BYTES
 from ballonet.sim.world import SimWorld
@@ -134,6 +134,7 @@ class _Eye:
             is_starting=guest.is_starting,
             silence=self._silence,
             stats=self._stats,
+            voice=Voice.BALLOON if self._stats is not None else Voice.NONE,
             stats_age_s=age_s if self._stats is not None else None,
             can_balloon=not alone,
             leave_alone=alone,

@@ -73,12 +73,13 @@ class Top(App[None]):
         Binding("q", "quit", "quit"),
     ]
 
-    def __init__(self, client: Client) -> None:
+    def __init__(self, client: Client, note: str = "") -> None:
         """Args:
         client: of the daemon; closed by whoever made it.
+        note: to be read first.
         """
         super().__init__()
-        self._client = client
+        self._client, self._note = client, note
         self._status: Status | None = None
         self._by_need = False
 
@@ -86,7 +87,7 @@ class Top(App[None]):
         """The host, the guests, and why the chosen one keeps what it keeps."""
         yield Static("waiting for the daemon", id="host", markup=False)
         yield DataTable(cursor_type="row", zebra_stripes=True)
-        yield Static("", id="why", markup=False)
+        yield Static("\n".join(visible(line) for line in self._note.split("\n")), id="why", markup=False)
         yield Footer()
 
     def on_mount(self) -> None:
