@@ -52,7 +52,7 @@ def is_table(kind: object) -> bool:
 
 def test_the_packaged_configuration_has_every_key_at_its_default() -> None:
     """It says nothing but `observe` and whose guests; with every comment taken away it says the same again."""
-    text = (ROOT / "packaging/ballonet.toml").read_text()
+    text = (ROOT / "src/ballonet/daemon/ballonet.toml").read_text()
     shipped = convert(parse_toml(text, "shipped"), Config, "shipped")
     assert shipped == Config(libvirt=LibvirtConfig())
     bare = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text)

@@ -16,6 +16,7 @@ from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, ou
 from ballonet.cli.decide import decide
 from ballonet.cli.deflate import deflate
 from ballonet.cli.doctor import doctor
+from ballonet.cli.init import init
 from ballonet.cli.replay import replay_history
 from ballonet.cli.restore import restore
 from ballonet.cli.simulate import simulate
@@ -37,6 +38,7 @@ app.add_typer(lab.lab, name="lab")
 app.add_typer(bench.bench, name="bench")
 app.command()(lab.demo)
 app.command("try")(trial)
+app.command()(init)
 app.command()(simulate)
 app.command()(decide)
 app.command()(status)

@@ -231,7 +231,7 @@ def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return parse_toml(path.read_text(), str(path))
     except FileNotFoundError as error:
-        text = f"no configuration at {path}: write one (docs/reference/config.md), or name yours by -c or BALLONET_CONFIG"
+        text = f"no configuration at {path}: `ballonet init` writes one, -c names another; `ballonet try` needs none"
         raise SettingsError(text) from error
     except (OSError, UnicodeDecodeError) as error:
         raise SettingsError(f"cannot read {path}: {error}") from error
