@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help try setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
+.PHONY: help try matrix setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -59,6 +59,8 @@ agent: ## the guest's agent, one file, and its systemd unit, into dist
 	@mkdir -p dist && python3 src/ballonet/guest/bundle.py dist/ballonet-agent && install -m 644 src/ballonet/guest/ballonet-agent.service dist/ && ls dist
 deb: setup ## a Debian package, into dist
 	@tools/deb
+matrix: setup ## the package and the suites that touch the system, in bare Debian 12 and 13: about 25 min, as root
+	@tools/matrix
 docs: setup ## check that the reference names what the code has
 	$(bin)/python -m pytest -q tests/unit/test_docs.py
 lock: ## pin the dependencies anew (needs uv)

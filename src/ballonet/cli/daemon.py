@@ -1,6 +1,7 @@
 """Commands that the running daemon answers: `explain`, `set`, `hold`, `release`, `mode`, `history`."""
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -32,7 +33,7 @@ DEFAULT = "default"
 
 def socket_of(config: Path) -> Path:
     """Where the daemon of a configuration listens. One that is wrong by now stops nobody from asking the daemon that runs."""
-    if not config.exists():
+    if not os.access(config, os.F_OK):
         return Path(ControlConfig().socket)
     try:
         return Path(read_config(config).control.socket)

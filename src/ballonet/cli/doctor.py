@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import os
 from pathlib import Path
 from typing import Final
 
@@ -53,7 +54,7 @@ def findings_from(config: Path) -> list[Finding]:
 def _configured(config: Path) -> list[Finding]:
     """Whether the daemon that runs would come up again."""
     try:
-        if config.exists():
+        if os.access(config, os.R_OK):
             read_config(config)
     except SettingsError as error:
         what = f"the configuration is wrong, and the daemon goes on with the last good one: {error}"
