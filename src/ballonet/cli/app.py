@@ -6,13 +6,12 @@ Exit codes: 0 done; 1 it ran and what must hold did not; 2 wrong usage or settin
 import os
 import signal
 import sys
-from pathlib import Path
 
 import typer
 
 import ballonet
 from ballonet.cli import bench, daemon, lab
-from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, out, tell, write_json
+from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, for_our_own, out, tell, write_json
 from ballonet.cli.decide import decide
 from ballonet.cli.deflate import deflate
 from ballonet.cli.doctor import doctor
@@ -71,8 +70,7 @@ def run(config: ConfigPath = PATH) -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload must not end a daemon that starts; it answers once it can
     # As a process of its own, in place of this one: the commands' libraries are a seventh of the daemon's memory.
     words = [sys.executable, "-m", "ballonet.daemon", str(config)]
-    where = str(Path(ballonet.__file__).parent.parent)  # a package may keep it where Python does not look by itself
-    os.execve(sys.executable, words, os.environ | {"PYTHONPATH": where})  # noqa: S606 no shell is wanted
+    os.execve(sys.executable, words, for_our_own())  # noqa: S606 no shell is wanted
 
 
 @app.command()

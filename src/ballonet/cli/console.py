@@ -1,5 +1,6 @@
 """What all commands share: where data and messages go, exit codes, and the options that mean the same everywhere."""
 
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+import ballonet
 from ballonet.decide.policies import POLICIES
 from ballonet.lab.run import arm
 from ballonet.model.limits import RULES, Limits
@@ -56,6 +58,14 @@ Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the J
 Plot = Annotated[Path | None, typer.Option(help="Write a chart here (.png, .svg).")]
 HostShare = Annotated[float | None, typer.Option(help="Host memory as a share of what guests are promised.", min=0.05, max=2)]
 Seed = Annotated[int, typer.Option(help="Of the scenario's variations. Simulated: same seed, same result, byte for byte.")]
+
+
+def for_our_own() -> dict[str, str]:
+    """The environment for a Python of ours: a package keeps this program, and what it needs, where none looks by itself."""
+    home = str(Path(ballonet.__file__).parent.parent)
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(dict.fromkeys([home, *(one for one in sys.path if one.startswith(f"{home}/"))]))
+    }
 
 
 def write_json(value: object) -> None:

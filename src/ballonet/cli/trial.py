@@ -1,7 +1,6 @@
 """`ballonet try`: the daemon and all commands on a simulated host, without root, QEMU or a configuration."""
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -13,8 +12,7 @@ from typing import Annotated, Final
 
 import typer
 
-import ballonet
-from ballonet.cli.console import Seed, err, out
+from ballonet.cli.console import Seed, err, for_our_own, out
 from ballonet.control.client import Client
 from ballonet.control.messages import ControlError, Status
 from ballonet.model.settings import SettingsError
@@ -80,9 +78,8 @@ def trial(
 def _running(folder: Path, config: Path, scenario: str, speed: float, seed: int) -> Iterator[Client]:
     """The daemon, up, and ended at the end. Raises SettingsError when it does not come up."""
     words = [sys.executable, "-m", "ballonet.sim.live", str(config), scenario, str(speed), str(seed)]
-    where = str(Path(ballonet.__file__).parent.parent)  # a package may keep it where Python does not look by itself
     with (folder / "log").open("wb") as log:
-        daemon = subprocess.Popen(words, stderr=log, env=os.environ | {"PYTHONPATH": where}, start_new_session=True)  # noqa: S603 our own program
+        daemon = subprocess.Popen(words, stderr=log, env=for_our_own(), start_new_session=True)  # noqa: S603 our own program
     client = Client(folder / "control.sock")
     try:
         _wait(daemon, client, folder / "log")
