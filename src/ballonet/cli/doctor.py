@@ -15,7 +15,7 @@ from ballonet.cli.daemon import client, socket_of
 from ballonet.cli.status import look
 from ballonet.control.client import NoDaemonError
 from ballonet.daemon.config import PATH, read_config
-from ballonet.model.finding import Finding, Level
+from ballonet.model.finding import HOST, Finding, Level
 from ballonet.model.settings import SettingsError
 from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
 
@@ -43,8 +43,9 @@ def findings_from(config: Path) -> list[Finding]:
             with client(config) as daemon:
                 return [*_configured(config), *daemon.ask("GET", "/v1/doctor", list[Finding])]
     read = read_config(config)
-    found = HostDoctor(Path(read.host.root)).findings()
-    snapshot = asyncio.run(look(read)).snapshot
+    tick, found = asyncio.run(look(read))
+    snapshot = tick.snapshot
+    found += HostDoctor(Path(read.host.root)).findings()
     found += limit_findings(snapshot.host)
     for guest in snapshot.guests:
         found += guest_findings(guest)
@@ -59,7 +60,7 @@ def _configured(config: Path) -> list[Finding]:
     except SettingsError as error:
         what = f"the configuration is wrong, and the daemon goes on with the last good one: {error}"
         return [
-            Finding(level=Level.FAULT, where="host", what=what, remedy="mend it (`ballonet check-config`): a restart would fail")
+            Finding(level=Level.FAULT, where=HOST, what=what, remedy="mend it (`ballonet check-config`): a restart would fail")
         ]
     return []
 

@@ -22,6 +22,7 @@ from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.run import adapter
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.contract import Hypervisor
+from ballonet.model.finding import Finding
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode, Voice
 from ballonet.model.tick import Tick
@@ -94,11 +95,14 @@ def status_from(config: Path) -> Status:
         err.print(f"{error}; looking without one")
     else:
         err.print("no daemon runs; looking without one")
-    return status_of(asyncio.run(look(read_config(config))), at=time.time(), mode=Mode.OBSERVE)
+    return status_of(asyncio.run(look(read_config(config)))[0], at=time.time(), mode=Mode.OBSERVE)
 
 
-async def look(config: Config) -> Tick:
-    """One picture of a configuration's guests, once all have spoken, after LOOK_S at the latest. Raises SenseError."""
+async def look(config: Config) -> tuple[Tick, list[Finding]]:
+    """One picture of a configuration's guests, once all have spoken, after LOOK_S at the latest; and what keeps guests away.
+
+    Raises SenseError.
+    """
     async with opened(config) as hypervisor:
         start = time.monotonic()
         while time.monotonic() - start < LOOK_S:
@@ -111,9 +115,9 @@ async def look(config: Config) -> Tick:
             hypervisor,
             lambda guest: config.settings(guest.name, hypervisor.settings(guest.name)),
         )
-        snapshot = eye.look()
+        snapshot, found = eye.look(), hypervisor.findings()
     _, plan = step(START, snapshot, config.limits(), time.monotonic(), config.loop.policy)
-    return Tick(at=time.time(), snapshot=snapshot, plan=plan)
+    return Tick(at=time.time(), snapshot=snapshot, plan=plan), found
 
 
 @contextlib.asynccontextmanager

@@ -112,7 +112,7 @@ class Daemon:
         self._hypervisor = hypervisor = hypervisor or adapter(config)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
-        self._desk.others = lambda: [*self._server.findings(), *self._outsiders.findings()]
+        self._desk.others = lambda: [*hypervisor.findings(), *self._server.findings(), *self._outsiders.findings()]
         self._desk.ordering.settings_of = self._settings
         self._desk.settled = lambda: self._config.guest
         self._ladder = Ladder(root, _allowed(config), lambda name: hypervisor.pids().get(name))

@@ -86,10 +86,11 @@ def why_alone(  # noqa: PLR0911 a list of reasons, one line each
         return RESETTING
     if not has_driver:
         is_on_its_way = is_booting(has_driver=has_driver, facts=facts)
-        return "it is still booting, or has no balloon driver" if is_on_its_way else NO_DRIVER
+        return BOOTING if is_on_its_way else NO_DRIVER
     return ""
 
 
+BOOTING: Final = "it is still booting, or has no balloon driver; wait: it takes part as soon as that answers"
 NO_DRIVER: Final = (
     "no balloon driver answers in it; load it (Linux: modprobe virtio_balloon; Windows: virtio-win's balloon and BLNSVR)"
 )

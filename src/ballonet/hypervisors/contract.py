@@ -11,6 +11,7 @@ from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from ballonet.model.finding import Finding
 from ballonet.model.knobs import Knobs
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Host, Mechanism, Mode
@@ -94,6 +95,10 @@ class Hypervisor(Protocol):
 
         Names are unique. Resident memory is measured in this very call where the host can measure it.
         """
+        ...
+
+    def findings(self) -> list[Finding]:
+        """What keeps its guests away from it now, all or some, and what of theirs it cannot read; each with its remedy."""
         ...
 
     def settings(self, name: str) -> KeptSettings | None:

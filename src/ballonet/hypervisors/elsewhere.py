@@ -3,11 +3,16 @@
 from collections.abc import Mapping
 
 from ballonet.hypervisors.contract import KeptSettings
+from ballonet.model.finding import Finding
 from ballonet.model.plan import Look
 
 
 class Elsewhere:
     """The part of the contract that needs a process, an agent or a place for settings on this host."""
+
+    def findings(self) -> list[Finding]:
+        """None."""
+        return []
 
     def settings(self, _name: str) -> KeptSettings | None:
         """None: there is no place for them."""

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
 from ballonet.hypervisors.contract import GuestGoneError
+from ballonet.model.finding import Finding
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest
 
@@ -57,6 +58,10 @@ class Herd(Generic[M]):
         """As the contract says."""
         readings = (guest.reading() for guest in self._guests.values())
         return tuple(reading for reading in readings if reading is not None)
+
+    def findings(self) -> list[Finding]:
+        """As the contract says."""
+        return []
 
     def pids(self) -> Mapping[str, int]:
         """As the contract says."""

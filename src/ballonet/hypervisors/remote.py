@@ -29,6 +29,7 @@ from ballonet.hypervisors.contract import (
 from ballonet.hypervisors.elsewhere import Elsewhere
 from ballonet.hypervisors.originals import Original, Originals
 from ballonet.hypervisors.tended import tended
+from ballonet.model.finding import Finding, fault
 from ballonet.model.knobs import Knobs
 from ballonet.model.snapshot import Guest, Host
 
@@ -243,6 +244,13 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
             )
             for name, row in self._rows.items()
         )
+
+    def findings(self) -> list[Finding]:
+        """As the contract says."""
+        if not self._trouble:
+            return []
+        remedy = "see that it runs, its name, and the password of its user"
+        return [fault(f"{self._server} cannot be reached: {self._trouble}", remedy)]
 
     def knobs(self) -> dict[str, Knobs]:
         """As the contract says."""

@@ -20,6 +20,11 @@ class Told:
         self._trouble = ""
         self._at = 0.0
 
+    @property
+    def trouble(self) -> str:
+        """What lasts; empty = nothing."""
+        return self._trouble
+
     def failed(self, what: str, error: Exception, *, has_trace: bool = True) -> None:
         """Tells it, unless it was told within the hour. An operator's trouble needs no trace, a fault of ours does."""
         trouble, now = f"{type(error).__name__}: {error}" if has_trace else str(error), self._clock()

@@ -1,6 +1,7 @@
 """What stands in the way of ballooning, each with its remedy."""
 
 import enum
+from typing import Final
 
 from msgspec import Struct
 
@@ -16,6 +17,9 @@ class Level(enum.Enum):
     """It does not work, or is not safe."""
 
 
+HOST: Final = "host"
+
+
 class Finding(Struct, frozen=True, kw_only=True):
     """One thing, and what to do about it."""
 
@@ -24,3 +28,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     """`host`, or a guest's name."""
     what: str
     remedy: str
+
+
+def fault(what: str, remedy: str) -> Finding:
+    """One of the host that keeps it from working."""
+    return Finding(level=Level.FAULT, where=HOST, what=what, remedy=remedy)

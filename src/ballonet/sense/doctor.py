@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
-from ballonet.model.finding import Finding, Level
+from ballonet.model.finding import HOST, Finding, Level
 from ballonet.model.snapshot import Guest, Host, Mechanism, Voice
 from ballonet.model.units import MIB, format_size
 from ballonet.sense.host import is_contained
@@ -123,7 +123,7 @@ def _numbers(text: str) -> tuple[int, ...]:
 
 
 def _host(level: Level, what: str, remedy: str) -> Finding:
-    return Finding(level=level, where="host", what=what, remedy=remedy)
+    return Finding(level=level, where=HOST, what=what, remedy=remedy)
 
 
 def limit_findings(host: Host) -> list[Finding]:
@@ -135,14 +135,14 @@ def limit_findings(host: Host) -> list[Finding]:
         )
         what = f"{budget.name} limits {names} to {format_size(budget.limit_bytes)} together"
         remedy = "nothing, if that is meant: it is kept; else raise MemoryMax= or MemoryHigh= of it"
-        found.append(Finding(level=Level.NOTE, where="host", what=what, remedy=remedy))
+        found.append(Finding(level=Level.NOTE, where=HOST, what=what, remedy=remedy))
     return found
 
 
 def guest_findings(guest: Guest) -> list[Finding]:
     """What stands in the way in one guest."""
     if guest.leave_alone:
-        remedy = "" if ";" in guest.leave_alone else "nothing, if that is meant; its memory counts as taken"
+        remedy = "" if ";" in guest.leave_alone else "nothing, if that is meant: it counts at what it occupies"
         what, _, told = guest.leave_alone.partition("; ")
         return [Finding(level=Level.WARNING, where=guest.name, what=f"left alone: {what}", remedy=told or remedy)]
     return [Finding(level=level, where=guest.name, what=what, remedy=remedy) for level, what, remedy in _of_guest(guest)]

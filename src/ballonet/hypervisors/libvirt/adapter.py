@@ -24,6 +24,7 @@ from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.guest import LibvirtGuest
 from ballonet.hypervisors.libvirt.worker import Worker
 from ballonet.hypervisors.tended import tended
+from ballonet.model.finding import Finding, Level, fault
 from ballonet.model.snapshot import Mechanism
 
 log = logging.getLogger(__name__)
@@ -103,6 +104,19 @@ class LibvirtHypervisor(Herd[LibvirtGuest]):
         await self._disconnect()
         self._worker.close()
         self._lister.close(last=self._hang_up)
+
+    def findings(self) -> list[Finding]:
+        """As the contract says: libvirt itself, and metadata of ours that say what cannot be."""
+        found = []
+        if self._trouble:
+            remedy = "systemctl start libvirtd (or virtqemud.socket); `libvirt.uri` names another"
+            found.append(fault(f"libvirt cannot be reached: {self._trouble}", remedy))
+        for guest in self._guests.values():
+            if guest.wrong_settings:
+                what = f"its metadata are not in force, the last good ones are: {guest.wrong_settings}"
+                remedy = "mend them by virsh metadata; docs/reference/config.md has their form"
+                found.append(Finding(level=Level.WARNING, where=guest.name, what=what, remedy=remedy))
+        return found
 
     def settings(self, name: str) -> KeptSettings | None:
         """What the domain's metadata say."""

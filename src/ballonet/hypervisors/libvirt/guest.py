@@ -84,6 +84,8 @@ class LibvirtGuest(WatchedGuest):
         super().__init__(domain.name(), news)
         self.uuid: str = domain.UUIDString()
         self.settings = KeptSettings()
+        self.wrong_settings = ""
+        """What of them cannot be read; empty = nothing."""
         self._words = ""
         """Of its metadata, that were read last."""
         self._uri = uri
@@ -104,7 +106,7 @@ class LibvirtGuest(WatchedGuest):
         self._unknown_memory = self._job = ""
         self._facts_at = 0.0
         self._run_state = "running"
-        self._leave_alone = "libvirt has not told yet what it is made of, and what is set of it"
+        self._leave_alone = "libvirt has not told yet what it is made of, and what is set of it; wait, or see `virsh domstats`"
 
     # What others ask
 
@@ -343,9 +345,11 @@ class LibvirtGuest(WatchedGuest):
         if words == self._words:
             return
         self._words = words
+        self.wrong_settings = ""
         try:
             self.settings = settings.kept(settings.read(words, self.name)) if words else KeptSettings()
         except SettingsError as error:  # the last good ones stay
+            self.wrong_settings = str(error)
             self._tell(str(error))
 
 

@@ -19,6 +19,7 @@ from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.hypervisors.qemu.brief import BriefGuest
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.told import Told
+from ballonet.model.finding import Finding, Level, fault
 from ballonet.model.snapshot import Guest
 
 log = logging.getLogger(__name__)
@@ -54,6 +55,13 @@ class ProxmoxHypervisor(QemuHypervisor):
         """Its minimum and its priority."""
         guest = self._named(name)
         return self._config(guest).settings if guest else None
+
+    def findings(self) -> list[Finding]:
+        """As the contract says. A node without a running VM is none of its faults."""
+        found = [one for one in super().findings() if one.level is Level.FAULT]
+        if self._unread.trouble:
+            found.append(fault(f"{UNREADABLE}: {self._unread.trouble}", "systemctl status pve-cluster"))
+        return found
 
     def guests(self) -> tuple[Guest, ...]:
         """As the contract says; whoever is pvestatd's or says no is to be left alone."""

@@ -10,6 +10,7 @@ from ballonet.hypervisors.paths import lies_there, matching, text_of
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.tended import tended
 from ballonet.hypervisors.told import Told
+from ballonet.model.finding import HOST, Finding, Level, fault
 from ballonet.model.snapshot import Guest, Mechanism
 
 log = logging.getLogger(__name__)
@@ -81,6 +82,17 @@ class QemuHypervisor(Herd[QemuGuest]):
             if (reading := guest.reading()) is not None:
                 found[reading.name] = reading
         return tuple(found.values())
+
+    def findings(self) -> list[Finding]:
+        """As the contract says: folders that cannot be read, or no socket at all."""
+        if self._blind.trouble:
+            what = f"QMP sockets cannot be looked for: {self._blind.trouble}"
+            return [fault(what, "run as root, or as a user that may read their folder")]
+        if not self._guests:
+            what = f"no QMP socket lies at {', '.join(self._sockets)}"
+            remedy = "give each QEMU one of ballonet's own (-qmp unix:PATH,server=on,wait=off); see `ballonet init --dry-run`"
+            return [Finding(level=Level.WARNING, where=HOST, what=what, remedy=remedy)]
+        return []
 
     def settings(self, _name: str) -> KeptSettings | None:
         """As the contract says: there is no place for them."""
