@@ -82,3 +82,17 @@ def test_orders_have_a_row_with_who(daemon: Daemon) -> None:
     daemon.process.send_signal(1)
     until(lambda: bool(rows(daemon, reason="reload")))
     assert "mode advise is in force" in rows(daemon, reason="reload")[0]["sentence"]
+
+
+def test_a_restart_tells_of_no_guest_what_is_not_so(daemon: Daemon) -> None:
+    """Nothing is known of guests in its first moments: no row says that they have no driver, or are not known."""
+    until(lambda: len(rows(daemon, done="sent")) > 0)
+    assert daemon.process is not None
+    daemon.process.kill()
+    daemon.process.wait()
+    at = rows(daemon)[-1]["at"] if rows(daemon) else 0.0
+    daemon.spawn()
+    daemon.until_up(3)
+    until(lambda: len({row["guest"] for row in rows(daemon) if row["at"] > at}) == 3)  # of each there is something to tell
+    told = [row for row in rows(daemon) if row["reason"] in {"unknown", "alone"}]
+    assert told == []

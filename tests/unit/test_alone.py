@@ -47,6 +47,7 @@ def test_a_normal_guest_is_not_left_alone() -> None:
         ({"is_resetting": True}, "starting anew"),
         ({"has_driver": False}, "no balloon driver"),
         ({"has_driver": False, "facts": ProcessFacts(age_s=5)}, "booting"),
+        ({"has_driver": False, "is_new": True}, "not been heard yet"),
     ],
 )
 def test_reasons(changed: dict[str, Any], why: str) -> None:

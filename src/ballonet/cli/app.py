@@ -22,7 +22,7 @@ from ballonet.cli.simulate import simulate
 from ballonet.cli.status import status
 from ballonet.cli.trial import trial
 from ballonet.control.messages import ControlError
-from ballonet.daemon.config import PATH, read_config
+from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.lab.errors import LabError, LabUnavailableError
 from ballonet.model.settings import SettingsError
 from ballonet.report.errors import ReportError
@@ -80,11 +80,20 @@ def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
     if json:
         write_json(found)
         return
-    others = found.vsphere.server if found.vsphere else "this Proxmox VE node"
-    guests = found.libvirt.uri if found.libvirt else ", ".join(found.qemu.sockets) or others
-    out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {guests}")
+    out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {_whose(found)}")
     named = ", ".join(sorted(found.guest))
     out.print(f"settings for: {named}" if named else "no guest has settings of its own")
+
+
+def _whose(found: Config) -> str:
+    """Whose guests a configuration means."""
+    if found.libvirt is not None:
+        return found.libvirt.uri
+    if found.vsphere is not None:
+        return found.vsphere.server
+    if found.hyperv is not None:
+        return found.hyperv.server
+    return "this Proxmox VE node" if found.proxmox is not None else ", ".join(found.qemu.sockets)
 
 
 def main() -> None:

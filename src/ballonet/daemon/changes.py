@@ -3,6 +3,7 @@
 import logging
 from typing import Final, NamedTuple
 
+from ballonet.hypervisors.alone import NOT_HEARD
 from ballonet.model.finding import Finding, Level
 from ballonet.model.plan import Decision, Reason
 from ballonet.model.snapshot import Guest, Mode
@@ -54,6 +55,8 @@ class Changes:
         now: dict[str, tuple[Reason, int]] = {}
         for decision, guest in zip(tick.plan.guests, tick.snapshot.guests, strict=True):
             reason, told_bytes = self._last.get(decision.name, (None, 0))
+            if reason is None and _is_unheard(decision, guest):
+                continue  # each start would tell of each guest that it is not known yet
             asks_bytes = decision.keep_bytes or 0 if decision.is_command else told_bytes
             is_new = decision.reason is not reason or abs(asks_bytes - told_bytes) > SAME_BYTES
             if is_new or decision.name in tick.outcome.begun:
@@ -62,6 +65,11 @@ class Changes:
             now[decision.name] = (decision.reason, told_bytes)
         self._last = {name: said for name, said in now.items() if name not in tick.outcome.failed}
         return found
+
+
+def _is_unheard(decision: Decision, guest: Guest) -> bool:
+    """Whether nothing is known of a guest yet, which was met just now."""
+    return decision.reason is Reason.UNKNOWN or guest.leave_alone == NOT_HEARD
 
 
 def _done(tick: Tick, decision: Decision, guest: Guest) -> str:

@@ -54,6 +54,7 @@ def why_alone(  # noqa: PLR0911 a list of reasons, one line each
     pins: Iterable[str] = (),
     is_resetting: bool = False,
     unknown_memory: str = "",
+    is_new: bool = False,
 ) -> str:
     """Why the balloon of a guest cannot or must not be moved, in words; empty = it can.
 
@@ -67,6 +68,7 @@ def why_alone(  # noqa: PLR0911 a list of reasons, one line each
         pins: what the hypervisor says that pins its memory, by names of `WHY`.
         is_resetting: whether it was reset, and its driver has not spoken since.
         unknown_memory: how its memory is made up, where that is not modelled.
+        is_new: whether nobody can have heard its driver yet: it was met just now.
     """
     if not has_balloon:
         return "it has no balloon device; add -device virtio-balloon-pci"
@@ -86,10 +88,13 @@ def why_alone(  # noqa: PLR0911 a list of reasons, one line each
         return RESETTING
     if not has_driver:
         is_on_its_way = is_booting(has_driver=has_driver, facts=facts)
-        return BOOTING if is_on_its_way else NO_DRIVER
+        return NOT_HEARD if is_new else BOOTING if is_on_its_way else NO_DRIVER
     return ""
 
 
+HEAR_S: Final = 5.0
+"""After it was met: a driver that is there speaks within a second or two of being asked to."""
+NOT_HEARD: Final = "its balloon driver has not been heard yet; wait: it is asked since moments ago"
 BOOTING: Final = "it is still booting, or has no balloon driver; wait: it takes part as soon as that answers"
 NO_DRIVER: Final = (
     "no balloon driver answers in it; load it (Linux: modprobe virtio_balloon; Windows: virtio-win's balloon and BLNSVR)"

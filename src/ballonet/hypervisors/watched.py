@@ -9,7 +9,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ballonet.hypervisors.agent import AgentChannel, Message
-from ballonet.hypervisors.alone import RESETTING
+from ballonet.hypervisors.alone import HEAR_S, RESETTING
 from ballonet.hypervisors.process import Process
 from ballonet.hypervisors.told import AGAIN_S
 from ballonet.model.plan import Look
@@ -73,8 +73,14 @@ class WatchedGuest:
         """When it was reset; None = its driver has spoken since."""
         self._is_starting, self._leave_alone = False, ""
         self._trouble = ""
+        self._met_at = time.monotonic()
         self._told: dict[str, float] = {}
         """When each of its troubles was told."""
+
+    @property
+    def _is_new(self) -> bool:
+        """Whether its driver cannot have been heard yet."""
+        return time.monotonic() - self._met_at < HEAR_S
 
     @property
     def pid(self) -> int | None:

@@ -287,6 +287,7 @@ class LibvirtGuest(WatchedGuest):
             pins=self._pins,
             is_resetting=self._reset_at is not None,
             unknown_memory=self._unknown_memory,
+            is_new=self._is_new,
         )
 
     async def _find_process(self) -> None:

@@ -409,6 +409,7 @@ class QemuGuest(WatchedGuest):
             pins=self._pins,
             is_resetting=self._reset_at is not None,
             unknown_memory=self._mover.layout.unknown if self._mover else "",
+            is_new=self._is_new,
         )
         self._facts_at = time.monotonic()
 
