@@ -20,6 +20,7 @@ from ballonet.control.client import Client, NoDaemonError, guest_path
 from ballonet.control.messages import ControlError, GuestStatus, HoldOrder, Orders, Status
 from ballonet.control.tell import status_of
 from ballonet.daemon.config import PATH, Config, read_config
+from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.contract import Steering
 from ballonet.model.settings import SettingsError
@@ -182,6 +183,8 @@ async def _alone(config: Config, vm: str) -> Deflated:
             return GuestSettings(mode=Mode.ACT, hold=NO_DAEMON, deflates=True)
         return GuestSettings(mode=Mode.OBSERVE)
 
+    locks = Locks()
+    locks.take_steered(config)
     async with opened(config) as hypervisor:
         if hypervisor.capabilities.steering is not Steering.TARGET:
             raise SettingsError("only balloons of this host are deflated; `ballonet restore` puts other hypervisors' knobs back")

@@ -18,6 +18,7 @@ from ballonet.daemon.changes import Changes, Outsiders
 from ballonet.daemon.config import Config, HypervConfig, VsphereConfig, read_config
 from ballonet.daemon.desk import DaemonDesk
 from ballonet.daemon.journal import Journal, open_journal
+from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
 from ballonet.daemon.secret import secret
 from ballonet.daemon.service import Service
@@ -109,6 +110,8 @@ class Daemon:
         self._path = path
         self._config = config = read_config(path)
         root = Path(config.host.root)
+        self._locks = Locks()
+        self._locks.take(config)
         self._hypervisor = hypervisor = hypervisor or adapter(config)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
@@ -192,6 +195,7 @@ class Daemon:
             server.cancel()
             await asyncio.gather(server, return_exceptions=True)
             self._desk.close()
+            self._locks.release()
             log.info("stopped; guests stay as they are")
 
 

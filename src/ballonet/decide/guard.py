@@ -4,7 +4,7 @@ from typing import Final
 
 from ballonet.decide.estimate import back_bytes
 from ballonet.decide.fairness import at_level, fill
-from ballonet.decide.pace import portion_bytes
+from ballonet.decide.pace import dead_band_bytes, portion_bytes
 from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
 from ballonet.decide.total import REST_BYTES
@@ -19,8 +19,6 @@ CUSHION_SHARE: Final = 1 / 3
 """Of the reserve: so much stays when a guest that can wait is given of what is free. Taken back at the host's next breath, it
 would go to and fro (R12)."""
 _URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT, Reason.LEAK)
-
-_SPARED: Final = (Reason.SPARE, Reason.DEFLATE)
 
 
 def apply(table: Table) -> None:
@@ -99,11 +97,18 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int, where: s
     slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * reserve)), where)
     for seat in others:
         # Spare stops at the reserve.
-        room = slack - (reserve if seat.reason in _SPARED else 0)
+        room = slack - (reserve if _leaves_reserve(seat) else 0)
         more = max(0, min(seat.wish_bytes - seat.held_bytes, room))
         if more < seat.wish_bytes - seat.held_bytes:
             _cut(seat, seat.held_bytes + more, room, where)
         slack -= more
+
+
+def _leaves_reserve(seat: Seat) -> bool:
+    """Whether what it gets is spare; the last of what is given back by order is less than anybody would be asked for."""
+    if seat.reason is Reason.DEFLATE:
+        return seat.wish_bytes - seat.held_bytes > dead_band_bytes(seat)
+    return seat.reason is Reason.SPARE
 
 
 def _can_wait(seat: Seat) -> bool:

@@ -7,6 +7,7 @@ result beside it: a changed recipe builds anew, a damaged file is built again.
 import gzip
 import hashlib
 import json
+import lzma
 import os
 import shutil
 import stat
@@ -30,7 +31,7 @@ _MODULES = (
     "char/virtio_console",
     "block/virtio_blk",
 )
-_KEEP = ("bin/busybox", "usr/bin/python3.11", "usr/lib/python3.11", "lib64/ld-linux-x86-64.so.2")
+_KEEP = ("bin/busybox", "lib64/ld-linux-x86-64.so.2")
 _LIBRARIES = ("libc.so.6", "libm.so.6", "libz.so.1", "libexpat.so.1")
 _LEAVE = ("lib-dynload", "email", "urllib", "logging", "__pycache__", "tracemalloc.py", "zipfile.py")
 """Parts of the standard library that nothing in a guest imports: an initramfs is memory that a guest never gets back."""
@@ -104,22 +105,27 @@ def _guest_files(unpacked: Path) -> Iterator[tuple[str, int, bytes]]:
     """Name, mode and content of each file of the guest's root, folders before what is in them."""
     files: dict[str, Path] = {"init": _FILES / "init", "workload.py": _FILES / "workload.py"}
     kernel = next((unpacked / "lib/modules").iterdir())
-    files |= {f"modules/{Path(name).name}.ko": kernel / "kernel/drivers" / f"{name}.ko" for name in _MODULES}
-    files |= {f"lib/x86_64-linux-gnu/{name}": unpacked / "lib/x86_64-linux-gnu" / name for name in _LIBRARIES}
-    for keep in _KEEP:
-        top = unpacked / keep
-        found = sorted(top.rglob("*")) if top.is_dir() else [top]
-        files |= {
-            str(path.relative_to(unpacked)): path
-            for path in found
-            if path.is_file() and not set(path.relative_to(unpacked).parts) & set(_LEAVE)
-        }
+    files |= {f"modules/{Path(name).name}.ko": next(kernel.glob(f"kernel/drivers/{name}.ko*")) for name in _MODULES}
+    files |= {name: _lies(unpacked, name) for name in (*_KEEP, *(f"lib/x86_64-linux-gnu/{one}" for one in _LIBRARIES))}
+    files["usr/bin/python3"] = next((unpacked / "usr/bin").glob("python3.*"))
+    library = next((unpacked / "usr/lib").glob("python3.*"))
+    files |= {
+        str(path.relative_to(unpacked)): path
+        for path in sorted(library.rglob("*"))
+        if path.is_file() and not set(path.relative_to(unpacked).parts) & set(_LEAVE)
+    }
     folders = {str(parent) for name in files for parent in Path(name).parents if str(parent) != "."}
     for folder in sorted(folders | {"dev", "proc", "sys"}):
         yield folder, stat.S_IFDIR | 0o755, b""
     yield "ballonet-agent", stat.S_IFREG | 0o755, bundle()
     for name, path in files.items():
-        yield name, stat.S_IFREG | 0o755, path.read_bytes()
+        content = path.read_bytes()
+        yield name, stat.S_IFREG | 0o755, lzma.decompress(content) if path.suffix == ".xz" else content
+
+
+def _lies(unpacked: Path, name: str) -> Path:
+    """Where a package has a file of the guest: below /usr from Debian 13 on."""
+    return next(path for path in (unpacked / name, unpacked / "usr" / name) if path.exists())
 
 
 def cpio(files: Iterator[tuple[str, int, bytes]]) -> Iterator[bytes]:

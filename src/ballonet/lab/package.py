@@ -11,8 +11,8 @@ from ballonet.lab.errors import LabUnavailableError
 KERNEL = "linux-image-cloud-amd64"
 """Debian's kernel for virtual machines: small, every virtio driver there is; depends on the newest real one."""
 
-PACKAGES = ("busybox-static", "libc6", "zlib1g", "libexpat1", "libpython3.11-minimal", "python3.11-minimal")
-"""A shell, and the smallest Python that Debian has with what it links to."""
+PACKAGES = ("busybox-static", "libc6", "zlib1g", "libexpat1")
+"""A shell, and what the smallest Python that Debian has links to."""
 
 
 def require_host() -> None:
@@ -28,7 +28,8 @@ def require_host() -> None:
 
 def image_versions() -> dict[str, str]:
     """The packages that the guest image is made of, as `versions`."""
-    return versions((_kernel_package(), *PACKAGES))
+    python = _needed_by("python3-minimal", "python3.")
+    return versions((_needed_by(KERNEL, "linux-image-"), *PACKAGES, f"lib{python}", python))
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
@@ -58,12 +59,13 @@ def unpack(packages: dict[str, str], folder: Path) -> None:
     shutil.rmtree(debs)
 
 
-def _kernel_package() -> str:
-    for line in _run("apt-cache", "depends", KERNEL).splitlines():
+def _needed_by(package: str, begins: str) -> str:
+    """Of what a package depends on, that whose name begins so: Debian's own choice of a version."""
+    for line in _run("apt-cache", "depends", package).splitlines():
         word, _, name = line.strip().partition(": ")
-        if word == "Depends" and name.startswith("linux-image-"):
+        if word == "Depends" and name.startswith(begins):
             return name
-    raise LabUnavailableError(f"apt knows no package {KERNEL}; as root: apt-get update")
+    raise LabUnavailableError(f"apt knows no package {package}; as root: apt-get update")
 
 
 def _run(*words: str, cwd: Path | None = None) -> str:

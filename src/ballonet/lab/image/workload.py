@@ -175,7 +175,7 @@ class Workload:
         with open("/agent.conf", "w") as file:
             file.write("jvm_idle_s = 3\njvm_every_s = 15\njvm_least_bytes = 16777216\n")
             file.write("jvm = off\n" if "nojvm" in words else "")
-        os.system("/usr/bin/python3.11 -S -E /ballonet-agent --config /agent.conf > /dev/console 2>&1 &")
+        os.system("/usr/bin/python3 -S -E /ballonet-agent --config /agent.conf > /dev/console 2>&1 &")
 
     def do_cost(self):
         for pid in filter(str.isdigit, os.listdir("/proc")):
