@@ -63,7 +63,7 @@ def _needed_by(package: str, begins: str) -> str:
     """Of what a package depends on, that whose name begins so: Debian's own choice of a version."""
     for line in _run("apt-cache", "depends", package).splitlines():
         word, _, name = line.strip().partition(": ")
-        if word == "Depends" and name.startswith(begins):
+        if word in {"Depends", "PreDepends"} and name.startswith(begins):
             return name
     raise LabUnavailableError(f"apt knows no package {package}; as root: apt-get update")
 
