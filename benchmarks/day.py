@@ -3,6 +3,7 @@
 Twenty simulated guests whose use changes each ten minutes, a tick a second at the least, on a clock that jumps.
 """
 
+import asyncio
 import datetime as dt
 import json
 import random
@@ -14,7 +15,7 @@ from agent_cost import resident_bytes
 from ballonet.control.explain import explain
 from ballonet.daemon.changes import Changes
 from ballonet.daemon.desk import DaemonDesk
-from ballonet.history.store import Bounds
+from ballonet.history.tidy import Bounds
 from ballonet.model.snapshot import Mode
 from ballonet.model.tick import Tick
 from ballonet.model.units import GIB, MIB
@@ -58,7 +59,7 @@ def main() -> None:
 
         run_arm(order(scenario), on_tick=told)
         lost = desk.counters.lost
-        desk.close()
+        asyncio.run(desk.close())
     now = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
     PATH.write_text(json.dumps({"date": now, "guests": GUESTS, "ticks": ticks, "lost": lost, "hours": found}, indent=1) + "\n")
 

@@ -131,7 +131,8 @@ def test_history_of_decisions_and_of_a_guest(daemon: Daemon) -> None:
     chart = daemon.folder / "v-0.png"
     daemon.cli("history", "v-0", "--plot", str(chart))
     assert chart.read_bytes().startswith(b"\x89PNG")
-    assert "--samples needs a guest" in daemon.cli("history", "--samples", code=2)
+    assert "of one guest" in daemon.cli("history", "--plot", str(chart), code=2)
+    assert json.loads(daemon.cli("history", "--samples", "--json"))[-1]["guests"] == 3
 
 
 def test_replay_of_what_was_seen(daemon: Daemon) -> None:

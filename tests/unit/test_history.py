@@ -11,7 +11,9 @@ from ballonet.decide.step import START, step
 from ballonet.history import reader
 from ballonet.history.demand import demand
 from ballonet.history.replay import replay
-from ballonet.history.store import Bounds, History, open_for_writing, packed, size_bytes, tidy
+from ballonet.history.shelf import open_for_writing, packed
+from ballonet.history.store import History
+from ballonet.history.tidy import Bounds, size_bytes, tidy
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, GuestStats, Host, Snapshot

@@ -16,7 +16,7 @@ from rich.table import Table
 from ballonet.cli.console import ConfigPath, Json, Plot, err, out, tell, write_json
 from ballonet.cli.times import format_time, parse_span, parse_time
 from ballonet.control.client import Client, guest_path
-from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, ModeOrder, Orders, Sample, Status
+from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, HostSample, ModeOrder, Orders, Sample, Status
 from ballonet.daemon.config import PATH, ControlConfig, read_config, socket_as_said
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
@@ -202,9 +202,10 @@ def history(
     since: Since = "1h",
     until: Until = None,
     samples: Annotated[
-        bool, typer.Option("--samples", help="What the guest kept, used and needed, instead of decisions.")
+        bool,
+        typer.Option("--samples", help="What the guest kept, used and needed, evenly over the time; without a guest the host's."),
     ] = False,
-    limit: Annotated[int, typer.Option(help="Rows at the most, the newest.", min=1, max=100_000)] = 1000,
+    limit: Annotated[int, typer.Option(help="Rows at the most; of decisions the newest.", min=1, max=100_000)] = 1000,
     plot: Plot = None,
     config: ConfigPath = PATH,
     json: Json = False,
@@ -212,23 +213,41 @@ def history(
     """Show what was decided, when, and why; or, with --samples, what a guest kept, used and needed, also as a chart."""
     samples = samples or plot is not None
     span = {"since": parse_time(since), "until": None if until is None else parse_time(until), "limit": limit}
-    if samples and not vm:
-        raise SettingsError("--samples needs a guest: ballonet history VM --samples")
+    if plot and not vm:
+        raise SettingsError("a chart is of one guest: ballonet history VM --plot FILE")
     with client(config) as daemon:
-        rows = (
-            daemon.ask("GET", guest_path(vm, "/samples"), list[Sample], **span)
-            if samples
-            else daemon.ask("GET", "/v1/history", list[Change], guest=vm or None, **span)
-        )
+        rows: list[Sample] | list[HostSample] | list[Change]
+        if samples and vm:
+            rows = daemon.ask("GET", guest_path(vm, "/samples"), list[Sample], **span)
+        elif samples:
+            rows = daemon.ask("GET", "/v1/samples", list[HostSample], **span)
+        else:
+            rows = daemon.ask("GET", "/v1/history", list[Change], guest=vm or None, **span)
     if plot and rows:
         draw_past(rows, plot)  # type: ignore[arg-type]  # samples, as asked for above
         err.print(f"wrote {plot}")
     if json:
         write_json(rows)
     elif rows and not plot:
-        out.print(_samples(rows) if samples else _changes(rows))  # type: ignore[arg-type]
+        out.print(_table(rows))
     elif not rows:
         err.print("nothing in that time")
+
+
+def _table(rows: list[Sample] | list[HostSample] | list[Change]) -> Table:
+    if isinstance(rows[0], Change):
+        return _changes(rows)
+    return _samples(rows) if isinstance(rows[0], Sample) else _host_samples(rows)
+
+
+def _host_samples(rows: list[HostSample]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    for name in ("when", "available", "for guests", "keep", "use", "need", "short", "guests", "state"):
+        table.add_column(name, justify="left" if name in {"when", "state"} else "right")
+    for row in rows:
+        sizes = (row.available_bytes, row.memory_bytes, row.keeps_bytes, row.used_bytes, row.need_bytes, row.short_bytes)
+        table.add_row(format_time(row.at), *map(format_size, sizes), str(row.guests), row.state)
+    return table
 
 
 def _changes(rows: list[Change]) -> Table:

@@ -112,8 +112,8 @@ async def _body(route: Route, request: Request) -> Any:
 
 
 async def _events(desk: Desk) -> AsyncIterator[bytes]:
-    async for status in desk.statuses():
-        yield b"data: " + msgspec.json.encode(status) + b"\n\n"
+    async for status in desk.lives():
+        yield b"data: " + status + b"\n\n"
 
 
 async def _refused(request: Request, error: Exception) -> Response:

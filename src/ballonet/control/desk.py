@@ -3,7 +3,9 @@
 from collections.abc import AsyncIterator
 from typing import Protocol
 
-from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, Orders, Sample, Status
+import msgspec
+
+from ballonet.control.messages import Explanation, GuestOrder, HoldOrder, Orders, Status
 from ballonet.model.finding import Finding
 from ballonet.model.snapshot import Mode
 
@@ -15,11 +17,15 @@ class Desk(Protocol):
         """The host and its guests at the last tick."""
         ...
 
-    def statuses(self) -> AsyncIterator[Status]:
-        """The same at each tick from now on, at most one a second; whoever is slow misses some."""
+    def status_json(self) -> msgspec.Raw:
+        """The same as JSON."""
         ...
 
-    async def explain(self, name: str, at: float | None) -> Explanation:
+    def lives(self) -> AsyncIterator[bytes]:
+        """The same as JSON at each tick from now on, at most one a second; whoever is slow misses some."""
+        ...
+
+    async def explain(self, name: str, at: float | None) -> Explanation | msgspec.Raw:
         """One guest now, or at a time of the past."""
         ...
 
@@ -43,12 +49,12 @@ class Desk(Protocol):
         """Of the host."""
         ...
 
-    async def changes(self, name: str, since: float, until: float, limit: int) -> list[Change]:
-        """Decisions of the past, the newest last; of all guests when `name` is empty."""
+    async def changes(self, name: str, since: float, until: float, limit: int) -> msgspec.Raw:
+        """Decisions of the past as JSON, the newest last; of all guests when `name` is empty."""
         ...
 
-    async def samples(self, name: str, since: float, until: float, limit: int) -> list[Sample]:
-        """What a guest kept, used and needed, evenly thinned out to `limit`."""
+    async def samples(self, name: str, since: float, until: float, limit: int) -> msgspec.Raw:
+        """What a guest kept, used and needed, as JSON, evenly thinned out to `limit`; of the host when `name` is empty."""
         ...
 
     async def findings(self) -> list[Finding]:

@@ -201,6 +201,24 @@ class Sample(Struct, frozen=True, kw_only=True):
     reason: str
 
 
+class HostSample(Struct, frozen=True):
+    """The host at one moment of the past; sums over its guests."""
+
+    at: float
+    total_bytes: int
+    available_bytes: int
+    memory_bytes: int
+    """For guests."""
+    promised_bytes: int
+    reserve_bytes: int
+    keeps_bytes: int
+    used_bytes: int
+    need_bytes: int
+    short_bytes: int
+    guests: int
+    state: str
+
+
 class ControlError(Exception):
     """Something cannot be done; the text says why, and what to do instead."""
 
@@ -224,6 +242,12 @@ class ConflictError(ControlError):
     """It contradicts what stands."""
 
     status = 409
+
+
+class BusyError(ControlError):
+    """Others' questions come first, or it took too long."""
+
+    status = 503
 
 
 class NotYetError(ControlError):

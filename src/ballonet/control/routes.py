@@ -3,12 +3,15 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, NamedTuple
 
+import msgspec
+
 from ballonet.control.desk import Desk
 from ballonet.control.messages import (
     Change,
     Explanation,
     GuestOrder,
     HoldOrder,
+    HostSample,
     ModeOrder,
     Orders,
     Sample,
@@ -56,11 +59,11 @@ class Route(NamedTuple):
     body: Any = None
 
 
-async def _status(asked: Asked) -> Status:
-    return asked.desk.status()
+async def _status(asked: Asked) -> msgspec.Raw:
+    return asked.desk.status_json()
 
 
-async def _explain(asked: Asked) -> Explanation:
+async def _explain(asked: Asked) -> Explanation | msgspec.Raw:
     return await asked.desk.explain(asked.values["name"], asked.values.get("at"))
 
 
@@ -84,12 +87,12 @@ async def _mode(asked: Asked) -> Orders:
     return await asked.desk.set_mode(asked.body.mode, asked.by)
 
 
-async def _changes(asked: Asked) -> list[Change]:
+async def _changes(asked: Asked) -> msgspec.Raw:
     return await asked.desk.changes(asked.values.get("guest", ""), *_span(asked))
 
 
-async def _samples(asked: Asked) -> list[Sample]:
-    return await asked.desk.samples(asked.values["name"], *_span(asked))
+async def _samples(asked: Asked) -> msgspec.Raw:
+    return await asked.desk.samples(asked.values.get("name", ""), *_span(asked))
 
 
 async def _doctor(asked: Asked) -> list[Finding]:
@@ -127,6 +130,9 @@ ROUTES: Final = (
         (Param("at", TIMES, "Seconds since 1970; now without it"),),
     ),
     Route("GET", "/v1/guests/{name}/samples", "What a guest kept, used and needed", list[Sample], _samples, _SPAN),
+    Route(
+        "GET", "/v1/samples", "What the host had, and what its guests kept, used and needed", list[HostSample], _samples, _SPAN
+    ),
     Route("GET", "/v1/history", "Decisions of the past", list[Change], _changes, (Param("guest", NAME, "Of one only"), *_SPAN)),
 )
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
+import msgspec
 from msgspec.structs import replace
 
 from ballonet.control.explain import explain
@@ -16,7 +17,6 @@ from ballonet.control.messages import (
     HoldOrder,
     NotYetError,
     Orders,
-    Sample,
     Status,
 )
 from ballonet.control.metrics import Counters, exposition
@@ -25,8 +25,10 @@ from ballonet.control.tell import change_of, moved_change, status_of
 from ballonet.daemon.changes import Changed, Moved
 from ballonet.daemon.descriptors import descriptor_findings
 from ballonet.daemon.ordering import Ordering
-from ballonet.history import reader
-from ballonet.history.store import Bounds, History
+from ballonet.history.answer import Question
+from ballonet.history.asker import Asker
+from ballonet.history.store import History
+from ballonet.history.tidy import Bounds
 from ballonet.model.finding import Finding
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
@@ -59,11 +61,15 @@ class DaemonDesk:
         clock: seconds since 1970.
         """
         self._root, self._clock = root, clock
-        self._history_path = folder / "history.db"
+        path = folder / "history.db"
+        self._past = Asker(path)
         self.counters = Counters()
-        self._history = History(self._history_path, bounds, self._count_lost, clock) if bounds else None
+        self._history = History(path, bounds, self._count_lost, clock) if bounds else None
         self._mode = mode
         self._tick: Tick | None = None
+        self._encoded_of: tuple[object, ...] = ()
+        self._encoded = msgspec.Raw(b"")
+        """The status as JSON, and what it was made of."""
         self._kept_at = 0.0
         self._pending: list[Change] = []
         self._troubles: dict[str, str] = {}
@@ -119,8 +125,9 @@ class DaemonDesk:
         """Ticks that wait for the disk."""
         return self._history.backlog if self._history is not None else 0
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Writes what waits."""
+        await self._past.close()
         if self._history is not None:
             if self._tick is not None and self._pending:
                 self._history.note(self._tick, self._pending)
@@ -150,21 +157,27 @@ class DaemonDesk:
         tick = self._last()
         return status_of(tick, at=tick.at, mode=self.mode, hold=self.ordering.hold_of(None), troubles=self._troubles)
 
-    async def statuses(self) -> AsyncIterator[Status]:
+    def status_json(self) -> msgspec.Raw:
+        """As the protocol says; made once for all who ask between two ticks or orders."""
+        made_of = (self._last(), self.ordering.orders, self._mode())
+        if any(one is not other for one, other in zip(made_of, self._encoded_of, strict=False)) or not self._encoded_of:
+            self._encoded_of, self._encoded = made_of, msgspec.Raw(msgspec.json.encode(self.status()))
+        return self._encoded
+
+    async def lives(self) -> AsyncIterator[bytes]:
         """As the protocol says."""
         while True:
             if self._tick is not None:
-                yield self.status()
+                yield bytes(self.status_json())
                 await asyncio.sleep(LIVE_EVERY_S)
             await self._ticked.wait()
 
-    async def explain(self, name: str, at: float | None) -> Explanation:
+    async def explain(self, name: str, at: float | None) -> Explanation | msgspec.Raw:
         """As the protocol says."""
         if at is None:
             tick = self._last()
             return explain(tick, name, at=tick.at, mode=self.mode)
-        tick = await asyncio.to_thread(reader.tick_at, self._history_path, at)
-        return explain(tick, name, at=tick.at, mode=self.mode, is_past=True)
+        return await self._past.ask(Question(what="explanation", name=name, since=at, mode=self.mode))
 
     def orders(self) -> Orders:
         """As the protocol says."""
@@ -186,13 +199,14 @@ class DaemonDesk:
         """As the protocol says."""
         return await self.ordering.set_mode(mode, by)
 
-    async def changes(self, name: str, since: float, until: float, limit: int) -> list[Change]:
+    async def changes(self, name: str, since: float, until: float, limit: int) -> msgspec.Raw:
         """As the protocol says."""
-        return await asyncio.to_thread(reader.changes, self._history_path, name, since, until, limit)
+        return await self._past.ask(Question(what="changes", name=name, since=since, until=until, limit=limit))
 
-    async def samples(self, name: str, since: float, until: float, limit: int) -> list[Sample]:
+    async def samples(self, name: str, since: float, until: float, limit: int) -> msgspec.Raw:
         """As the protocol says."""
-        return await asyncio.to_thread(reader.samples, self._history_path, name, since, until, limit)
+        what = "samples" if name else "host_samples"
+        return await self._past.ask(Question(what=what, name=name, since=since, until=until, limit=limit))
 
     async def findings(self) -> list[Finding]:
         """As the protocol says."""

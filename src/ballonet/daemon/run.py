@@ -23,7 +23,7 @@ from ballonet.daemon.loop import Loop
 from ballonet.daemon.secret import secret
 from ballonet.daemon.service import Service
 from ballonet.decide.ladder import Allowed
-from ballonet.history.store import Bounds
+from ballonet.history.tidy import Bounds
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
@@ -194,7 +194,7 @@ class Daemon:
             await self._ladder.close()
             server.cancel()
             await asyncio.gather(server, return_exceptions=True)
-            self._desk.close()
+            await self._desk.close()
             self._locks.release()
             log.info("stopped; guests stay as they are")
 

@@ -1,8 +1,8 @@
 """History on disk: SQLite in WAL mode, written by a thread of its own, so that the loop never waits for a disk.
 
-A row is one tick, whole: snapshot and plan, compressed. What is younger than an hour stays as it was seen; a day back, one
-tick in ten seconds; before that, one a minute, until the oldest are dropped for age or size. Decisions that changed something
-are kept beside them until they are as old.
+A tick is a row, whole: snapshot and plan, compressed. What is younger than an hour stays as it was seen; a day back, one tick in
+ten seconds; before that, one a minute, until the oldest are dropped for age or size. Samples of each guest and of the host are
+kept beside for a year, ever more sparsely (tidy.py).
 
 A daemon killed with -9 loses what was not committed: each tick is, as soon as the disk takes it
 (https://www.sqlite.org/wal.html; `synchronous=NORMAL` can lose the last ones at a power cut, and never breaks the file).
@@ -14,45 +14,27 @@ import queue
 import sqlite3
 import threading
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
 import msgspec
-from msgspec import Struct
-from msgspec.structs import replace
 
 from ballonet.control.messages import Change
+from ballonet.history.shelf import open_for_writing, packed
+from ballonet.history.tidy import SAMPLE_S, TIDY_S, Bounds, tidy
 from ballonet.model.tick import Tick
 
 log = logging.getLogger(__name__)
 
-SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS ticks (id INTEGER PRIMARY KEY, at REAL NOT NULL, data BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS ticks_at ON ticks (at);
-CREATE TABLE IF NOT EXISTS changes (id INTEGER PRIMARY KEY, at REAL NOT NULL, guest TEXT NOT NULL, data BLOB NOT NULL);
-CREATE INDEX IF NOT EXISTS changes_at ON changes (at);
-"""
-VERSION: Final = 1
 WAITING: Final = 64
 """Ticks that may wait for the disk; more are lost, and counted."""
-TIDY_S: Final = 60.0
 RETRY_S: Final = 10.0
 """After a disk refused, so long until the next try; ticks are lost meanwhile, and counted."""
-THIN: Final = ((3600.0, 10.0), (86400.0, 60.0))
-"""Older than the first, one tick in the second is kept; seconds."""
-SQUEEZE: Final = 1
-"""Of zlib: the fastest; JSON of guests shrinks to a tenth even so."""
-BATCH: Final = 500
-"""Rows that are dropped at a time when the file is too large."""
-
-
-class Bounds(Struct, frozen=True, kw_only=True):
-    """How much is kept."""
-
-    size_bytes: int = 512 << 20
-    age_s: float = 30 * 86400.0
+JUMP_S: Final = 300.0
+"""The clock of the wall has jumped when it went further ahead than the one that only rises, by so much."""
+SURE_S: Final = 3600.0
+"""For so long after that nothing is dropped for its age."""
 
 
 class History:
@@ -76,8 +58,11 @@ class History:
         self._path, self.bounds, self._on_lost, self._clock = path, bounds, on_lost, clock
         self._queue: queue.Queue[tuple[Tick, Sequence[Change]] | None] = queue.Queue(WAITING)
         self._connection: sqlite3.Connection | None = None
-        self._retry_at = 0.0
-        self._tidy_at = 0.0
+        self._numbers: dict[str, int] = {}
+        """By name: a guest's number in the file."""
+        self._retry_at = self._tidy_at = self._sampled_at = 0.0
+        self._ahead = self._clock() - time.monotonic()
+        self._jumped_at = -SURE_S
         self._trouble = ""
         self._thread = threading.Thread(target=self._work, name="history", daemon=True)
         self._thread.start()
@@ -133,11 +118,57 @@ class History:
 
     def _write(self, tick: Tick, changes: Sequence[Change]) -> None:
         if self._connection is None:
-            self._connection = open_for_writing(self._path)
+            self._connection, self._numbers = open_for_writing(self._path), {}
         with self._connection as connection:
             connection.execute("INSERT INTO ticks (at, data) VALUES (?, ?)", (tick.at, packed(tick)))
             rows = [(one.at, one.guest, msgspec.json.encode(one)) for one in changes]
             connection.executemany("INSERT INTO changes (at, guest, data) VALUES (?, ?, ?)", rows)
+            if not 0 <= tick.at - self._sampled_at < SAMPLE_S:
+                self._sample(connection, tick)
+                self._sampled_at = tick.at
+
+    def _sample(self, connection: sqlite3.Connection, tick: Tick) -> None:
+        """A narrow row for each guest, and one for the host."""
+        pairs = list(zip(tick.snapshot.guests, tick.plan.guests, strict=True))
+        for guest, _ in pairs:
+            if guest.name not in self._numbers:
+                connection.execute("INSERT OR IGNORE INTO names (name) VALUES (?)", (guest.name,))
+                found = connection.execute("SELECT id FROM names WHERE name = ?", (guest.name,)).fetchone()
+                self._numbers[guest.name] = found[0]
+        connection.executemany(
+            "INSERT OR REPLACE INTO samples (guest, at, keeps, holds, used, need, reason) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            [
+                (
+                    self._numbers[guest.name],
+                    tick.at,
+                    guest.keep_bytes,
+                    guest.resident_bytes,
+                    one.used_bytes,
+                    one.need_bytes,
+                    one.reason.value,
+                )
+                for guest, one in pairs
+            ],
+        )
+        host, plan = tick.snapshot.host, tick.plan
+        sums = [
+            sum(guest.keep_bytes or 0 for guest, _ in pairs),
+            sum(one.used_bytes or 0 for _, one in pairs),
+            sum(one.need_bytes or 0 for _, one in pairs),
+            sum(one.bytes for one in plan.short),
+        ]
+        row = (
+            tick.at,
+            host.total_bytes,
+            host.available_bytes,
+            plan.memory_bytes,
+            plan.promised_bytes,
+            plan.reserve.bytes,
+            *sums,
+            len(pairs),
+            plan.host_state,
+        )
+        connection.execute("INSERT OR REPLACE INTO hosts VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
 
     def _drop_connection(self) -> None:
         if self._connection is not None:
@@ -149,99 +180,16 @@ class History:
         if now < self._tidy_at or self._connection is None:
             return
         self._tidy_at = now + TIDY_S
-        tidy(self._connection, self.bounds, self._clock())
+        tidy(self._connection, self.bounds, self._clock(), is_sure=self._is_sure(now))
+        self._numbers = {}  # those of guests that are long gone may have been given up
 
-
-def packed(tick: Tick) -> bytes:
-    """A tick as a row keeps it."""
-    slim = replace(tick, plan=replace(tick.plan, looks={}), snapshot=replace(tick.snapshot, state=None))
-    return zlib.compress(msgspec.json.encode(slim), SQUEEZE)
-
-
-def unpacked(data: bytes) -> Tick:
-    """The tick of a row. Raises ValueError when it is none."""
-    try:
-        return msgspec.json.decode(zlib.decompress(data), type=Tick)
-    except (zlib.error, msgspec.DecodeError) as error:
-        raise ValueError(f"a row that is no tick: {error}") from error
-
-
-def open_for_writing(path: Path) -> sqlite3.Connection:
-    """The file, whatever befell it: one that is damaged is put aside, and told. Raises sqlite3.Error, OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    try:
-        return _opened(path)
-    except sqlite3.DatabaseError as error:
-        if isinstance(error, sqlite3.OperationalError):  # the disk's fault, not the file's
-            raise
-        aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%d-%H%M%S')}")
-        path.rename(aside)
-        for tail in ("-wal", "-shm"):
-            path.with_name(path.name + tail).unlink(missing_ok=True)
-        log.warning("history was damaged; begun anew", extra={"file": str(path), "kept_as": str(aside), "trouble": str(error)})
-        return _opened(path)
-
-
-def _opened(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
-    try:
-        if not _checked_version(connection):
-            connection.execute("PRAGMA auto_vacuum = INCREMENTAL")
-        connection.execute("PRAGMA journal_mode = WAL")
-        connection.execute("PRAGMA synchronous = NORMAL")
-        connection.executescript(SCHEMA)
-        connection.execute(f"PRAGMA user_version = {VERSION}")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _checked_version(connection: sqlite3.Connection) -> int:
-    """0 = the file is new. Raises sqlite3.DatabaseError when it cannot be used."""
-    version = int(connection.execute("PRAGMA user_version").fetchone()[0])
-    if version > VERSION:
-        raise sqlite3.DatabaseError(f"written by a newer ballonet (version {version})")
-    if (found := connection.execute("PRAGMA quick_check(1)").fetchone()[0]) != "ok":
-        raise sqlite3.DatabaseError(found)
-    return version
-
-
-def tidy(connection: sqlite3.Connection, bounds: Bounds, now: float) -> None:
-    """Thins out, drops what is too old, then the oldest while the file is too large.
-
-    Args:
-        connection: of the file.
-        bounds: of it.
-        now: seconds since 1970. Rows from after it stay: a clock that went back makes nothing old.
-    """
-    with connection:
-        for older_s, every_s in THIN:
-            connection.execute(
-                "DELETE FROM ticks WHERE at < ? AND at >= ? AND id NOT IN "
-                "(SELECT MIN(id) FROM ticks WHERE at < ? AND at >= ? GROUP BY CAST(at / ? AS INTEGER))",
-                (*(now - older_s, now - older_s * 24 - TIDY_S) * 2, every_s),
+    def _is_sure(self, now: float) -> bool:
+        """Whether the clock of the wall goes as it should: one that has jumped ahead would make all that there is old at once."""
+        ahead = self._clock() - now
+        if ahead - self._ahead > JUMP_S:
+            self._jumped_at = now
+            log.warning(
+                "the clock has jumped ahead; history drops nothing for its age for an hour", extra={"by_s": ahead - self._ahead}
             )
-        for table in ("ticks", "changes"):
-            connection.execute(f"DELETE FROM {table} WHERE at < ?", (now - bounds.age_s,))  # noqa: S608 two names of ours
-    while size_bytes(connection) > bounds.size_bytes and _drop_oldest(connection):
-        pass
-    connection.executescript("PRAGMA incremental_vacuum")  # `execute` would give back one page
-    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def size_bytes(connection: sqlite3.Connection) -> int:
-    """What is in use of the file."""
-    names = ("page_count", "freelist_count", "page_size")
-    count, free, page = (connection.execute(f"PRAGMA {name}").fetchone()[0] for name in names)
-    return int((count - free) * page)
-
-
-def _drop_oldest(connection: sqlite3.Connection) -> bool:
-    with connection:
-        dropped = connection.execute(
-            "DELETE FROM ticks WHERE id IN (SELECT id FROM ticks ORDER BY at LIMIT ?)", (BATCH,)
-        ).rowcount
-        oldest = connection.execute("SELECT MIN(at) FROM ticks").fetchone()[0]
-        dropped += connection.execute("DELETE FROM changes WHERE ? IS NULL OR at < ?", (oldest, oldest)).rowcount
-    return dropped > 0
+        self._ahead = ahead
+        return now - self._jumped_at >= SURE_S

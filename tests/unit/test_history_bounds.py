@@ -1,0 +1,180 @@
+"""What history keeps, and for how long; what is asked of it is answered in a process of its own."""
+
+# ruff: noqa: S608 names of tables, of ours
+
+import asyncio
+import sqlite3
+import time
+import zlib
+from pathlib import Path
+
+import msgspec
+import pytest
+from test_history import change, filled, tick
+
+from ballonet.control.messages import BusyError, ControlError, Explanation, HostSample, NoSuchMomentError, Sample
+from ballonet.history import asker, reader
+from ballonet.history.answer import Question
+from ballonet.history.asker import Asker
+from ballonet.history.shelf import open_for_writing, unpacked
+from ballonet.history.store import History
+from ballonet.history.tidy import Bounds, size_bytes, tidy
+
+NOW = 1.7e9
+
+
+def with_samples(path: Path, begin: float, every_s: float, count: int, guests: int = 2) -> sqlite3.Connection:
+    """A file with samples only."""
+    connection = open_for_writing(path)
+    with connection:
+        for guest in range(guests):
+            connection.execute("INSERT INTO names (id, name) VALUES (?, ?)", (guest + 1, f"g{guest}"))
+            rows = [(guest + 1, begin + every_s * n, n, n, n, n, "calm") for n in range(count)]
+            connection.executemany("INSERT INTO samples VALUES (?, ?, ?, ?, ?, ?, ?)", rows)
+        hosts = [(begin + every_s * n, *range(9), 2, "high") for n in range(count)]
+        connection.executemany(f"INSERT INTO hosts VALUES ({', '.join('?' * 12)})", hosts)
+    return connection
+
+
+def counts(connection: sqlite3.Connection, since: float, until: float) -> tuple[int, int]:
+    """Rows between two times: of one guest, of the host."""
+    one = connection.execute("SELECT COUNT(*) FROM samples WHERE guest = 2 AND at >= ? AND at < ?", (since, until)).fetchone()[0]
+    return one, connection.execute("SELECT COUNT(*) FROM hosts WHERE at >= ? AND at < ?", (since, until)).fetchone()[0]
+
+
+def test_samples_grow_sparse_with_age_and_are_kept_for_a_year(tmp_path: Path) -> None:
+    """One in ten seconds of a day, one a minute of thirty days, one in 15 minutes; also when it is done each minute."""
+    day = 86400.0
+    connection = with_samples(tmp_path / "h.db", NOW - 2 * day, 10.0, 2 * 8640)
+    for later in range(5):
+        tidy(connection, Bounds(), NOW + 60 * later)
+    fresh, minutes = counts(connection, NOW - day + 3600, NOW), counts(connection, NOW - 2 * day, NOW - day - 3600)
+    assert fresh == (8280, 8280)
+    assert 1379 <= minutes[0] <= 1382
+    assert minutes[0] == minutes[1]
+    tidy(connection, Bounds(), NOW + 40 * day)
+    assert 180 <= counts(connection, 0, NOW + day)[0] <= 195
+    tidy(connection, Bounds(), NOW + 370 * day)
+    assert counts(connection, 0, NOW + day) == (0, 0)
+    assert connection.execute("SELECT COUNT(*) FROM names").fetchone()[0] == 0
+    connection.close()
+
+
+@pytest.mark.parametrize("most", ["changes", "samples", "ticks"])
+def test_who_takes_most_loses_its_own(tmp_path: Path, most: str) -> None:
+    """However many of one kind there are, the others' newest stay; of all kinds the newest do."""
+    connection = with_samples(tmp_path / "h.db", NOW, 10.0, 40_000 if most == "samples" else 100, guests=3)
+    connection.close()
+    filled(tmp_path / "h.db", [NOW + second for second in range(3000 if most == "ticks" else 50)])
+    connection = open_for_writing(tmp_path / "h.db")
+    with connection:
+        rows = [(NOW + n, "g0", msgspec.json.encode(change(NOW + n))) for n in range(20_000 if most == "changes" else 50)]
+        connection.executemany("INSERT INTO changes (at, guest, data) VALUES (?, ?, ?)", rows)
+    bound = 700_000
+    assert size_bytes(connection) > bound
+    newest = {
+        table: connection.execute(f"SELECT MAX(at) FROM {table}").fetchone()[0] for table in ("ticks", "changes", "samples")
+    }
+    tidy(connection, Bounds(size_bytes=bound), NOW + 3000)
+    assert size_bytes(connection) <= bound
+    for table, at in newest.items():
+        assert connection.execute(f"SELECT MAX(at) FROM {table}").fetchone()[0] == at, table
+    connection.close()
+
+
+def test_a_clock_that_jumps_ahead_makes_nothing_old(tmp_path: Path) -> None:
+    """400 days for a minute, as of a host whose battery is empty; an hour of it is believed."""
+    ahead = 0.0
+    history = History(tmp_path / "h.db", Bounds(), clock=lambda: time.time() + ahead)
+    history.note(tick(time.time()), [change(time.time())])
+    until_written(history, tmp_path / "h.db", 1)
+    ahead = 400 * 86400.0
+    history._tidy_at = 0.0  # as after a minute
+    history.note(tick(time.time() + ahead), [])
+    until_written(history, tmp_path / "h.db", 2)
+    history._tidy_at, history._jumped_at = 0.0, -1e9  # as after an hour
+    history.note(tick(time.time() + ahead + 1), [])
+    history.close()
+    assert len(list(reader.ticks(tmp_path / "h.db", 0, 1e11))) == 2
+
+
+def until_written(history: History, path: Path, count: int) -> None:
+    start = time.monotonic()
+    while history.backlog or not path.exists() or len(list(reader.ticks(path, 0, 1e11))) < count:
+        assert time.monotonic() - start < 60
+        time.sleep(0.02)
+
+
+def test_a_row_that_unpacks_without_end_is_no_tick() -> None:
+    """298 KiB of it take 300 MiB."""
+    with pytest.raises(ValueError, match="more than"):
+        unpacked(zlib.compress(b"[" * (300 << 20), 9))
+
+
+@pytest.mark.parametrize("name", ["a?b=c", "a#b", "a%20b", "ä"])
+def test_a_path_is_a_path(tmp_path: Path, name: str) -> None:
+    """And no address of options."""
+    history = History(tmp_path / name / "h.db", Bounds())
+    now = time.time()
+    history.note(tick(now), [])
+    history.close()
+    assert reader.tick_at(tmp_path / name / "h.db", now).at == now
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(NoSuchMomentError):
+        reader.tick_at(tmp_path / "folder", NOW)
+
+
+def test_damaged_files_do_not_pile_up(tmp_path: Path) -> None:
+    """The newest two are kept."""
+    for number in range(4):
+        (tmp_path / f"h.db.damaged-2026110{number}-000000").write_text("old")
+    (tmp_path / "h.db").write_text("not a database, and long enough to be read as one\n" * 100)
+    open_for_writing(tmp_path / "h.db").close()
+    assert len(list(tmp_path.glob("*.damaged-*"))) == 2
+
+
+async def test_questions_are_answered_by_a_process_of_its_own(tmp_path: Path) -> None:
+    """Of each kind, by one process one after the other; what is wrong with one is its answer; a killed process is begun anew."""
+    with_samples(tmp_path / "h.db", NOW, 10.0, 1000).close()
+    connection = open_for_writing(tmp_path / "h.db")
+    with connection:
+        connection.execute(
+            "INSERT INTO changes (at, guest, data) VALUES (?, ?, ?)", (NOW, "g0", msgspec.json.encode(change(NOW)))
+        )
+    connection.close()
+    one = Asker(tmp_path / "h.db")
+    try:
+        span = {"since": NOW, "until": NOW + 1e5, "limit": 100}
+        many = await asyncio.gather(*(one.ask(Question(what="samples", name="g1", **span)) for _ in range(5)))
+        rows = msgspec.json.decode(many[0], type=list[Sample])
+        assert (len(rows), rows[0].guest, rows[0].at, rows[-1].at > NOW + 9800) == (100, "g1", NOW, True)
+        assert len(msgspec.json.decode(await one.ask(Question(what="host_samples", **span)), type=list[HostSample])) == 100
+        assert b"keeps it" in bytes(await one.ask(Question(what="changes", **span)))
+        with pytest.raises(ControlError, match="nothing within"):
+            msgspec.json.decode(await one.ask(Question(what="explanation", name="g1", since=5.0)), type=Explanation)
+        assert one._process is not None
+        first = one._process.pid
+        assert msgspec.json.decode(await one.ask(Question(what="samples", name="none", **span))) == []
+        assert one._process.pid == first
+        one._process.kill()
+        await one._process.wait()
+        assert await one.ask(Question(what="samples", name="g0", **span))
+    finally:
+        await one.close()
+
+
+async def test_whoever_asks_too_much_is_told_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A bounded number may wait, each for a bounded time; and the next one is answered all the same."""
+    with_samples(tmp_path / "h.db", NOW, 10.0, 10).close()
+    one = Asker(tmp_path / "h.db")
+    question = Question(what="host_samples", since=NOW, until=NOW + 1e5)
+    try:
+        async with one._turn:
+            monkeypatch.setattr(asker, "ANSWER_S", 0.2)
+            found = await asyncio.gather(*(one.ask(question) for _ in range(asker.WAITING + 3)), return_exceptions=True)
+        assert all(isinstance(error, BusyError) for error in found)
+        assert sum("wait already" in str(error) for error in found) == 3
+        monkeypatch.setattr(asker, "ANSWER_S", 60.0)
+        assert len(msgspec.json.decode(await one.ask(question))) == 10
+    finally:
+        await one.close()
