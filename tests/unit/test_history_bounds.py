@@ -7,6 +7,7 @@ import sqlite3
 import time
 import zlib
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -144,7 +145,7 @@ async def test_questions_are_answered_by_a_process_of_its_own(tmp_path: Path) ->
     connection.close()
     one = Asker(tmp_path / "h.db")
     try:
-        span = {"since": NOW, "until": NOW + 1e5, "limit": 100}
+        span: dict[str, Any] = {"since": NOW, "until": NOW + 1e5, "limit": 100}
         many = await asyncio.gather(*(one.ask(Question(what="samples", name="g1", **span)) for _ in range(5)))
         rows = msgspec.json.decode(many[0], type=list[Sample])
         assert (len(rows), rows[0].guest, rows[0].at, rows[-1].at > NOW + 9800) == (100, "g1", NOW, True)
