@@ -11,7 +11,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from test_history import change, filled, tick
 
 from ballonet.control.messages import BusyError, ControlError, Explanation, HostSample, NoSuchMomentError, Sample
 from ballonet.history import asker, reader
@@ -20,6 +19,7 @@ from ballonet.history.asker import Asker
 from ballonet.history.shelf import open_for_writing, unpacked
 from ballonet.history.store import History
 from ballonet.history.tidy import Bounds, size_bytes, tidy
+from past import change, filled, tick
 
 NOW = 1.7e9
 
