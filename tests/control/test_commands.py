@@ -6,6 +6,7 @@ import re
 import signal
 import subprocess
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -251,6 +252,30 @@ def test_times_as_people_write_them() -> None:
     for text in ("25:00", "tomorrow", "", "5 parsecs"):
         with pytest.raises(SettingsError):
             parse_time(text, now)
+
+
+@pytest.mark.parametrize(
+    ("now", "text", "expected"),
+    [  # UTC; Berlin's summer of 2026 begins on 29 March at 1:00 and ends on 25 October at 1:00
+        ("2026-10-25T12:00", "01:30", "2026-10-24T23:30"),  # still summer then
+        ("2026-10-25T12:00", "02:30", "2026-10-25T01:30"),  # twice: the later one
+        ("2026-10-25T00:45", "02:30", "2026-10-25T00:30"),  # it has been once
+        ("2026-10-25T12:00", "2026-10-25 01:30", "2026-10-24T23:30"),
+        ("2026-03-29T12:00", "01:30", "2026-03-29T00:30"),
+        ("2026-03-29T12:00", "03:30", "2026-03-29T01:30"),
+        ("2026-03-29T20:00", "23:30", "2026-03-28T22:30"),  # yesterday, in winter
+    ],
+)
+def test_times_on_days_on_which_the_clock_changes(now: str, text: str, expected: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The hour that the clock of this place showed."""
+    monkeypatch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+    time.tzset()
+    try:
+        at = datetime.fromisoformat(f"{now}+00:00").timestamp()
+        assert parse_time(text, at) == datetime.fromisoformat(f"{expected}+00:00").timestamp()
+    finally:
+        monkeypatch.undo()
+        time.tzset()
 
 
 def test_status_fits_a_narrow_terminal() -> None:

@@ -272,3 +272,28 @@ def test_qmp_sockets_that_may_no_longer_be_opened(tmp_path: Path) -> None:
 def _ticks(folder: Path) -> int:
     with contextlib.closing(sqlite3.connect(folder / "state/history.db")) as history:
         return int(history.execute("SELECT COUNT(*) FROM ticks").fetchone()[0])
+
+
+def test_figures_that_are_not_of_now_are_called_old(tmp_path: Path) -> None:
+    """The host cannot be read any more: status says how old what it shows is, and exits 1 until that is of now again."""
+    root = tmp_path / "root"
+    (root / "proc").mkdir(parents=True)
+    meminfo = root / "proc/meminfo"
+    text = "".join(
+        f"{name}: {size} kB\n" for name, size in (("MemTotal", 8 << 20), ("MemFree", 4 << 20), ("MemAvailable", 4 << 20))
+    )
+    meminfo.write_text(text)
+    daemon = Daemon(tmp_path, root=str(root))
+    with peers(tmp_path, 1):
+        daemon.start()
+        try:
+            daemon.until_up(1)
+            assert "old" not in daemon.cli("status")
+            meminfo.write_text("nonsense")
+            until(lambda: time.time() - daemon.status().host.at > 9)
+            assert "s old: the daemon has not looked since" in daemon.cli("status", code=1)
+            meminfo.write_text(text)
+            until(lambda: time.time() - daemon.status().host.at < 2)
+            daemon.cli("status")
+        finally:
+            daemon.end()

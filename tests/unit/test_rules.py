@@ -1,5 +1,6 @@
 """Each safety holds in a small world, and does not hold with its rule switched off."""
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -337,7 +338,8 @@ def picture(*guests: Guest, available: int = GIB, total: int = 8 * GIB, pressure
 
 def seen(name: str, keep: int, used: int, swapped_out: int = 0, **more: Any) -> Guest:
     stats = GuestStats(total_bytes=keep, available_bytes=max(0, keep - used), swap_in_bytes=0, swap_out_bytes=swapped_out)
-    return Guest(name=name, ceiling_bytes=4 * GIB, keep_bytes=keep, resident_bytes=keep, stats=stats, stats_age_s=0.0, **more)
+    more = {"ceiling_bytes": 4 * GIB} | more
+    return Guest(name=name, keep_bytes=keep, resident_bytes=keep, stats=stats, stats_age_s=0.0, **more)
 
 
 def after_paging(limits: Limits) -> int:
@@ -649,3 +651,27 @@ def test_r13_an_inert_guest_gets_back_all_that_it_occupies() -> None:
         keep = plan.guests[0].keep_bytes or 0
     assert plan.guests[0].reason is Reason.INERT
     assert keep == 2 * GIB
+
+
+def lowered(says: dict[str, int], limits: Limits) -> list[int]:
+    """What a guest that keeps 2 GiB and uses 1,500 MiB is asked to keep, tick by tick, once its ceiling is 512 MiB; in MiB."""
+    state, keep, asked = START, 2 * GIB, []
+    for now in range(60):
+        one = seen("one", keep, min(keep, 1500 * MIB), ceiling_bytes=512 * MIB, given_bytes=2 * GIB)
+        assert one.stats is not None
+        one = replace(one, stats=replace(one.stats, **says))
+        state, plan = step(state, picture(one, available=21 * GIB, total=24 * GIB), limits, float(now))
+        keep = plan.guests[0].keep_bytes or keep
+        asked.append(keep // MIB)
+    return asked
+
+
+def test_r6_a_ceiling_below_what_a_guest_uses_is_approached_no_further_than_that() -> None:
+    """In portions, and where it cannot page out never below its use; without R6, or with swap, down to the ceiling."""
+    for says in ({}, {"swap_total_bytes": 0, "swap_free_bytes": 0}):
+        asked = lowered(says, Limits())
+        assert min(asked) >= 1500
+        assert asked[-1] < 1600
+        assert max(before - after for before, after in pairwise([2048, *asked])) <= portion_bytes(2 * GIB) // MIB + 1
+    assert lowered({}, without("R6"))[-1] == 512
+    assert lowered({"swap_total_bytes": 4 * GIB, "swap_free_bytes": 4 * GIB}, Limits())[-1] == 512

@@ -2,9 +2,10 @@
 
 import os
 import sys
+import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 import msgspec
 import typer
@@ -21,6 +22,8 @@ from ballonet.model.text import visible
 UNMET, USAGE, UNAVAILABLE = 1, 2, 3
 """Exit codes: it ran and what must hold did not; wrong usage or settings; this machine cannot do it."""
 
+OLD_S: Final = 70.0
+"""Figures older than this are not of now: the loop looks each second, and each minute at the least."""
 FILE_COLUMNS = 140
 """Of tables that go to a file or a pipe, where no terminal says how wide it is."""
 
@@ -83,6 +86,18 @@ def tell(text: str) -> None:
     """An error, each of its lines for itself, on stderr."""
     for line in text.splitlines() or [""]:
         err.print(line)
+
+
+def tell_age(at: float, most_s: float = OLD_S) -> None:
+    """Says when figures are not of now, and why that may be, and exits 1 then.
+
+    Args:
+        at: of the figures, seconds since 1970.
+        most_s: the age that needs no word.
+    """
+    if (age_s := time.time() - at) > most_s:
+        err.print(f"these figures are {age_s:.0f} s old: the daemon has not looked since; its log and `ballonet doctor` say why")
+        raise typer.Exit(UNMET)
 
 
 def checked_policies(names: Sequence[str], more: Sequence[str] = ()) -> list[str]:

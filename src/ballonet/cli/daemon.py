@@ -13,7 +13,7 @@ from msgspec import UNSET, UnsetType
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import ConfigPath, Json, Plot, err, out, tell, write_json
+from ballonet.cli.console import ConfigPath, Json, Plot, err, out, tell, tell_age, write_json
 from ballonet.cli.times import format_time, parse_span, parse_time
 from ballonet.control.client import Client, guest_path
 from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, HostSample, ModeOrder, Orders, Sample, Status
@@ -80,6 +80,8 @@ def explain(
     out.print("What would change it:")
     for change in told.changes:
         out.print(f"- {change}")
+    if not told.is_past:
+        tell_age(told.at)
 
 
 def set_guest(

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, write_json
+from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, tell_age, write_json
 from ballonet.cli.daemon import client, socket_of
 from ballonet.control.client import NoDaemonError
 from ballonet.control.explain import theirs_text
@@ -40,6 +40,7 @@ ONLY: Final[dict[str, Callable[[GuestStatus], bool]]] = {
     "short": lambda guest: guest.short_bytes > 0,
     "alone": lambda guest: bool(guest.left_alone),
     "acting": lambda guest: guest.is_command,
+    "bound": lambda guest: guest.is_bound,
     "trouble": lambda guest: bool(guest.trouble),
 }
 """What `--only` knows."""
@@ -50,6 +51,9 @@ SORTS: Final[dict[str, Callable[[GuestStatus], tuple[float, str]]]] = {
     "keeps": lambda guest: (-(guest.keeps_bytes or 0), guest.name),
 }
 """What `--sort` knows: the largest first, but for names."""
+BOUND: Final = "ceiling binds"
+LATE_S: Final = 5.0
+"""A tick may be late by so much, beside some of its intervals, before its figures are called old."""
 WIDE_COLUMNS: Final = 120
 """Narrower terminals get one word why; the sentences would take twelve lines a guest."""
 
@@ -80,6 +84,7 @@ def status(
         elif found.guests:
             out.print(f"none of {len(found.guests)} guests is: {only}")
         out.print(summary(found))
+    tell_age(found.host.at, LATE_S + 3 * found.host.next_s)
     if not found.guests:
         err.print("no guest answers; `ballonet doctor` says more")
         raise typer.Exit(UNMET)
@@ -158,7 +163,12 @@ def _narrow(guests: Sequence[GuestStatus]) -> Table:
         sizes = (guest.has_bytes, guest.keeps_bytes, guest.used_bytes, guest.need_bytes)
         told = ["-" if size is None else format_size(size) for size in sizes]
         short = f" {format_size(guest.short_bytes)}" if guest.short_bytes else ""
-        shown.add_row(guest.name, *told, guest.mode.value, "trouble" if guest.trouble else f"{guest.reason}{short}")
+        shown.add_row(
+            guest.name,
+            *told,
+            guest.mode.value,
+            "trouble" if guest.trouble else BOUND if guest.is_bound else f"{guest.reason}{short}",
+        )
     return shown
 
 
@@ -184,4 +194,5 @@ def cells(guest: GuestStatus) -> list[str]:
     """A guest's row."""
     sizes = (guest.has_bytes, guest.keeps_bytes, guest.holds_bytes, guest.used_bytes, guest.need_bytes)
     told = ["-" if size is None else format_size(size) for size in sizes]
-    return [guest.name, *told, guest.mode.value, guest.heard_by, guest.trouble or guest.sentence]
+    bound = f"{BOUND} ({format_size(guest.given_bytes or 0)} given): " if guest.is_bound else ""
+    return [guest.name, *told, guest.mode.value, guest.heard_by, guest.trouble or bound + guest.sentence]

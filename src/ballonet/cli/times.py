@@ -1,8 +1,9 @@
 """Times and spans as people write them."""
 
+import contextlib
 import re
 import time
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 from ballonet.model.settings import SettingsError
@@ -25,23 +26,28 @@ def parse_time(text: str, now: float | None = None) -> float:
     if re.fullmatch(r"[0-9]+(\.[0-9]+)?", text):
         return float(text)
     if re.fullmatch(r"[0-9]{1,2}:[0-9]{2}(:[0-9]{2})?", text):
-        today = datetime.fromtimestamp(now).astimezone()
+        today = datetime.fromtimestamp(now)  # noqa: DTZ006 of this place, whose clock may change today
         hour, minute, second = (*map(int, text.split(":")), 0)[:3]
         try:
-            at = today.replace(hour=hour, minute=minute, second=second, microsecond=0).timestamp()
+            wanted = today.replace(hour=hour, minute=minute, second=second, microsecond=0)
         except ValueError as error:
             raise SettingsError(f"{text!r}: {error}") from error
-        return at if at <= now else at - 86400.0
-    try:
-        return datetime.fromisoformat(text).astimezone().timestamp()
-    except ValueError:
-        pass
+        return _latest(wanted, now) or _latest(wanted - timedelta(days=1), now) or wanted.timestamp()
+    with contextlib.suppress(ValueError):
+        found = datetime.fromisoformat(text)
+        return found.timestamp() if found.tzinfo else _latest(found, now) or found.timestamp()
     try:
         return now - parse_span(text)
     except SettingsError as error:
         raise SettingsError(
             f"{text!r} is no time; write it like 14:03, 2026-11-24 14:03:05, or 10m for ten minutes ago"
         ) from error
+
+
+def _latest(wanted: datetime, now: float) -> float | None:
+    """When the clock of this place showed that last; twice in the hour in which summer ends. None = it has not yet."""
+    found = [at for fold in (1, 0) if (at := wanted.replace(fold=fold).timestamp()) <= now]
+    return max(found, default=None)
 
 
 def format_time(at: float) -> str:

@@ -111,6 +111,8 @@ def _elsewhere(guest: Guest) -> Iterator[Fact]:
         yield Fact("in the host's swap", _size(guest.swapped_bytes))
     if guest.huge_bytes:
         yield Fact("in huge pages of the host, which nobody can be lent", _size(guest.huge_bytes))
+    if guest.given_bytes is not None:
+        yield Fact("was given, of which its ceiling is less", _size(guest.given_bytes))
     if guest.limit_bytes is not None:
         yield Fact("limited by the host to", _size(guest.limit_bytes))
     if guest.headroom_bytes:
@@ -200,9 +202,25 @@ def _more(case: Case) -> str:
     if decision.used_bytes is None or decision.need_bytes is None:
         return "It gets more when it says that it needs more."
     if case.keep_bytes >= case.guest.ceiling_bytes:
-        return "It has all of its memory; if it ever needs more, the VM must be given more."
+        return _all_of_it(case.guest)
     line = max(0, case.keep_bytes - (decision.need_bytes - decision.used_bytes))
     return f"It gets more when it uses more than {format_size(line)}, and at once when it pages."
+
+
+def _all_of_it(guest: Guest) -> str:
+    """Where it has what it may have: what would give it more."""
+    if guest.given_bytes is None:
+        size = format_size(guest.ceiling_bytes)
+        return f"It has all of its memory, {size}; if it ever needs more, give the VM more memory."
+    whose = "a limit of the host" if guest.limit_bytes == guest.ceiling_bytes else "its ceiling"
+    raised = (
+        "raise memory.max of its cgroup"
+        if guest.limit_bytes == guest.ceiling_bytes
+        else f"ballonet set {guest.name} --ceiling SIZE"
+    )
+    return (
+        f"It has all that {whose} lets it have, {format_size(guest.ceiling_bytes)} of {format_size(guest.given_bytes)}: {raised}."
+    )
 
 
 def _less(case: Case) -> str:
@@ -244,7 +262,7 @@ def _growing(case: Case) -> Iterator[str]:
 def _distressed(case: Case) -> Iterator[str]:
     yield "What it paged is added to its margin, and forgotten slowly while it does not page."
     if case.keep_bytes >= case.guest.ceiling_bytes:
-        yield f"It has all of its {format_size(case.guest.ceiling_bytes)}: give the VM more memory, or find what grows in it."
+        yield f"{_all_of_it(case.guest)} Or find what grows in it."
     else:
         yield f"If it comes again: {_set(case, f'--floor {_typed(case.decision.need_bytes)}')}, what it needs now."
 

@@ -51,6 +51,10 @@ class GuestStatus(Struct, frozen=True, kw_only=True):
     """Why, in words; empty = it is not."""
     trouble: str
     """What became of the last command, when it failed."""
+    given_bytes: int | None = None
+    """What its hypervisor gave it, where a ceiling or limit is lower; null = all of it."""
+    is_bound: bool = False
+    """It needs more than its ceiling, and was given more: the ceiling is what it lacks."""
     theirs: dict[str, int | str] = {}
     """What its hypervisor's own loop does with it, where there is one: as in `ballonet.snapshot/1`."""
 
@@ -81,6 +85,8 @@ class HostStatus(Struct, frozen=True, kw_only=True):
     """PSI some avg10 of memory."""
     tick_s: float
     """How long the last tick took."""
+    next_s: float = 1.0
+    """After how long the next one was due, if nothing happened before."""
     theirs: str = ""
     """The state that the hypervisor's own loop sees, in its words; empty = there is none."""
 

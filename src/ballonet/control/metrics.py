@@ -119,10 +119,12 @@ def _of_guests(guests: tuple[GuestStatus, ...]) -> Iterator[Metric]:
                 gauge.add_metric((guest.name, guest.uuid), value)
         yield gauge
     alone = GaugeMetricFamily("ballonet_guest_left_alone", "1 while it is not ballooned (R13, holds)", labels=LABELS)
+    bound = GaugeMetricFamily("ballonet_guest_ceiling_binds", "1 while it needs more than its ceiling", labels=LABELS)
     reason = GaugeMetricFamily("ballonet_guest_reason", "1 for the reason of its last decision", labels=(*LABELS, "reason"))
     mode = GaugeMetricFamily("ballonet_guest_mode", "1 for its mode", labels=(*LABELS, "mode"))
     for guest in guests:
         alone.add_metric((guest.name, guest.uuid), float(bool(guest.left_alone)))
+        bound.add_metric((guest.name, guest.uuid), float(guest.is_bound))
         reason.add_metric((guest.name, guest.uuid, guest.reason), 1)
         mode.add_metric((guest.name, guest.uuid, guest.mode.value), 1)
-    yield from (alone, reason, mode)
+    yield from (alone, bound, reason, mode)

@@ -42,6 +42,7 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Ma
             sentence=plan.reserve.sentence,
             pressure_share=host.pressure_some_avg10_share,
             tick_s=tick.took_s,
+            next_s=plan.next_s,
             theirs=host.theirs,
         ),
         guests=tuple(
@@ -72,9 +73,17 @@ def _guest(guest: Guest, decision: Decision, short_bytes: int, trouble: str) -> 
         heard_s=guest.stats_age_s,
         moves_by=tuple(one.value for one in guest.mechanisms),
         left_alone=guest.leave_alone or guest.deflates or (decision.sentence if decision.reason is Reason.INERT else ""),
+        given_bytes=guest.given_bytes,
+        is_bound=is_bound(guest, decision),
         theirs=guest.theirs,
         trouble=trouble,
     )
+
+
+def is_bound(guest: Guest, decision: Decision) -> bool:
+    """Whether a guest needs more than an operator, or a limit of the host, lets it have of what it was given."""
+    least = decision.tight_bytes if decision.tight_bytes is not None else decision.used_bytes
+    return guest.given_bytes is not None and least is not None and max(least, decision.used_bytes or 0) >= guest.ceiling_bytes
 
 
 def change_of(decision: Decision, guest: Guest, at: float, done: str = "") -> Change:

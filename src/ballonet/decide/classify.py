@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from ballonet.decide import estimate, feedback, inert, stuck
 from ballonet.decide.floor import floor_bytes, has_swap
 from ballonet.decide.memory import GuestMemory
+from ballonet.decide.pace import portion_bytes
 from ballonet.decide.seat import Seat
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Reason
@@ -36,6 +37,8 @@ LEAST_FILL_S: Final = 0.1
 
 def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_per_s: float = 0.0) -> Seat:
     """A guest's place at this tick's table, with all that was and is known of it, and how fast its like rises here."""
+    if guest.keep_bytes is not None and guest.keep_bytes > guest.ceiling_bytes:
+        guest = replace(guest, ceiling_bytes=_ceiling_now(old, guest, limits, now))
     memory = estimate.remember(old, guest, limits, now)
     keep, ceiling, occupied = guest.keep_bytes, guest.ceiling_bytes, guest.occupied_bytes
     if keep is None:
@@ -61,6 +64,24 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         _count(taken, held, now)
     taken.is_still = _is_still(taken)
     return taken
+
+
+def _ceiling_now(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> int:
+    """A ceiling below what a guest keeps is approached in portions, with peace where that hurts (R5), on fresh news alone (R8),
+    and no further than what the guest uses if it has no swap for the rest (R6).
+    """
+    keep, ceiling, stats = guest.keep_bytes or 0, guest.ceiling_bytes, guest.stats
+    if now < old.cool_until or (old.distress_until > now and limits.has("R1")):
+        return keep
+    if stats is None or stats.total_bytes is None or stats.available_bytes is None or guest.stats_age_s is None:
+        return keep
+    if guest.stats_age_s > OLD_INTERVALS * limits.interval_s and limits.has("R8"):
+        return keep
+    used = max(0, stats.total_bytes - stats.available_bytes) + max(0, keep - stats.total_bytes)
+    least = 0
+    if limits.has("R6") and not has_swap(guest, max(0, used - ceiling)):
+        least = used + int(SWAPLESS_SHARE * keep) if stats.total_bytes <= keep else 0
+    return min(keep, max(ceiling, least, keep - portion_bytes(keep)))
 
 
 _FIXED: Final = frozenset({Reason.ALONE, Reason.OBSERVED, Reason.UNKNOWN, Reason.INERT})

@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -46,9 +47,13 @@ def tick_at(path: Path, at: float) -> Tick:
         row = row or connection.execute("SELECT at, data FROM ticks WHERE at > ? ORDER BY at LIMIT 1", (at,)).fetchone()
         if row is None or abs(row[0] - at) > NEAR_S:
             begin, end = connection.execute("SELECT MIN(at), MAX(at) FROM ticks").fetchone()
-            known = f"it has {begin:.0f} to {end:.0f} (seconds since 1970)" if begin else "it is empty"
+            known = f"it has {_local(begin)} to {_local(end)}" if begin else "it is empty"
             raise NoSuchMomentError(f"history has nothing within {NEAR_S:.0f} s of that time; {known}")
         return unpacked(row[1])
+
+
+def _local(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 def changes(path: Path, name: str, since: float, until: float, limit: int) -> list[Change]:

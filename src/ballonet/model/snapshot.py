@@ -127,6 +127,8 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """Why there are no fresh statistics, in words, where it is known; empty = they are fresh, or nobody knows."""
     limit_bytes: int | None = None
     """What of RAM the host lets its process have at the most, by a limit of its own; None = it has none."""
+    given_bytes: int | None = None
+    """What its hypervisor gave it, where an operator's ceiling or a limit of the host is lower; None = neither is."""
     headroom_bytes: int = 0
     """What the operator wants it to have free at any time, beyond what it uses."""
     leave_alone: str = ""

@@ -71,6 +71,7 @@ class Eye:
             floor_bytes=settings.floor_bytes,
             guaranteed_bytes=settings.guaranteed_bytes,
             limit_bytes=own_limit,
+            given_bytes=guest.ceiling_bytes if ceiling < guest.ceiling_bytes else None,
             headroom_bytes=settings.headroom_bytes(guest.ceiling_bytes),
             shares=settings.shares,
             mode=settings.mode,
