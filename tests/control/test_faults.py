@@ -288,7 +288,7 @@ def test_figures_that_are_not_of_now_are_called_old(tmp_path: Path) -> None:
         daemon.start()
         try:
             daemon.until_up(1)
-            assert "old" not in daemon.cli("status")
+            assert "s old:" not in daemon.cli("status")
             meminfo.write_text("nonsense")
             until(lambda: time.time() - daemon.status().host.at > 9)
             assert "s old: the daemon has not looked since" in daemon.cli("status", code=1)
