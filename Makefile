@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help try matrix setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
+.PHONY: help try matrix attack setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -29,6 +29,8 @@ sim: setup ## one scenario on simulated guests: make sim SCENARIO=storm-3
 	$(bin)/ballonet simulate $(SCENARIO)
 fuzz: setup ## storms of random guests and faults: make fuzz HOURS=100000 (VM-hours, simulated)
 	$(bin)/python benchmarks/fuzz.py $(HOURS)
+attack: setup ## hostile words, idle connections, readers without end, kills: with counts, into benchmarks/results: about 6 min
+	$(bin)/python benchmarks/attack.py
 bench: setup ## one tick of decide, and the simulator's speed, into benchmarks/results
 	$(bin)/python benchmarks/decide_tick.py
 	$(bin)/python benchmarks/sim_speed.py
