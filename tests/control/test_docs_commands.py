@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PAGES = (
     "README.md",
     "docs/guide.md",
+    "docs/lab.md",
     "docs/concepts.md",
     "docs/vsphere.md",
     "docs/reference/control.md",
@@ -23,6 +24,8 @@ PAGES = (
 ELSEWHERE = {
     "ballonet top": "test_top_shows_and_holds",
     "ballonet lab run": "tests/lab/test_leaves_nothing.py and make demo, on real guests",
+    "ballonet deflate": "tests/field/test_field_deflate.py, on a host that has the memory",
+    "ballonet init": "test_init.py",
     "ballonet restore": "tests/vsphere, on a vSphere API",
     "make": "the gates",
     "apt install": "a clean Debian 12 root, by hand",

@@ -27,7 +27,7 @@ def test_the_same_state_is_kept_by_one(tmp_path: Path) -> None:
         done = subprocess.run([PROGRAM, "run", "-c", other], capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 2
         assert daemon.process is not None
-        assert f"another ballonet (process {daemon.process.pid}) keeps its state in" in done.stderr
+        assert f"another ballonet runs (process {daemon.process.pid}), and keeps its state in" in done.stderr
         daemon.process.kill()
         daemon.process.wait()
         daemon.spawn()

@@ -70,7 +70,7 @@ class Locks:
         except OSError as error:
             who = os.read(number, 32).decode(errors="replace").strip() or "of unknown number"
             os.close(number)
-            raise SettingsError(f"another ballonet (process {who}) {what}: end that one first; {remedy}") from error
+            raise SettingsError(f"another ballonet runs (process {who}), and {what}: end that one first; {remedy}") from error
         os.ftruncate(number, 0)
         os.pwrite(number, f"{os.getpid()}\n".encode(), 0)
         self._held.append(number)
