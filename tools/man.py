@@ -57,7 +57,8 @@ def option(param: Any) -> str:
 
 def commands(group: Any, name: str) -> Iterator[str]:
     """Every command below a group."""
-    for word, command in group.commands.items():
+    for word in group.list_commands(None):
+        command = group.get_command(None, word)
         full = f"{name} {word}"
         if hasattr(command, "commands"):
             yield from commands(command, full)

@@ -63,6 +63,14 @@ def test_a_path_is_a_path_whatever_it_says(tmp_path: Path, name: str) -> None:
     assert (name in config.qemu.sockets[0]) == (not set(name) & set("[*?"))
 
 
+def test_only_whole_paths_and_no_wildcard_where_others_may_put_what_they_like(tmp_path: Path) -> None:
+    """Anybody can run something that is called QEMU."""
+    for number, path in enumerate(("/tmp/a.sock", "/tmp/b.sock", "relative.sock", "", "/vm/\U0001f600\x7f.qmp")):  # noqa: S108
+        runs(tmp_path, 10 + number, "qemu-system-x86_64", "-qmp", f"unix:{path},server")
+    config = configured(tmp_path, discover(tmp_path))
+    assert config.qemu.sockets == ("/tmp/a.sock", "/tmp/b.sock", "/vm/\U0001f600\x7f.qmp")  # noqa: S108
+
+
 def test_libvirt_and_proxmox_come_before_sockets(tmp_path: Path) -> None:
     """Libvirt where it runs, or is all that there is; on a node of Proxmox VE its own way."""
     (tmp_path / "usr/sbin").mkdir(parents=True)

@@ -3,8 +3,8 @@
 import msgspec
 import pytest
 
-from ballonet.control.messages import GuestOrder, HoldOrder, Orders
-from ballonet.control.orders import bound, held, key_of, order_of, with_guest, with_hold, without_hold
+from ballonet.control.messages import ConflictError, GuestOrder, HoldOrder, Orders
+from ballonet.control.orders import bound, deflates, held, key_of, order_of, with_guest, with_hold, without_hold
 from ballonet.model.snapshot import Guest
 from ballonet.model.units import GIB
 
@@ -64,3 +64,19 @@ def test_settings_go_with_the_guest() -> None:
     assert order_of(orders, guest("anything", "101")) == GuestOrder(shares=7, floor_bytes=GIB)
     assert order_of(orders, guest("web", "102")) is None
     assert with_guest(orders, "101", GuestOrder(shares=None, floor_bytes=None), "web").guests == {}
+
+
+def test_a_hold_comes_before_what_is_given_back() -> None:
+    """The panic button stops that too, whichever of the two came first and of how many guests each is."""
+    back, still = HoldOrder(deflates=True, for_s=60), HoldOrder()
+    one = Guest(name="vm", ceiling_bytes=1, uuid="u")
+    for first, second in ((("u", back), ("", still)), (("", back), ("u", still)), (("u", still), ("", back))):
+        orders = Orders()
+        for key, order in (first, second):
+            orders = with_hold(orders, key, order, 0.0, "vm" if key else "")
+        assert not deflates(orders, one, 1.0)
+        assert "all of its memory" not in held(orders, one, 1.0)
+    assert deflates(with_hold(Orders(), "u", back, 0.0, "vm"), one, 1.0)
+    assert not deflates(with_hold(Orders(), "u", back, 0.0, "vm"), one, 61.0)
+    with pytest.raises(ConflictError, match="ballonet release vm"):
+        with_hold(with_hold(Orders(), "u", still, 0.0, "vm"), "u", back, 0.0, "vm")

@@ -653,13 +653,17 @@ def test_r13_an_inert_guest_gets_back_all_that_it_occupies() -> None:
     assert keep == 2 * GIB
 
 
-def lowered(says: dict[str, int], limits: Limits) -> list[int]:
-    """What a guest that keeps 2 GiB and uses 1,500 MiB is asked to keep, tick by tick, once its ceiling is 512 MiB; in MiB."""
+def lowered(says: dict[str, int], limits: Limits, uses: tuple[int, ...] = (1500,) * 60, *, is_fixed: bool = False) -> list[int]:
+    """What a guest that keeps 2 GiB is asked to keep, tick by tick, once its ceiling is 512 MiB, by what it uses; all in MiB.
+
+    is_fixed: its MemTotal stays while its balloon moves, as in Windows.
+    """
     state, keep, asked = START, 2 * GIB, []
-    for now in range(60):
-        one = seen("one", keep, min(keep, 1500 * MIB), ceiling_bytes=512 * MIB, given_bytes=2 * GIB)
+    for now, used in enumerate(uses):
+        one = seen("one", keep, min(keep, used * MIB), ceiling_bytes=512 * MIB, given_bytes=2 * GIB)
         assert one.stats is not None
-        one = replace(one, stats=replace(one.stats, **says))
+        more = says | ({"total_bytes": 2 * GIB} if is_fixed else {})
+        one = replace(one, stats=replace(one.stats, **more))
         state, plan = step(state, picture(one, available=21 * GIB, total=24 * GIB), limits, float(now))
         keep = plan.guests[0].keep_bytes or keep
         asked.append(keep // MIB)
@@ -673,5 +677,26 @@ def test_r6_a_ceiling_below_what_a_guest_uses_is_approached_no_further_than_that
         assert min(asked) >= 1500
         assert asked[-1] < 1600
         assert max(before - after for before, after in pairwise([2048, *asked])) <= portion_bytes(2 * GIB) // MIB + 1
+    assert min(lowered({}, Limits(), is_fixed=True)) >= 1500
+    dip = lowered({}, Limits(), (1500,) * 20 + (900,) * 5 + (1500,) * 40)
+    assert dip[-1] >= 1500  # what a moment of less took comes back
     assert lowered({}, without("R6"))[-1] == 512
     assert lowered({"swap_total_bytes": 4 * GIB, "swap_free_bytes": 4 * GIB}, Limits())[-1] == 512
+
+
+def test_r4_a_guest_that_starts_beside_its_huge_pages_counts_at_all_that_it_may_take() -> None:
+    """Half of it lies in a pool; the other half it may touch within moments."""
+    one = replace(seen("one", 16 * GIB, GIB), ceiling_bytes=16 * GIB, can_balloon=False, is_starting=True, leave_alone="it boots")
+    assert counted_at(replace(one, resident_bytes=2 * MIB, huge_bytes=8 * GIB)) == 8 * 1024
+
+
+@pytest.mark.parametrize("policy", ["adaptive", "mom", "proxmox", "squeezed", "static"])
+def test_what_is_given_back_by_order_stays_so_whoever_decides(policy: str) -> None:
+    """A host with plenty: all of it comes back, whatever the guest says or does not say."""
+    for age_s in (0.0, 100.0):
+        state, keep = START, GIB
+        for now in range(120):
+            one = replace(seen("one", keep, 512 * MIB), deflates="by order", stats_age_s=age_s)
+            state, plan = step(state, picture(one, available=21 * GIB, total=24 * GIB), Limits(), float(now), policy)
+            keep = plan.guests[0].keep_bytes or keep
+        assert keep == 4 * GIB

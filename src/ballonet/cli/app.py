@@ -1,99 +1,94 @@
 """The commands. Data goes to stdout, logs and progress to stderr.
 
 Exit codes: 0 done; 1 it ran and what must hold did not; 2 wrong usage or settings; 3 this machine cannot do it.
+
+A command's module is loaded when it is called: together they take a second, and `status` is typed often.
 """
 
-import os
-import signal
 import sys
+from importlib import import_module
+from typing import Any, Final, NamedTuple
 
 import typer
+from typer.core import TyperGroup
+from typer.main import get_command
 
-import ballonet
-from ballonet.cli import bench, daemon, lab
-from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, ConfigPath, Json, for_our_own, out, tell, write_json
-from ballonet.cli.decide import decide
-from ballonet.cli.deflate import deflate
-from ballonet.cli.doctor import doctor
-from ballonet.cli.init import init
-from ballonet.cli.replay import replay_history
-from ballonet.cli.restore import restore
-from ballonet.cli.simulate import simulate
-from ballonet.cli.status import status
-from ballonet.cli.trial import trial
+from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, tell
 from ballonet.control.messages import ControlError
-from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.lab.errors import LabError, LabUnavailableError
 from ballonet.model.settings import SettingsError
 from ballonet.report.errors import ReportError
 from ballonet.sense.host import SenseError
 
-app = typer.Typer(
-    help="Manages the memory of virtual machines by ballooning, so that a host runs more of them than it has memory for.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-)
-app.add_typer(lab.lab, name="lab")
-app.add_typer(bench.bench, name="bench")
-app.command()(lab.demo)
-app.command("try")(trial)
-app.command()(init)
-app.command()(simulate)
-app.command()(decide)
-app.command()(status)
-app.command()(doctor)
-app.command()(daemon.top)
-app.command()(daemon.explain)
-app.command("set")(daemon.set_guest)
-app.command()(daemon.hold)
-app.command()(daemon.release)
-app.command()(deflate)
-app.command()(daemon.mode)
-app.command()(daemon.history)
-app.command("replay")(replay_history)
-app.command()(restore)
+
+class Command(NamedTuple):
+    """Where one is."""
+
+    panel: str
+    """Of the help."""
+    module: str
+    function: str
 
 
-@app.command()
-def version() -> None:
-    """Print the version."""
-    out.print(ballonet.__version__)
+WATCH, UNDERSTAND, STEER, SET_UP, TRY = "Watch", "Understand", "Steer", "Set up", "Try and measure"
+COMMANDS: Final = {
+    "status": Command(WATCH, "status", "status"),
+    "top": Command(WATCH, "daemon", "top"),
+    "doctor": Command(WATCH, "doctor", "doctor"),
+    "history": Command(WATCH, "daemon", "history"),
+    "explain": Command(UNDERSTAND, "daemon", "explain"),
+    "replay": Command(UNDERSTAND, "replay", "replay_history"),
+    "mode": Command(STEER, "daemon", "mode"),
+    "set": Command(STEER, "daemon", "set_guest"),
+    "hold": Command(STEER, "daemon", "hold"),
+    "release": Command(STEER, "daemon", "release"),
+    "deflate": Command(STEER, "deflate", "deflate"),
+    "restore": Command(STEER, "restore", "restore"),
+    "init": Command(SET_UP, "init", "init"),
+    "check-config": Command(SET_UP, "run", "check_config"),
+    "run": Command(SET_UP, "run", "run"),
+    "version": Command(SET_UP, "run", "version"),
+    "try": Command(TRY, "trial", "trial"),
+    "demo": Command(TRY, "lab", "demo"),
+    "simulate": Command(TRY, "simulate", "simulate"),
+    "decide": Command(TRY, "decide", "decide"),
+    "lab": Command(TRY, "lab", "lab"),
+    "bench": Command(TRY, "bench", "bench"),
+}
 
 
-@app.command()
-def run(config: ConfigPath = PATH) -> None:
-    """Watch and balloon the guests of this host until SIGTERM or Ctrl-C. Guests stay as they are then.
+class Commands(TyperGroup):
+    """Those, each loaded when it is asked for."""
 
-    The default mode is `observe`: nothing is touched. Decisions are JSON lines on stderr. SIGHUP reads the configuration anew; a
-    wrong one is told, and the last good one stays.
-    """
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload must not end a daemon that starts; it answers once it can
-    # As a process of its own, in place of this one: the commands' libraries are a seventh of the daemon's memory.
-    words = [sys.executable, "-m", "ballonet.daemon", str(config)]
-    os.execve(sys.executable, words, for_our_own())  # noqa: S606 no shell is wanted
+    def list_commands(self, _ctx: Any) -> list[str]:
+        """As click says: in the order of the table."""
+        return list(COMMANDS)
 
-
-@app.command()
-def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
-    """Check a configuration, with the files of the conf.d beside it, and say what it comes to. Exits 2 when it is wrong."""
-    found = read_config(config)
-    if json:
-        write_json(found)
-        return
-    out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {_whose(found)}")
-    named = ", ".join(sorted(found.guest))
-    out.print(f"settings for: {named}" if named else "no guest has settings of its own")
+    def get_command(self, _ctx: Any, cmd_name: str) -> Any:
+        """As click says."""
+        if cmd_name not in self.commands and cmd_name in COMMANDS:
+            self.commands[cmd_name] = _loaded(cmd_name)
+        return self.commands.get(cmd_name)
 
 
-def _whose(found: Config) -> str:
-    """Whose guests a configuration means."""
-    if found.libvirt is not None:
-        return found.libvirt.uri
-    if found.vsphere is not None:
-        return found.vsphere.server
-    if found.hyperv is not None:
-        return found.hyperv.server
-    return "this Proxmox VE node" if found.proxmox is not None else ", ".join(found.qemu.sockets)
+def _loaded(name: str) -> Any:
+    one = COMMANDS[name]
+    found = getattr(import_module(f"ballonet.cli.{one.module}"), one.function)
+    if isinstance(found, typer.Typer):  # with commands of its own
+        group = get_command(found)
+        group.name, group.rich_help_panel = name, one.panel  # type: ignore[attr-defined]  # Typer's own groups have one
+        return group
+    alone = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
+    alone.command(name, rich_help_panel=one.panel)(found)
+    return get_command(alone)
+
+
+app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+
+
+@app.callback()
+def ballonet() -> None:
+    """Manages the memory of virtual machines by ballooning, so that a host runs more of them than it has memory for."""
 
 
 def main() -> None:

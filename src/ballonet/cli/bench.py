@@ -10,19 +10,8 @@ from rich.table import Table
 
 from ballonet.bench.density import Density, density
 from ballonet.bench.work import COMPARED, Where, fly
-from ballonet.cli.console import (
-    HostShare,
-    Json,
-    Plot,
-    PolicyNames,
-    Seed,
-    checked_arms,
-    checked_policies,
-    err,
-    heading,
-    out,
-    write_json,
-)
+from ballonet.cli.choices import PolicyNames, checked_arms, checked_policies
+from ballonet.cli.console import HostShare, Json, Plot, Seed, err, heading, out, write_json
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError
 from ballonet.report.compare import draw_comparison

@@ -3,7 +3,6 @@
 import os
 import sys
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -13,10 +12,6 @@ from rich.console import Console
 from rich.text import Text
 
 import ballonet
-from ballonet.decide.policies import POLICIES
-from ballonet.lab.run import arm
-from ballonet.model.limits import RULES, Limits
-from ballonet.model.settings import SettingsError
 from ballonet.model.text import visible
 
 UNMET, USAGE, UNAVAILABLE = 1, 2, 3
@@ -46,12 +41,6 @@ class Plain(Console):
 
 err = Plain(stderr=True, highlight=False, markup=False, emoji=False)
 out = Plain(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
-
-PolicyNames = Annotated[list[str] | None, typer.Option("--policy", help=f"{', '.join(POLICIES)}; repeat to compare.")]
-Without = Annotated[
-    list[str] | None, typer.Option(help="Switch a safety off (R1 to R16) to see what it is for; docs/reference/rules.md.")
-]
-Unguarded = Annotated[bool, typer.Option("--unguarded", help="Without floors and budget on top: as a peer alone would decide.")]
 
 ConfigPath = Annotated[
     Path, typer.Option("--config", "-c", envvar="BALLONET_CONFIG", help="TOML file; docs/reference/config.md.")
@@ -98,22 +87,3 @@ def tell_age(at: float, most_s: float = OLD_S) -> None:
     if (age_s := time.time() - at) > most_s:
         err.print(f"these figures are {age_s:.0f} s old: the daemon has not looked since; its log and `ballonet doctor` say why")
         raise typer.Exit(UNMET)
-
-
-def checked_policies(names: Sequence[str], more: Sequence[str] = ()) -> list[str]:
-    """The names, when all are policies, or of `more`. Raises SettingsError."""
-    if wrong := sorted(set(names) - set(POLICIES) - set(more)):
-        raise SettingsError(f"no policy {wrong[0]!r}; there are {', '.join((*POLICIES, *more))}")
-    return list(names)
-
-
-def checked_arms(names: Sequence[str]) -> list[str]:
-    """The names of arms of the lab, when all are such. Raises SettingsError."""
-    return [name for name in names if arm(name)]
-
-
-def limits(without: Sequence[str] | None = None, *, unguarded: bool = False) -> Limits:
-    """Limits with these rules switched off. Raises SettingsError."""
-    if unknown := sorted(set(without or ()) - set(RULES)):
-        raise SettingsError(f"no rule {unknown[0]!r}; there are R1 to R16, see docs/reference/rules.md")
-    return Limits(without=frozenset(without or ()) | (frozenset({"R4", "R6"}) if unguarded else frozenset()))

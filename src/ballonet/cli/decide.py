@@ -10,7 +10,8 @@ from msgspec.structs import replace
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import Unguarded, Without, checked_policies, limits, out, write_json
+from ballonet.cli.choices import Unguarded, Without, checked_policies, limits
+from ballonet.cli.console import out, write_json
 from ballonet.decide.state import State
 from ballonet.decide.step import START, step
 from ballonet.model.plan import Plan

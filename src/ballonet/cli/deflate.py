@@ -14,10 +14,12 @@ from rich.progress import Progress
 
 from ballonet.cli.console import UNMET, USAGE, ConfigPath, Json, err, out, write_json
 from ballonet.cli.daemon import client, socket_of
-from ballonet.cli.status import opened, status_from
+from ballonet.cli.look import opened
+from ballonet.cli.status import status_from
 from ballonet.cli.times import parse_span
 from ballonet.control.client import Client, NoDaemonError, guest_path
 from ballonet.control.messages import ControlError, GuestStatus, HoldOrder, Orders, Status
+from ballonet.control.orders import OrderBook, standing, with_hold
 from ballonet.control.tell import status_of
 from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.locks import Locks
@@ -74,7 +76,7 @@ def deflate(
         return
     if not (yes or json or _is_confirmed()):
         raise typer.Exit(UNMET)
-    _show(_through_daemon(config, vm, order) or asyncio.run(_alone(read_config(config), vm)), json=json)
+    _show(_through_daemon(config, vm, order) or _by_ourselves(read_config(config), vm, order, chosen), json=json, chosen=chosen)
 
 
 def _is_confirmed() -> bool:
@@ -93,7 +95,7 @@ def _chosen(found: Status, vm: str) -> list[GuestStatus]:
 
 
 def _missing(guest: GuestStatus) -> int:
-    """What it does not have of its memory; all, while nobody has heard what it keeps."""
+    """What it does not have of what it may have; all, while nobody has heard what it keeps."""
     return max(0, guest.has_bytes - (guest.keeps_bytes or 0))
 
 
@@ -104,6 +106,10 @@ def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
         if more := _missing(guest):
             now, then = format_size(guest.keeps_bytes or 0), format_size(guest.has_bytes)
             yield f"{guest.name}: {format_size(more)} back, from {now} to {then}"
+    for guest in chosen:
+        if guest.given_bytes is not None:
+            given = format_size(guest.given_bytes)
+            yield f"{guest.name}: its ceiling of {format_size(guest.has_bytes)} stands, of {given} that it was given"
     if not wanted:
         yield "nothing is missing: they have all of their memory, and stay as they are from now on"
         return
@@ -212,12 +218,26 @@ def _nothing(loop: asyncio.Task[None]) -> Deflated:
     raise ControlError(f"it cannot be done: {None if loop.cancelled() else loop.exception()}; `ballonet doctor` says more")
 
 
-def _show(found: Deflated, *, json: bool) -> None:
+def _by_ourselves(config: Config, vm: str, order: HoldOrder, chosen: Sequence[GuestStatus]) -> Deflated:
+    """Without a daemon; the order is kept for when there is one again. Raises ControlError, SettingsError."""
+    book, now = OrderBook(Path(config.control.state) / "orders.json"), time.time()
+    orders, _ = book.read(now)
+    key, name = (chosen[0].uuid or chosen[0].name, chosen[0].name) if vm else ("", "")
+    kept = with_hold(standing(orders, now), key, order, now, name)
+    found = asyncio.run(_alone(config, vm))
+    book.write(kept)
+    return found
+
+
+def _show(found: Deflated, *, json: bool, chosen: Sequence[GuestStatus]) -> None:
+    gone = {guest.name for guest in chosen} - {*found.done, *found.missing}
+    for name in sorted(gone):
+        err.print(f"{name} is gone meanwhile")
     if json:
         write_json(found)
     elif found.done:
         out.print(f"{', '.join(found.done)}: all memory is back")
     for name, missing in found.missing.items():
         err.print(f"{name} lacks {format_size(missing)} still: {found.why[name]}")
-    if found.missing:
+    if found.missing or gone:
         raise typer.Exit(UNMET)

@@ -12,7 +12,6 @@ from rich.table import Table
 
 from ballonet.cli.console import UNMET, ConfigPath, Json, out, write_json
 from ballonet.cli.daemon import client, socket_of
-from ballonet.cli.status import look
 from ballonet.control.client import NoDaemonError
 from ballonet.daemon.config import PATH, read_config
 from ballonet.model.finding import HOST, Finding, Level
@@ -42,6 +41,8 @@ def findings_from(config: Path) -> list[Finding]:
         if socket_of(config).exists():
             with client(config) as daemon:
                 return [*_configured(config), *daemon.ask("GET", "/v1/doctor", list[Finding])]
+    from ballonet.cli.look import look  # noqa: PLC0415 adapters take a while to load, and most ask a daemon
+
     read = read_config(config)
     tick, found = asyncio.run(look(read))
     snapshot = tick.snapshot

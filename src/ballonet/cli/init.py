@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 
 from ballonet.cli.console import ConfigPath, Json, out, write_json
-from ballonet.daemon.config import PATH, read_config
-from ballonet.model.settings import SettingsError
+from ballonet.daemon.config import PATH, Config
+from ballonet.model.settings import SettingsError, convert, parse_toml
 from ballonet.sense.discover import Found, discover
 
 
@@ -33,8 +33,9 @@ def init(
             out.print(line)
     if dry_run:
         return
-    _write(config, text_of(found), is_forced=force)
-    read_config(config)
+    text = text_of(found)
+    convert(parse_toml(text, "what was to be written"), Config, "what was to be written")
+    _write(config, text, is_forced=force)
     if not json:
         for line in _next(config, found):
             out.print(line)
@@ -51,8 +52,13 @@ def _whose(found: Found) -> str:
         return "[proxmox]"
     if _is_libvirts(found):
         return "[libvirt]"
-    names = ", ".join(json_of(one) for one in found.patterns or ("/run/qemu/*.qmp",))
+    names = ", ".join(_quoted(one) for one in found.patterns or ("/run/qemu/*.qmp",))
     return f"[qemu]\nsockets = [{names}]"
+
+
+def _quoted(text: str) -> str:
+    """As a TOML string: JSON's escapes are TOML's too, but for surrogates, and DEL is to be escaped."""
+    return json_of(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _is_libvirts(found: Found) -> bool:

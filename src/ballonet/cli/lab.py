@@ -8,20 +8,8 @@ import typer
 from rich.live import Live
 from rich.table import Table
 
-from ballonet.cli.console import (
-    HostShare,
-    Json,
-    Output,
-    Plot,
-    PolicyNames,
-    Seed,
-    Unguarded,
-    Without,
-    checked_arms,
-    err,
-    limits,
-    out,
-)
+from ballonet.cli.choices import PolicyNames, Unguarded, Without, checked_arms, limits
+from ballonet.cli.console import HostShare, Json, Output, Plot, Seed, err, out
 from ballonet.cli.shown import judge, print_json, show, write
 from ballonet.lab.arm import Progress
 from ballonet.lab.run import run_arms

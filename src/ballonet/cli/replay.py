@@ -11,7 +11,8 @@ from rich import box
 from rich.progress import Progress
 from rich.table import Table
 
-from ballonet.cli.console import ConfigPath, Json, Output, PolicyNames, checked_policies, err, heading, out, write_json
+from ballonet.cli.choices import PolicyNames, checked_policies
+from ballonet.cli.console import ConfigPath, Json, Output, err, heading, out, write_json
 from ballonet.cli.shown import show
 from ballonet.cli.times import format_time, parse_time
 from ballonet.daemon.config import PATH, Config, read_config

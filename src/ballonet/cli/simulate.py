@@ -6,19 +6,8 @@ from typing import Annotated
 import typer
 from rich.progress import Progress
 
-from ballonet.cli.console import (
-    HostShare,
-    Json,
-    Output,
-    Plot,
-    PolicyNames,
-    Seed,
-    Unguarded,
-    Without,
-    checked_policies,
-    err,
-    limits,
-)
+from ballonet.cli.choices import PolicyNames, Unguarded, Without, checked_policies, limits
+from ballonet.cli.console import HostShare, Json, Output, Plot, Seed, err
 from ballonet.cli.shown import judge, print_json, show, write
 from ballonet.model.settings import SettingsError
 from ballonet.scenarios.scenario import Scenario, load

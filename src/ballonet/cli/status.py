@@ -1,9 +1,8 @@
 """`ballonet status`: the host and its guests, as the daemon sees them, or as one look shows them where none runs."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -18,22 +17,13 @@ from ballonet.control.client import NoDaemonError
 from ballonet.control.explain import theirs_text
 from ballonet.control.messages import GuestStatus, Status
 from ballonet.control.tell import status_of
-from ballonet.daemon.config import PATH, Config, read_config
-from ballonet.daemon.run import adapter
-from ballonet.decide.step import START, step
-from ballonet.hypervisors.contract import Hypervisor
-from ballonet.model.finding import Finding
+from ballonet.daemon.config import PATH, read_config
 from ballonet.model.settings import SettingsError
-from ballonet.model.snapshot import Mode, Voice
-from ballonet.model.tick import Tick
+from ballonet.model.snapshot import Mode
 from ballonet.model.units import format_size
-from ballonet.sense.host import host_sense
-from ballonet.sense.picture import Eye
 
 SHORTLY: Final = ("balloon", "ballooned", "swapped", "compressed", "active", "demand", "pressure", "status", "limit")
 """Of what such loops say, what `status` shows; what is nothing is left out."""
-LOOK_S: Final = 2.5
-"""How long to listen: agents and balloon drivers speak once a second."""
 
 
 ONLY: Final[dict[str, Callable[[GuestStatus], bool]]] = {
@@ -100,40 +90,9 @@ def status_from(config: Path) -> Status:
         err.print(f"{error}; looking without one")
     else:
         err.print("no daemon runs; looking without one")
+    from ballonet.cli.look import look  # noqa: PLC0415 adapters take a while to load, and most ask a daemon
+
     return status_of(asyncio.run(look(read_config(config)))[0], at=time.time(), mode=Mode.OBSERVE)
-
-
-async def look(config: Config) -> tuple[Tick, list[Finding]]:
-    """One picture of a configuration's guests, once all have spoken, after LOOK_S at the latest; and what keeps guests away.
-
-    Raises SenseError.
-    """
-    async with opened(config) as hypervisor:
-        start = time.monotonic()
-        while time.monotonic() - start < LOOK_S:
-            await asyncio.sleep(0.1)
-            guests = hypervisor.guests()
-            if guests and all(guest.voice is Voice.AGENT for guest in guests):
-                break
-        eye = Eye(
-            host_sense(hypervisor, Path(config.host.root)),
-            hypervisor,
-            lambda guest: config.settings(guest.name, hypervisor.settings(guest.name)),
-        )
-        snapshot, found = eye.look(), hypervisor.findings()
-    _, plan = step(START, snapshot, config.limits(), time.monotonic(), config.loop.policy)
-    return Tick(at=time.time(), snapshot=snapshot, plan=plan), found
-
-
-@contextlib.asynccontextmanager
-async def opened(config: Config) -> AsyncIterator[Hypervisor]:
-    """The hypervisor of a configuration, for a command that is done with it soon."""
-    hypervisor = adapter(config)
-    await hypervisor.open()
-    try:
-        yield hypervisor
-    finally:
-        await hypervisor.close()
 
 
 def summary(found: Status) -> str:

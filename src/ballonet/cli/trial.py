@@ -77,7 +77,7 @@ def trial(
 @contextlib.contextmanager
 def _running(folder: Path, config: Path, scenario: str, speed: float, seed: int) -> Iterator[Client]:
     """The daemon, up, and ended at the end. Raises SettingsError when it does not come up."""
-    words = [sys.executable, "-m", "ballonet.sim.live", str(config), scenario, str(speed), str(seed)]
+    words = [sys.executable, "-P", "-m", "ballonet.sim.live", str(config), scenario, str(speed), str(seed)]
     with (folder / "log").open("wb") as log:
         daemon = subprocess.Popen(words, stderr=log, env=for_our_own(), start_new_session=True)  # noqa: S603 our own program
     client = Client(folder / "control.sock")

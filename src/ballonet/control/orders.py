@@ -75,15 +75,15 @@ def held(orders: Orders, guest: Guest | None, now: float) -> str:
 
 def deflates(orders: Orders, guest: Guest, now: float) -> bool:
     """Whether a guest is on hold that gets all of its memory back."""
-    return any(hold.deflates for hold, _ in _holds(orders, guest, now))
+    return next((hold.deflates for hold, _ in _holds(orders, guest, now)), False)
 
 
 def _holds(orders: Orders, guest: Guest | None, now: float) -> Iterator[tuple[Hold, str]]:
-    """Those that stand, one that deflates first, each with the command that ends it."""
+    """Those that stand, each with the command that ends it; one that moves nothing at all comes before one that deflates."""
     own = (orders.holds.get(guest.uuid) or orders.holds.get(guest.name)) if guest else None
     both = ((orders.hold, "ballonet release"), (own, f"ballonet release {guest.name if guest else ''}"))
     stand = [(hold, command) for hold, command in both if hold is not None and not is_over(hold, now)]
-    yield from sorted(stand, key=lambda one: not one[0].deflates)
+    yield from sorted(stand, key=lambda one: one[0].deflates)
 
 
 def is_over(hold: Hold, now: float) -> bool:
@@ -108,7 +108,12 @@ def was_held(orders: Orders, key: str, now: float) -> str:
 
 
 def with_hold(orders: Orders, key: str, order: HoldOrder, now: float, name: str = "") -> Orders:
-    """The same with a guest on hold, or the whole host when `key` is empty."""
+    """The same with a guest on hold, or the whole host when `key` is empty. Raises ConflictError when memory would be given back
+    to one of which nothing is to be moved.
+    """
+    old = orders.holds.get(key) if key else orders.hold
+    if order.deflates and old is not None and not old.deflates and not is_over(old, now):
+        raise ConflictError(f"{name or 'every guest'} is on hold, so nothing of it moves: first ballonet release {name}".rstrip())
     hold = Hold(since=now, until=None if order.for_s is None else now + order.for_s, why=order.why, deflates=order.deflates)
     return _kept(replace(orders, holds=orders.holds | {key: hold}), key, name) if key else replace(orders, hold=hold)
 

@@ -4,6 +4,7 @@ A lock is the kernel's (flock(2)): whoever dies lets go of it. QEMU by itself ne
 one client at a time.
 """
 
+import contextlib
 import fcntl
 import hashlib
 import logging
@@ -61,7 +62,7 @@ class Locks:
     def _take(self, path: Path, what: str, remedy: str) -> None:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
         except OSError as error:  # a read-only disk, or not root: it steers all the same
             log.warning("no lock can be taken there", extra={"path": str(path), "trouble": error.strerror})
             return
@@ -71,6 +72,7 @@ class Locks:
             who = os.read(number, 32).decode(errors="replace").strip() or "of unknown number"
             os.close(number)
             raise SettingsError(f"another ballonet runs (process {who}), and {what}: end that one first; {remedy}") from error
-        os.ftruncate(number, 0)
-        os.pwrite(number, f"{os.getpid()}\n".encode(), 0)
         self._held.append(number)
+        with contextlib.suppress(OSError):  # who holds it is a help, no more
+            os.ftruncate(number, 0)
+            os.pwrite(number, f"{os.getpid()}\n".encode(), 0)

@@ -77,11 +77,12 @@ def _ceiling_now(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> 
         return keep
     if guest.stats_age_s > OLD_INTERVALS * limits.interval_s and limits.has("R8"):
         return keep
-    used = max(0, stats.total_bytes - stats.available_bytes) + max(0, keep - stats.total_bytes)
+    # Of what it keeps, whatever its MemTotal says; and of late, for use goes up again.
+    used = max(0, keep - stats.available_bytes, min(old.used_bytes, keep), min(int(old.slow_bytes), guest.given_bytes or keep))
     least = 0
     if limits.has("R6") and not has_swap(guest, max(0, used - ceiling)):
-        least = used + int(SWAPLESS_SHARE * keep) if stats.total_bytes <= keep else 0
-    return min(keep, max(ceiling, least, keep - portion_bytes(keep)))
+        least = min(used + int(SWAPLESS_SHARE * (guest.given_bytes or keep)), guest.given_bytes or keep)
+    return max(ceiling, least, keep - portion_bytes(keep))
 
 
 _FIXED: Final = frozenset({Reason.ALONE, Reason.OBSERVED, Reason.UNKNOWN, Reason.INERT})
@@ -110,7 +111,7 @@ def _count(taken: Seat, held: int, now: float) -> None:
         slow *= measured / (measured + guest.huge_bytes)
     rise = int(max(slow, FILL_S * memory.filling_per_s))
     if guest.huge_bytes > measured:
-        whole = min(whole, measured + rise)
+        whole = max(measured, guest.ceiling_bytes - guest.huge_bytes) if guest.is_starting else min(whole, measured + rise)
     taken.whole_bytes = whole
     # What it fills just now is kept free for it, and taken out of spare; out of needs only once it is really missing.
     taken.counted_bytes = min(whole, measured + int(slow))
@@ -247,6 +248,8 @@ def _permit(taken: Seat, limits: Limits, now: float) -> None:
         _alone(taken, Reason.OBSERVED, {"mode": guest.mode.value})
     elif guest.deflates and taken.keep_bytes >= guest.ceiling_bytes:
         _alone(taken, Reason.ALONE, {"why": guest.deflates})
+    elif guest.deflates and memory.parked_sign <= 0:  # giving back needs neither news nor a balloon that frees
+        taken.may_give = False
     elif now < memory.inert_until and limits.has("R13"):
         _leave_inert(taken)
     elif memory.parked_sign:
@@ -257,7 +260,7 @@ def _permit(taken: Seat, limits: Limits, now: float) -> None:
     elif (guest.stats_age_s is None or guest.stats_age_s > OLD_INTERVALS * limits.interval_s) and limits.has("R8"):
         taken.may_give = taken.may_take = False
         taken.reason, taken.numbers = Reason.STALE, {"stats_age_s": guest.stats_age_s, "why": guest.silence or _OLD_NEWS}
-    elif guest.deflates or inert.is_doubted(memory, now):
+    elif inert.is_doubted(memory, now):
         taken.may_give = False
 
 

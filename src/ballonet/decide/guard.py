@@ -41,7 +41,9 @@ def apply_to_peer(table: Table) -> None:
         if not seat.is_movable:
             seat.wish_bytes = seat.keep_bytes
             continue
-        wish = seat.wish_bytes
+        wish = seat.guest.ceiling_bytes if seat.guest.deflates else seat.wish_bytes
+        if (wish < seat.keep_bytes and not seat.may_give) or (wish > seat.keep_bytes and not seat.may_take):
+            wish = seat.keep_bytes
         least = min(seat.floor_bytes, seat.keep_bytes) if table.limits.has("R6") else 1
         seat.wish_bytes = max(1, least, min(wish, seat.guest.ceiling_bytes))
         if wish < least:

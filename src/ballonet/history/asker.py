@@ -41,7 +41,11 @@ class Asker:
         self._waiting += 1
         try:
             async with asyncio.timeout(ANSWER_S), self._turn:
-                head, text = await self._exchange(msgspec.json.encode(question) + b"\n")
+                line = msgspec.json.encode(question) + b"\n"
+                try:
+                    head, text = await self._exchange(line)
+                except BusyError:  # it had just ended, of itself or killed
+                    head, text = await self._exchange(line)
         except TimeoutError as error:
             raise BusyError(f"no answer within {ANSWER_S:.0f} s; ask for a shorter time, or for fewer rows") from error
         finally:
@@ -81,7 +85,7 @@ class Asker:
 
     async def _running(self) -> asyncio.subprocess.Process:
         if self._process is None or self._process.returncode is not None or self._process.stdin is None:
-            words = (sys.executable, "-m", "ballonet.history.answer", str(self._path))
+            words = (sys.executable, "-P", "-m", "ballonet.history.answer", str(self._path))
             pipe = asyncio.subprocess.PIPE
             self._process = await asyncio.create_subprocess_exec(*words, stdin=pipe, stdout=pipe, limit=LINE_BYTES)
         return self._process

@@ -33,6 +33,8 @@ RETRY_S: Final = 10.0
 """After a disk refused, so long until the next try; ticks are lost meanwhile, and counted."""
 JUMP_S: Final = 300.0
 """The clock of the wall has jumped when it went further ahead than the one that only rises, by so much."""
+LONG_S: Final = 86400.0
+"""So does one that is so far ahead of the newest row when the file is opened."""
 SURE_S: Final = 3600.0
 """For so long after that nothing is dropped for its age."""
 
@@ -119,6 +121,9 @@ class History:
     def _write(self, tick: Tick, changes: Sequence[Change]) -> None:
         if self._connection is None:
             self._connection, self._numbers = open_for_writing(self._path), {}
+            newest = self._connection.execute("SELECT MAX(at) FROM ticks").fetchone()[0]
+            if newest is not None and self._clock() - newest > LONG_S:  # it was away for long, or the clock is wrong
+                self._jumped_at = time.monotonic()
         with self._connection as connection:
             connection.execute("INSERT INTO ticks (at, data) VALUES (?, ?)", (tick.at, packed(tick)))
             rows = [(one.at, one.guest, msgspec.json.encode(one)) for one in changes]

@@ -15,6 +15,8 @@ SAMPLE_S: Final = 10.0
 SAMPLES_AGE_S: Final = 366 * 86400.0
 """They are kept for a year, whatever ticks are."""
 TIDY_S: Final = 60.0
+AHEAD_S: Final = 600.0
+"""A row from further ahead than this is of a clock that was wrong."""
 BATCH: Final = 500
 """Rows that are dropped at a time when the file is too large; of samples a hundred times as many, which are as large."""
 PARTS: Final = {"ticks": 0.5, "changes": 0.2, "samples": 0.3}
@@ -46,7 +48,7 @@ def tidy(connection: sqlite3.Connection, bounds: Bounds, now: float, *, is_sure:
                 connection.execute(f"DELETE FROM {table} WHERE at < ?", (now - bounds.age_s,))  # noqa: S608 two names of ours
         with connection:
             _thin_samples(connection, now)
-    while size_bytes(connection) > bounds.size_bytes and _drop_oldest(connection, bounds.size_bytes):
+    while size_bytes(connection) > bounds.size_bytes and _drop_oldest(connection, bounds.size_bytes, now):
         pass
     connection.executescript("PRAGMA incremental_vacuum")  # `execute` would give back one page
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -104,8 +106,20 @@ def _taken(connection: sqlite3.Connection) -> Iterator[tuple[str, float]]:
     yield "samples", ROW_BYTES["samples"] * rows / PARTS["samples"]
 
 
-def _drop_oldest(connection: sqlite3.Connection, bound: int) -> bool:
+def _drop_future(connection: sqlite3.Connection, now: float) -> bool:
+    """What a clock that was ahead has left, before what is true goes for it; whether there was any."""
+    with connection:
+        dropped = sum(
+            connection.execute(f"DELETE FROM {table} WHERE at > ?", (now + AHEAD_S,)).rowcount  # noqa: S608 names of ours
+            for table in ("ticks", "changes", "hosts", "samples")
+        )
+    return dropped > 0
+
+
+def _drop_oldest(connection: sqlite3.Connection, bound: int, now: float) -> bool:
     """Some of what takes most of its part; whether there was any."""
+    if _drop_future(connection, now):
+        return True
     table, taken = max(_taken(connection), key=lambda one: one[1])
     # A sixteenth of what is over it at a time: to count anew costs a look at all rows.
     count = connection.execute(f"SELECT COUNT(*) FROM {table}").fetchone()[0]  # noqa: S608 a name of ours

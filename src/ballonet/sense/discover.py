@@ -13,6 +13,7 @@ LIBVIRT: Final = ("run/libvirt/libvirt-sock", "run/libvirt/virtqemud-sock")
 LIBVIRTD: Final = ("usr/sbin/libvirtd", "usr/sbin/virtqemud")
 PROXMOX: Final = "etc/pve/qemu-server"
 _NAMES: Final = re.compile(r"(qemu-system-|qemu-kvm$|kvm$)")
+_OPEN: Final = frozenset({"/tmp", "/var/tmp", "/dev/shm", "/run/lock"})  # noqa: S108 where others may put what they like
 _OTHERS: Final = ("/var/lib/libvirt/", "/run/libvirt/", "/var/run/qemu-server/", "/run/qemu-server/")
 """Sockets below these are libvirt's or Proxmox VE's own: one serves one client at a time."""
 
@@ -38,11 +39,11 @@ class Found(NamedTuple):
         for path in self.sockets:
             one = PurePosixPath(path)
             kinds.setdefault((str(one.parent), one.suffix), []).append(glob.escape(path))
-        return tuple(
-            name
-            for (folder, ending), names in sorted(kinds.items())
-            for name in (names if len(names) == 1 or not ending else [f"{glob.escape(folder)}/*{glob.escape(ending)}"])
-        )
+        found: list[str] = []
+        for (folder, ending), names in sorted(kinds.items()):
+            is_one = len(names) == 1 or not ending or folder in _OPEN
+            found += names if is_one else [f"{glob.escape(folder)}/*{glob.escape(ending)}"]
+        return tuple(found)
 
 
 def discover(root: Path = Path("/")) -> Found:
@@ -55,7 +56,7 @@ def discover(root: Path = Path("/")) -> Found:
     by = at or [one for one in LIBVIRTD if (root / one).exists()]
     machines = list(_machines(root))
     vms = len(list((root / PROXMOX).glob("*.conf"))) if (root / PROXMOX).is_dir() else None
-    sockets = {path for words in machines for path in _sockets(words) if not path.startswith(_OTHERS)}
+    sockets = {path for words in machines for path in _sockets(words) if path.startswith("/") and not path.startswith(_OTHERS)}
     return Found(vms, f"/{by[0]}" if by else "", bool(at), len(machines), tuple(sorted(sockets)))
 
 

@@ -408,6 +408,8 @@ def _refill(table: Table, moves: _Moves, lacking: int, reserve: int, where: str 
     band = 0.0
     if table.limits.has("R12") and not is_rationed:
         band = OPERATOR_SHARE if table.reserve.reason is ReserveReason.OPERATOR else REFILL_SHARE
+        if any(seat.reason is Reason.DEFLATE for _, seat in moves.due):
+            band = 0.0  # what was ordered back is wanted to its last part
     if gap > band * reserve:
         _take(table, moves.donors, gap, is_pressing=is_pressing)
     elif gap < 0:

@@ -1,0 +1,54 @@
+"""One look at guests by ourselves, where no daemon runs."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Final
+
+from ballonet.daemon.config import Config
+from ballonet.daemon.run import adapter
+from ballonet.decide.step import START, step
+from ballonet.hypervisors.contract import Hypervisor
+from ballonet.model.finding import Finding
+from ballonet.model.snapshot import Voice
+from ballonet.model.tick import Tick
+from ballonet.sense.host import host_sense
+from ballonet.sense.picture import Eye
+
+LOOK_S: Final = 2.5
+"""How long to listen: agents and balloon drivers speak once a second."""
+
+
+async def look(config: Config) -> tuple[Tick, list[Finding]]:
+    """One picture of a configuration's guests, once all have spoken, after LOOK_S at the latest; and what keeps guests away.
+
+    Raises SenseError.
+    """
+    async with opened(config) as hypervisor:
+        start = time.monotonic()
+        while time.monotonic() - start < LOOK_S:
+            await asyncio.sleep(0.1)
+            guests = hypervisor.guests()
+            if guests and all(guest.voice is Voice.AGENT for guest in guests):
+                break
+        eye = Eye(
+            host_sense(hypervisor, Path(config.host.root)),
+            hypervisor,
+            lambda guest: config.settings(guest.name, hypervisor.settings(guest.name)),
+        )
+        snapshot, found = eye.look(), hypervisor.findings()
+    _, plan = step(START, snapshot, config.limits(), time.monotonic(), config.loop.policy)
+    return Tick(at=time.time(), snapshot=snapshot, plan=plan), found
+
+
+@contextlib.asynccontextmanager
+async def opened(config: Config) -> AsyncIterator[Hypervisor]:
+    """The hypervisor of a configuration, for a command that is done with it soon."""
+    hypervisor = adapter(config)
+    await hypervisor.open()
+    try:
+        yield hypervisor
+    finally:
+        await hypervisor.close()

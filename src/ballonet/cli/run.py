@@ -1,0 +1,48 @@
+"""`ballonet run`, `check-config` and `version`."""
+
+import os
+import signal
+import sys
+
+import ballonet
+from ballonet.cli.console import ConfigPath, Json, for_our_own, out, write_json
+from ballonet.daemon.config import PATH, Config, read_config
+
+
+def version() -> None:
+    """Print the version."""
+    out.print(ballonet.__version__)
+
+
+def run(config: ConfigPath = PATH) -> None:
+    """Watch and balloon the guests of this host until SIGTERM or Ctrl-C. Guests stay as they are then.
+
+    The default mode is `observe`: nothing is touched. Decisions are JSON lines on stderr. SIGHUP reads the configuration anew; a
+    wrong one is told, and the last good one stays.
+    """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # a reload must not end a daemon that starts; it answers once it can
+    # As a process of its own, in place of this one: the commands' libraries are a seventh of the daemon's memory.
+    words = [sys.executable, "-P", "-m", "ballonet.daemon", str(config)]
+    os.execve(sys.executable, words, for_our_own())  # noqa: S606 no shell is wanted
+
+
+def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
+    """Check a configuration, with the files of the conf.d beside it, and say what it comes to. Exits 2 when it is wrong."""
+    found = read_config(config)
+    if json:
+        write_json(found)
+        return
+    out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {_whose(found)}")
+    named = ", ".join(sorted(found.guest))
+    out.print(f"settings for: {named}" if named else "no guest has settings of its own")
+
+
+def _whose(found: Config) -> str:
+    """Whose guests a configuration means."""
+    if found.libvirt is not None:
+        return found.libvirt.uri
+    if found.vsphere is not None:
+        return found.vsphere.server
+    if found.hyperv is not None:
+        return found.hyperv.server
+    return "this Proxmox VE node" if found.proxmox is not None else ", ".join(found.qemu.sockets)
