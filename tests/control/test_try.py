@@ -61,6 +61,29 @@ def test_all_commands_work_on_it(tmp_path: Path) -> None:
         ask(config, "mode", "act")
 
 
+def test_killed_it_leaves_no_daemon(tmp_path: Path) -> None:
+    """With -9, when nothing of it can tidy up."""
+    told = tmp_path / "told"
+    with told.open("wb") as out:
+        process = subprocess.Popen(
+            [PROGRAM, "try", "--no-top"], stdout=out, stderr=out, env=os.environ | {"TMPDIR": str(tmp_path)}
+        )
+    until(lambda: "BALLONET_CONFIG=" in told.read_text())
+    config = next(tmp_path.glob("ballonet-*/ballonet.toml"))
+    process.kill()
+    process.wait()
+    until(lambda: ask_code(config) != 0)
+
+
+def ask_code(config: Path) -> int:
+    words = [str(PROGRAM), "top", "--json", "-c", str(config)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        assert process.stdout is not None
+        has_line = bool(process.stdout.readline())
+        process.kill()
+    return int(not has_line)
+
+
 def test_it_needs_no_rights(tmp_path: Path) -> None:
     """Of root none is left, where it is root that tests; nor a home, nor a configuration."""
     with trying(tmp_path, "spike", rights=os.geteuid() != 0) as config:

@@ -53,7 +53,8 @@ def trial(
     It runs until `q` or Ctrl-C, and leaves nothing behind. In another terminal all commands work on it, as on a real host.
     """
     load(scenario)  # what is wrong with it is said here
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: nothing stays behind
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.default_int_handler)  # as Ctrl-C: nothing stays behind
     with tempfile.TemporaryDirectory(prefix="ballonet-", ignore_cleanup_errors=True) as where:
         folder = Path(where)
         config = folder / "ballonet.toml"
@@ -79,7 +80,8 @@ def _running(folder: Path, config: Path, scenario: str, speed: float, seed: int)
     """The daemon, up, and ended at the end. Raises SettingsError when it does not come up."""
     words = [sys.executable, "-P", "-m", "ballonet.sim.live", str(config), scenario, str(speed), str(seed)]
     with (folder / "log").open("wb") as log:
-        daemon = subprocess.Popen(words, stderr=log, env=for_our_own(), start_new_session=True)  # noqa: S603 our own program
+        # It ends when its stdin does: whatever becomes of us, none of it goes on.
+        daemon = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=log, env=for_our_own(), start_new_session=True)  # noqa: S603 our own program
     client = Client(folder / "control.sock")
     try:
         _wait(daemon, client, folder / "log")

@@ -5,6 +5,7 @@ All is what runs on a real host, but for the guests and the host's /proc: API, o
 
 import asyncio
 import os
+import signal
 import sys
 import time
 from collections.abc import Iterable
@@ -94,9 +95,16 @@ def world_of(scenario: Scenario, seed: int) -> SimWorld:
     return world
 
 
+def _end() -> None:
+    """Nobody is there any more: ends as by a signal."""
+    asyncio.get_running_loop().remove_reader(sys.stdin)
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
 async def live(config: Path, scenario: Scenario, seed: int) -> None:
-    """Runs until a signal ends it. Raises SettingsError."""
+    """Runs until a signal ends it, or whoever began it has ended. Raises SettingsError."""
     open_journal()
+    asyncio.get_running_loop().add_reader(sys.stdin, _end)
     rounds = in_rounds(scenario)
     world = world_of(rounds, seed)
     await Daemon(config, LiveHypervisor(world, scripts(rounds, 1, seed)), world).run()
