@@ -1,13 +1,14 @@
 """History says what was done, by whom, and nothing else."""
 
 import asyncio
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ballonet.control.client import Client
+from ballonet.control.messages import ControlError
 from ballonet.hypervisors.qemu.answers import Nothing
 from ballonet.hypervisors.qemu.qmp import QmpSession
 from daemons import Daemon, running, until
@@ -20,9 +21,15 @@ def daemon(tmp_path: Path) -> Iterator[Daemon]:
 
 
 def rows(daemon: Daemon, **like: str) -> list[dict[str, Any]]:
-    """Rows of history with these values."""
-    text = daemon.tries("history", "--json")
-    return [row for row in json.loads(text or "[]") if all(row.get(key) == value for key, value in like.items())]
+    """Rows of history with these values; none while nobody answers."""
+    client = Client(daemon.folder / "control.sock")
+    try:
+        found = client.ask("GET", "/v1/history", list[dict[str, Any]])
+    except ControlError:
+        return []
+    finally:
+        client.close()
+    return [row for row in found if all(row.get(key) == value for key, value in like.items())]
 
 
 def moves(daemon: Daemon, name: str, mib: int) -> None:
