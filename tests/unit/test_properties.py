@@ -106,12 +106,12 @@ def test_no_subset_of_commands_promises_too_much(history: list[Snapshot], carrie
 
 @st.composite
 def still_worlds(draw: st.DrawFn) -> tuple[int, list[tuple[int, int]]]:
-    """A host's memory, and guests' ceilings and uses: all that they need fits."""
+    """A host's memory, and guests' ceilings and uses: all that they need fits, which is their floors at the least."""
     found = []
     for _ in range(draw(st.integers(1, 5))):
         ceiling = draw(st.integers(512, 4096)) * MIB
         found.append((ceiling, draw(st.integers(128 * MIB, int(0.9 * ceiling)))))
-    need = sum(used for _, used in found)
+    need = sum(max(used, default_floor_bytes(ceiling)) for ceiling, used in found)
     return draw(st.integers(int(1.3 * need) + 256 * MIB, 2 * need + 4 * GIB)), found
 
 
