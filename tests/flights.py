@@ -23,13 +23,18 @@ class Flight:
     async def until(self, holds: Callable[[Tick], bool], deadline_s: float = 60.0) -> Tick:
         """The next tick of which something holds."""
         seen = len(self.ticks)
-        async with asyncio.timeout(deadline_s):
-            while True:
-                for tick in self.ticks[seen:]:
-                    if holds(tick):
-                        return tick
-                seen = len(self.ticks)
-                await asyncio.sleep(0.02)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline_s):
+                while True:
+                    for tick in self.ticks[seen:]:
+                        if holds(tick):
+                            return tick
+                    seen = len(self.ticks)
+                    await asyncio.sleep(0.02)
+        last = self.ticks[-1] if self.ticks else None
+        raise AssertionError(
+            f"it does not come to hold in {seen} ticks; at last {last and [one.sentence for one in last.plan.guests]}"
+        )
 
 
 @contextlib.asynccontextmanager
