@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import unicodedata
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -53,6 +54,8 @@ token_file = "{folder}/token"
 LATE_S = 1.2
 """Two ticks may be so far apart."""
 UP_S = 120.0
+OBEYED = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+"""Categories of characters that a terminal obeys, or that turn what is shown about."""
 console = Console(stderr=True, highlight=False)
 
 
@@ -156,7 +159,7 @@ def words() -> dict[str, object]:
             chr(source.choice([source.randrange(0x20), 0x7F, 0x9B, 0x202E, 0x2066, source.randrange(0x3000)])) for _ in range(20)
         )
         tried += 1
-        odd += any(not one.isprintable() for one in visible(text))
+        odd += any(unicodedata.category(one) in OBEYED for one in visible(text))
     return {"test": "test_field_odd, test_names", "tried": tried, "not held": odd}
 
 
