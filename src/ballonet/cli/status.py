@@ -15,7 +15,7 @@ from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, tell_age, wr
 from ballonet.cli.daemon import client, socket_of
 from ballonet.control.client import NoDaemonError
 from ballonet.control.explain import theirs_text
-from ballonet.control.messages import GuestStatus, Status
+from ballonet.control.messages import BOUND, GuestStatus, Status
 from ballonet.control.tell import status_of
 from ballonet.daemon.config import PATH, read_config
 from ballonet.model.settings import SettingsError
@@ -41,7 +41,6 @@ SORTS: Final[dict[str, Callable[[GuestStatus], tuple[float, str]]]] = {
     "keeps": lambda guest: (-(guest.keeps_bytes or 0), guest.name),
 }
 """What `--sort` knows: the largest first, but for names."""
-BOUND: Final = "ceiling binds"
 LATE_S: Final = 5.0
 """A tick may be late by so much, beside some of its intervals, before its figures are called old."""
 WIDE_COLUMNS: Final = 120

@@ -1,6 +1,6 @@
 """What goes over the control API: frozen values, each a JSON object. Sizes in bytes, times in seconds, unknown = null."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
@@ -13,6 +13,8 @@ Shares = Annotated[int, Meta(ge=1, le=50000)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Up to a year."""
 Why = Annotated[str, Meta(max_length=200)]
+BOUND: Final = "ceiling binds"
+"""How every face names a guest that lacks what its ceiling keeps from it."""
 
 
 class Trouble(Struct, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ from textual.widgets import DataTable, Footer, Static
 from textual.worker import get_current_worker
 
 from ballonet.control.client import Client, guest_path
-from ballonet.control.messages import ControlError, Explanation, GuestStatus, HoldOrder, Orders, Status
+from ballonet.control.messages import BOUND, ControlError, Explanation, GuestStatus, HoldOrder, Orders, Status
 from ballonet.model.text import visible
 from ballonet.model.units import format_size
 
@@ -216,7 +216,8 @@ def cells(guest: GuestStatus) -> tuple[str, ...]:
     sizes = (guest.keeps_bytes, guest.has_bytes, guest.used_bytes, guest.need_bytes, guest.holds_bytes)
     told = ["-" if size is None else format_size(size) for size in sizes]
     short = f" short {format_size(guest.short_bytes)}" if guest.short_bytes else ""
-    return (guest.name, *told, guest.mode.value, f"{guest.reason}{short}", bar(guest))
+    why = BOUND if guest.is_bound else f"{guest.reason}{short}"
+    return (guest.name, *told, guest.mode.value, why, bar(guest))
 
 
 def bar(guest: GuestStatus) -> str:
