@@ -700,3 +700,25 @@ def test_what_is_given_back_by_order_stays_so_whoever_decides(policy: str) -> No
             state, plan = step(state, picture(one, available=21 * GIB, total=24 * GIB), Limits(), float(now), policy)
             keep = plan.guests[0].keep_bytes or keep
         assert keep == 4 * GIB
+
+
+def test_the_last_of_what_is_ordered_back_comes_also_in_pieces() -> None:
+    """When others have it only in pieces that are worth no command, it comes out of the reserve."""
+    for missing, neighbour, beyond in ((10.3, 3232, 9.7), (10.3, 3241, 0), (20, 3244, 2)):
+        state, limits = START, replace(Limits(), reserve_bytes=500 * MIB)
+        keeps = [8 * GIB - int(missing * MIB), neighbour * MIB]
+        keeps.append(18 * GIB - int(beyond * MIB) - sum(keeps))
+        for now in range(30):
+            guests = []
+            for name, keep, used, cache in zip(("back", "other", "web"), keeps, (2, 2, 3), (0, 0, 3), strict=True):
+                one = seen(name, keep, used * GIB, ceiling_bytes=8 * GIB)
+                assert one.stats is not None
+                free = replace(one.stats, free_bytes=max(0, keep - (used + cache) * GIB))
+                one = replace(one, stats=free, resident_bytes=min(keep, (used + cache) * GIB))
+                guests.append(replace(one, deflates="by order" if name == "back" else ""))
+            total = 18 * GIB + 500 * MIB
+            snapshot = picture(*guests, available=total - sum(one.resident_bytes or 0 for one in guests), total=total)
+            state, plan = step(state, snapshot, limits, float(now))
+            keeps = [(one.keep_bytes or 0) if one.is_command else keep for one, keep in zip(plan.guests, keeps, strict=True)]
+        assert keeps[0] == 8 * GIB
+        assert sum(keeps) <= 18 * GIB + 32 * MIB

@@ -99,6 +99,12 @@ def _missing(guest: GuestStatus) -> int:
     return max(0, guest.has_bytes - (guest.keeps_bytes or 0))
 
 
+def _may_take(guest: GuestStatus) -> int:
+    """What it may take without asking, also where nobody has heard of it yet; who is left alone, what it holds."""
+    held = guest.holds_bytes or 0
+    return held if guest.left_alone else max(held, guest.keeps_bytes or 0)
+
+
 def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
     """What it would do."""
     wanted = sum(map(_missing, chosen))
@@ -114,7 +120,7 @@ def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
         yield "nothing is missing: they have all of their memory, and stay as they are from now on"
         return
     host, names = found.host, {guest.name for guest in chosen}
-    free = max(0, host.memory_bytes - host.promised_bytes - host.reserve_bytes)
+    free = max(0, host.memory_bytes - max(host.promised_bytes, sum(map(_may_take, found.guests))) - host.reserve_bytes)
     others = [guest for guest in found.guests if guest.name not in names and not guest.left_alone]
     spare = sum(max(0, (guest.keeps_bytes or 0) - (guest.need_bytes or guest.has_bytes)) for guest in others)
     yield (

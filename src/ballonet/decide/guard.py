@@ -99,18 +99,21 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int, where: s
     slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * reserve)), where)
     for seat in others:
         # Spare stops at the reserve.
-        room = slack - (reserve if _leaves_reserve(seat) else 0)
+        room = slack - (reserve if _leaves_reserve(seat, seats, slack, reserve) else 0)
         more = max(0, min(seat.wish_bytes - seat.held_bytes, room))
         if more < seat.wish_bytes - seat.held_bytes:
             _cut(seat, seat.held_bytes + more, room, where)
         slack -= more
 
 
-def _leaves_reserve(seat: Seat) -> bool:
-    """Whether what it gets is spare; the last of what is given back by order is less than anybody would be asked for."""
-    if seat.reason is Reason.DEFLATE:
-        return seat.wish_bytes - seat.held_bytes > dead_band_bytes(seat)
-    return seat.reason is Reason.SPARE
+def _leaves_reserve(seat: Seat, seats: list[Seat], slack: int, reserve: int) -> bool:
+    """Whether what it gets is spare. The last of what is given back by order is not, when others have it only in pieces that
+    are worth no command: it would never come.
+    """
+    if seat.reason is not Reason.DEFLATE:
+        return seat.reason is Reason.SPARE
+    pieces = sum(dead_band_bytes(one) for one in seats if one.is_movable)
+    return seat.wish_bytes - seat.held_bytes - max(0, slack - reserve) > min(pieces, int(CUSHION_SHARE * reserve))
 
 
 def _can_wait(seat: Seat) -> bool:

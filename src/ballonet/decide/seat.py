@@ -44,6 +44,9 @@ class Seat(Struct, gc=False):
     """Its share of all that is divided, while not everything fits, whatever others need (R9)."""
     part_now_bytes: int = 0
     """What it should have by that division (R10)."""
+    leave_bytes: int = 0
+    """What it is left with of what it uses (R10): its part, if nothing were kept for those who have not asked for theirs. For
+    what may be asked for nobody gives up what it uses: it would get it back at the host's next breath (R12)."""
     low_bytes: int = 0
     """What it should have by its use of late: with its full margin."""
     needs_bytes: tuple[int, int] | None = None

@@ -251,6 +251,8 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int, where: str
             left -= seat.wish_bytes
         return 0
     level = fund(seats, pool, _least_bytes, _asked_bytes)
+    for seat in seats:
+        seat.leave_bytes = min(seat.wish_bytes, seat.tight_bytes)
     unasked = sum(
         max(0, min(seat.most_bytes, int(level * (seat.guest.shares or 1))) - seat.wish_bytes)
         for seat in seats
@@ -340,10 +342,11 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     for seat in seats:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
         here = _heading_bytes(seat) if seat.is_under_way else seat.keep_bytes
-        wish = seat.wish_bytes
+        wish = least = seat.wish_bytes
         if seat.rationed_by is not None:
+            least = max(wish, seat.leave_bytes)
             seat.part_now_bytes = wish
-            seat.is_short, seat.is_over = wish < seat.tight_bytes, here > wish + _over_bytes(seat)
+            seat.is_short, seat.is_over = wish < seat.tight_bytes, here > least + _over_bytes(seat)
         if _is_due(seat, here, min(seat.near_bytes, wish), is_calm):
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
             wait_s = max(0.0, seat.memory.cool_until - table.now)
@@ -351,8 +354,8 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
         elif seat.guest.deflates:
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
             _set(seat, max(wish, here), Reason.DEFLATE, goal_bytes=seat.guest.ceiling_bytes, why=seat.guest.deflates)
-        elif wish < here and seat.may_give and _is_donor(table, seat, owes=owes):
-            moves.donors.append((wish, seat))
+        elif least < here and seat.may_give and _is_donor(table, seat, owes=owes):
+            moves.donors.append((least, seat))
             _rest(seat, here)
         elif not _is_time_for_spare(table, seat, wish - here):
             moves.resting.append((wish, seat))
