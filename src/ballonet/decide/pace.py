@@ -26,6 +26,8 @@ EASY_SHARE: Final = 0.10
 HARD_SHARE: Final = 0.60
 """Pressure (PSI some) of the host's CPU, disk or memory: below the first any number of balloons may grow at once, from
 the second on only one. A reclaim loads all three: STREAM beside a moving balloon lost 14 % (HyperAlloc, EuroSys'25)."""
+REACH_S: Final = 0.8
+"""What arrives within this time is as good as there: little more than what the needs look ahead (TIGHT_HORIZON_S)."""
 
 
 def take_per_s(seat: Seat) -> float:
