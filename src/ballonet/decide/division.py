@@ -160,6 +160,7 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int, where: str
         left = pool
         for seat in seats:
             seat.wish_bytes = max(1, min(seat.tight_bytes, left))
+            seat.leave_bytes = seat.part_now_bytes = seat.wish_bytes
             left -= seat.wish_bytes
         return 0
     level = fund(seats, pool, _least_bytes, _asked_bytes)
@@ -174,6 +175,7 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int, where: str
     if kept:
         fund(seats, pool - kept, _least_bytes, _asked_bytes)
     for seat in seats:
+        seat.part_now_bytes = seat.wish_bytes
         # Who cannot page out is protected up to its part: beyond that others would page for it (R6).
         seat.floor_bytes = min(seat.floor_bytes, max(floor_bytes(seat.guest), seat.wish_bytes))
     return kept

@@ -66,14 +66,14 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     owes = any(
         seat.guest.guaranteed_bytes and seat.held_bytes < min(seat.guest.guaranteed_bytes, seat.tight_bytes) for seat in seats
     )
+    asked = {seat.rationed_by for seat in seats if seat.rationed_by is not None and _lacks_of_part(seat) > dead_band_bytes(seat)}
     moves = _Moves()
     for seat in seats:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
         here = _heading_bytes(seat) if seat.is_under_way else seat.keep_bytes
         wish = least = seat.wish_bytes
         if seat.rationed_by is not None:
-            least = max(wish, seat.leave_bytes)
-            seat.part_now_bytes = wish
+            least = wish if seat.rationed_by in asked else max(wish, seat.leave_bytes)
             seat.is_short, seat.is_over = wish < seat.tight_bytes, here > least + _over_bytes(seat)
         if _is_due(seat, here, min(seat.near_bytes, wish), is_calm):
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
@@ -170,7 +170,7 @@ def _name_short(table: Table, seats: list[Seat]) -> None:
     if not table.rationed:
         return
     rationed = [seat for seat in seats if seat.rationed_by is not None]
-    waiting = {seat.rationed_by for seat in rationed if seat.may_take and _lacks_of_part(seat) > _over_bytes(seat)}
+    waiting = {seat.rationed_by for seat in rationed if _lacks_of_part(seat) > _over_bytes(seat)}
     for seat in rationed:
         someone_waits = seat.rationed_by in waiting
         if seat.is_short and _is_leak(table, seat):
@@ -183,7 +183,7 @@ def _name_short(table: Table, seats: list[Seat]) -> None:
 
 def _lacks_of_part(seat: Seat) -> int:
     """What a guest waits for: its part, or its need where that is less, is still with others."""
-    return min(seat.tight_bytes, seat.part_now_bytes) - seat.keep_bytes
+    return min(seat.tight_bytes, seat.part_now_bytes) - seat.keep_bytes if seat.may_take else 0
 
 
 def _is_leak(table: Table, seat: Seat) -> bool:
