@@ -50,6 +50,18 @@ def test_the_same_guests_are_steered_by_one(config: Config, tmp_path: Path, monk
     second.release()
 
 
+@pytest.mark.parametrize(
+    "uri",
+    ["qemu:///system/", "qemu+unix:///system", "qemu+unix://localhost/system", "qemu://", "qemu:///system?no_verify=1"],
+)
+def test_a_libvirt_is_one_however_it_is_spelt(uri: str) -> None:
+    """By its URI; another socket, user's session or host is another."""
+    same = steered(Config(libvirt=LibvirtConfig()))
+    assert steered(Config(libvirt=LibvirtConfig(uri=uri))) == same
+    others = {"qemu:///session", "qemu+ssh://root@b/system", "qemu+unix:///system?socket=/tmp/s", "xen:///system"}
+    assert len({same, *(steered(Config(libvirt=LibvirtConfig(uri=one))) for one in others)}) == 1 + len(others)
+
+
 def with_state(config: Config, folder: Path) -> Config:
     parts = {name: getattr(config, name) for name in config.__struct_fields__}
     return Config(**parts | {"control": ControlConfig(state=str(folder))})

@@ -1,6 +1,7 @@
 """What is said of a guest: the numbers and a remedy, for every reason that there is."""
 
 import pytest
+from msgspec.structs import replace
 
 from ballonet.control.explain import CHANGES, explain
 from ballonet.control.messages import NoSuchGuestError
@@ -170,3 +171,29 @@ def test_a_floor_that_no_order_lowers_is_not_said_to_be_lowered_by_one() -> None
     assert "with ballonet's agent in the guest" in raised
     assert "ballonet set web --floor SIZE, less" not in raised
     assert "ballonet set web --floor SIZE`, less than 1 GiB" in told(Reason.FLOOR, floor_bytes=GIB)
+
+
+def beside(kept: Guest, reason: Reason, numbers: dict[str, object]) -> str:
+    """What is said of `web`, beside a guest that keeps 8 GiB and needs 3."""
+    web = Guest(name="web", ceiling_bytes=16 * GIB, keep_bytes=6 * GIB, resident_bytes=6 * GIB, stats_age_s=0.1)
+    decisions = (
+        Decision("web", 6 * GIB, reason, NUMBERS | numbers, True, 6 * GIB, 8 * GIB, 7 * GIB, GIB),
+        Decision("db", 8 * GIB, Reason.ALONE, {"why": "by order"}, False, 2 * GIB, 3 * GIB, 3 * GIB, GIB),
+    )
+    plan = Plan(policy="adaptive", guests=decisions, memory_bytes=14 * GIB, promised_bytes=14 * GIB)
+    host = Host(total_bytes=16 * GIB, available_bytes=GIB)
+    tick = Tick(at=0, snapshot=Snapshot(host=host, guests=(web, kept)), plan=plan)
+    return "\n".join(explain(tick, "web", at=1e9, mode=Mode.ACT).changes)
+
+
+@pytest.mark.parametrize("reason", [Reason.SHORT, Reason.BUDGET, Reason.PART])
+def test_who_keeps_memory_by_order_is_named_to_those_who_lack_it(reason: Reason) -> None:
+    """With the command that lets it go, and not a larger reserve."""
+    kept = Guest(name="db", ceiling_bytes=8 * GIB, keep_bytes=8 * GIB, resident_bytes=2 * GIB, stats_age_s=0.1)
+    why = "on hold; to let it go: ballonet release db"
+    for one in (replace(kept, deflates=why), replace(kept, leave_alone=why)):
+        text = beside(one, reason, {})
+        assert "db keeps 5 GiB more than it needs, and gives nothing:" in text
+        assert "ballonet release db" in text
+        assert "host.reserve" not in text
+    assert "db keeps" not in beside(kept, reason, {})

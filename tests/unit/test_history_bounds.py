@@ -62,6 +62,20 @@ def test_samples_grow_sparse_with_age_and_are_kept_for_a_year(tmp_path: Path) ->
     connection.close()
 
 
+@pytest.mark.parametrize("away_days", [0.0, 3.0, 27.0])
+def test_ticks_of_before_a_long_absence_grow_sparse_too(tmp_path: Path, away_days: float) -> None:
+    """A daemon that was off for weeks thins out what it left: one in ten seconds of an hour, one a minute after a day."""
+    connection = open_for_writing(tmp_path / "h.db")
+    with connection:
+        rows = [(NOW - 7200 + n, b"x") for n in range(7200)]
+        connection.executemany("INSERT INTO ticks (at, data) VALUES (?, ?)", rows)
+    tidy(connection, Bounds(), NOW)
+    assert 3600 + 355 <= connection.execute("SELECT COUNT(*) FROM ticks").fetchone()[0] <= 3600 + 365
+    tidy(connection, Bounds(), NOW + away_days * 86400 + 90000)
+    assert 119 <= connection.execute("SELECT COUNT(*) FROM ticks").fetchone()[0] <= 122
+    connection.close()
+
+
 @pytest.mark.parametrize("most", ["changes", "samples", "ticks"])
 def test_who_takes_most_loses_its_own(tmp_path: Path, most: str) -> None:
     """However many of one kind there are, the others' newest stay; of all kinds the newest do."""

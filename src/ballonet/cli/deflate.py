@@ -25,6 +25,7 @@ from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.contract import Steering
+from ballonet.model.plan import limit_of
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
@@ -99,6 +100,12 @@ def _missing(guest: GuestStatus) -> int:
     return max(0, guest.has_bytes - (guest.keeps_bytes or 0))
 
 
+def _unpromised(guest: GuestStatus) -> int:
+    """The same, without what is on its way to it already."""
+    coming = guest.shall_keep_bytes or 0 if guest.is_command else 0
+    return max(0, guest.has_bytes - max(guest.keeps_bytes or 0, coming))
+
+
 def _may_take(guest: GuestStatus) -> int:
     """What it may take without asking, also where nobody has heard of it yet; who is left alone, what it holds."""
     held = guest.holds_bytes or 0
@@ -119,16 +126,34 @@ def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
     if not wanted:
         yield "nothing is missing: they have all of their memory, and stay as they are from now on"
         return
-    host, names = found.host, {guest.name for guest in chosen}
+    host = found.host
     free = max(0, host.memory_bytes - max(host.promised_bytes, sum(map(_may_take, found.guests))) - host.reserve_bytes)
-    others = [guest for guest in found.guests if guest.name not in names and not guest.left_alone]
-    spare = sum(max(0, (guest.keeps_bytes or 0) - (guest.need_bytes or guest.has_bytes)) for guest in others)
+    spare = _spare(found.guests, chosen)
     yield (
         f"{format_size(wanted)} in all. The host has {format_size(free)} that is promised to nobody, beside its reserve of"
         f" {format_size(host.reserve_bytes)}; other guests keep {format_size(spare)} beyond their needs, some of it cache."
     )
-    if wanted > free + spare:
-        yield f"So at least {format_size(wanted - free - spare)} of it cannot come back now: this host has lent more than it has."
+    if (more := sum(map(_unpromised, chosen)) - free - spare) > 0:
+        yield f"So at least {format_size(more)} of it cannot come back now: this host has lent more than it has."
+    yield from _limited(found, chosen)
+
+
+def _spare(guests: Sequence[GuestStatus], chosen: Sequence[GuestStatus]) -> int:
+    """What others than those chosen keep beyond their needs."""
+    names = {guest.name for guest in chosen}
+    others = [guest for guest in guests if guest.name not in names and not guest.left_alone]
+    return sum(max(0, (guest.keeps_bytes or 0) - (guest.need_bytes or guest.has_bytes)) for guest in others)
+
+
+def _limited(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
+    """Where a limit around some guests has less than they lack."""
+    for limit in found.limits:
+        inside = [guest for guest in found.guests if guest.name in limit.guests]
+        lacking = sum(_unpromised(guest) for guest in chosen if guest.name in limit.guests)
+        free = max(0, limit.memory_bytes - max(limit.promised_bytes, sum(map(_may_take, inside))))
+        if (more := lacking - free - _spare(inside, chosen)) > 0:
+            full = f"{limit_of(limit.name)} has {format_size(free)} left for its guests"
+            yield f"At least {format_size(more)} cannot come back now: {full}, whatever the host has free; raise it first."
 
 
 def _through_daemon(config: Path, vm: str, order: HoldOrder) -> Deflated | None:

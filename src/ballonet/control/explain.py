@@ -35,6 +35,8 @@ class Case(NamedTuple):
     plan: Plan
     mode: Mode
     """Of the host."""
+    others: tuple[tuple[Guest, Decision], ...] = ()
+    """Of the same host."""
 
     @property
     def keep_bytes(self) -> int:
@@ -64,7 +66,8 @@ def explain(tick: Tick, name: str, *, at: float, mode: Mode, is_past: bool = Fal
     """
     for guest, decision in zip(tick.snapshot.guests, tick.plan.guests, strict=True):
         if guest.name == name:
-            case = Case(guest, decision, tick.plan, mode)
+            others = tuple(both for both in zip(tick.snapshot.guests, tick.plan.guests, strict=True) if both[0].name != name)
+            case = Case(guest, decision, tick.plan, mode, others)
             return Explanation(
                 guest=name,
                 at=at,
@@ -280,6 +283,7 @@ def _short(case: Case) -> Iterator[str]:
     least, together = _size(case.decision.tight_bytes), "all within that limit" if own.within else "all guests"
     yield f"It lacks {_size(own.bytes)} of the {least} that it needs at the least, {together} together {_size(of_all)}."
     yield _too_small(own.within)
+    yield from _kept_by_order(case, own.within)
     first = _set(case, f"--guaranteed {_typed(case.decision.tight_bytes)}")
     yield f"To put this guest before others, which then give and have less: {first}, or `--shares` above {case.guest.shares}."
 
@@ -298,9 +302,20 @@ def _too_small(within: str) -> str:
     return "This host is too small for them now: move a guest to another host, or end one; what comes free is shared out at once."
 
 
+def _kept_by_order(case: Case, within: str) -> Iterator[str]:
+    """Who is left alone, or deflated, with more than it needs: what an operator ordered, an operator can take back."""
+    inside = {name for one in case.plan.budgets if one.name == within for name in one.guests}
+    for guest, decision in case.others:
+        why = guest.deflates or guest.leave_alone
+        spare = (guest.keep_bytes or 0) - (decision.need_bytes or guest.ceiling_bytes)
+        if why and spare > 0 and (not within or guest.name in inside):
+            yield f"{guest.name} keeps {format_size(spare)} more than it needs, and gives nothing: {why}."
+
+
 def _over_its_part(case: Case) -> Iterator[str]:
     yield "Guests below their parts get theirs first, and whoever holds more gives, whatever it pages meanwhile."
     yield _too_small(_within(case))
+    yield from _kept_by_order(case, _within(case))
     yield f"To make its part larger, at others' cost: {_set(case, '--shares')} above {case.guest.shares}, or `--guaranteed SIZE`."
 
 
@@ -321,14 +336,22 @@ def _deflating(case: Case) -> Iterator[str]:
     missing = case.guest.ceiling_bytes - case.keep_bytes
     yield f"{format_size(missing)} is not back yet: it comes out of what no guest uses or fills, and others' needs come first."
     yield f"Of the host {format_size(max(0, case.slack_bytes - case.plan.reserve.bytes))} is left for that now."
+    for one in case.plan.budgets:
+        if case.guest.name in one.guests:
+            left = format_size(max(0, one.memory_bytes - one.promised_bytes))
+            yield f"It lies within {limit_of(one.name)}, which has {left} left for its guests, whatever the host has free."
     yield f"To have it ballooned again: `ballonet release {case.guest.name}`."
 
 
 def _bounded(case: Case) -> Iterator[str]:
     if within := _within(case):
         yield f"The rest comes from the others in {limit_of(within)}, whatever the host has free: raise it, or move a guest out."
+        yield from _kept_by_order(case, within)
         return
     yield f"{format_size(max(0, case.slack_bytes))} of the host is promised to nobody then; the rest comes from others."
+    if by_order := list(_kept_by_order(case, "")):
+        yield from by_order
+        return
     yield "If that is often too late: a larger `host.reserve` in the configuration keeps more free for such moments."
 
 

@@ -93,12 +93,24 @@ class HostStatus(Struct, frozen=True, kw_only=True):
     """The state that the hypervisor's own loop sees, in its words; empty = there is none."""
 
 
+class LimitStatus(Struct, frozen=True, kw_only=True):
+    """A limit of the host around some guests (a slice, a cgroup), that binds beside the host itself."""
+
+    name: str
+    memory_bytes: int
+    """For these guests: what they hold of it and what is left."""
+    promised_bytes: int
+    """What they may take without asking again."""
+    guests: tuple[str, ...]
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """`ballonet.status/1`."""
 
     schema: str = "ballonet.status/1"
     host: HostStatus
     guests: tuple[GuestStatus, ...]
+    limits: tuple[LimitStatus, ...] = ()
 
 
 class Fact(Struct, frozen=True):

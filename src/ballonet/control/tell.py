@@ -5,7 +5,7 @@ from types import MappingProxyType
 from typing import Final
 
 import ballonet
-from ballonet.control.messages import Change, GuestStatus, HostStatus, Sample, Status
+from ballonet.control.messages import Change, GuestStatus, HostStatus, LimitStatus, Sample, Status
 from ballonet.model.plan import Decision, Reason
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
@@ -48,6 +48,10 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Ma
         guests=tuple(
             _guest(guest, decision, short.get(guest.name, 0), troubles.get(guest.name, ""))
             for guest, decision in sorted(zip(tick.snapshot.guests, plan.guests, strict=True), key=lambda both: both[0].name)
+        ),
+        limits=tuple(
+            LimitStatus(name=one.name, memory_bytes=one.memory_bytes, promised_bytes=one.promised_bytes, guests=one.guests)
+            for one in plan.budgets
         ),
     )
 

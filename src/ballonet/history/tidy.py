@@ -3,6 +3,7 @@
 import math
 import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final
 
 from msgspec import Struct
@@ -23,6 +24,10 @@ PARTS: Final = {"ticks": 0.5, "changes": 0.2, "samples": 0.3}
 """Of the file's size: who has more than its part loses first."""
 ROW_BYTES: Final = {"changes": 60, "samples": 60}
 """What a row takes beside its data."""
+
+
+Span = tuple[float, float]
+"""From and until, seconds since 1970."""
 
 
 class Bounds(Struct, frozen=True, kw_only=True):
@@ -54,35 +59,43 @@ def tidy(connection: sqlite3.Connection, bounds: Bounds, now: float, *, is_sure:
     connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
+@contextmanager
+def _of_age(
+    connection: sqlite3.Connection, what: str, older_s: float, every_s: float, now: float
+) -> Iterator[tuple[float, float]]:
+    """The time whose rows have come of age since this was done last, however long ago: each is looked at once."""
+    until = math.floor((now - older_s) / every_s) * every_s
+    mark = f"{what} thinned to {every_s:.0f} s"
+    row = connection.execute("SELECT at FROM marks WHERE name = ?", (mark,)).fetchone()
+    yield row[0] if row and row[0] <= until else 0.0, until
+    connection.execute("INSERT OR REPLACE INTO marks (name, at) VALUES (?, ?)", (mark, until))
+
+
 def _thin_ticks(connection: sqlite3.Connection, now: float) -> None:
     for older_s, every_s in THIN:
-        connection.execute(
-            "DELETE FROM ticks WHERE at < ? AND at >= ? AND id NOT IN "
-            "(SELECT MIN(id) FROM ticks WHERE at < ? AND at >= ? GROUP BY CAST(at / ? AS INTEGER))",
-            (*(now - older_s, now - older_s * 24 - TIDY_S) * 2, every_s),
-        )
+        with _of_age(connection, "ticks", older_s, every_s, now) as span:
+            connection.execute(
+                "DELETE FROM ticks WHERE at >= ? AND at < ? AND id NOT IN "
+                "(SELECT MIN(id) FROM ticks WHERE at >= ? AND at < ? GROUP BY CAST(at / ? AS INTEGER))",
+                (*span, *span, every_s),
+            )
 
 
 def _thin_samples(connection: sqlite3.Connection, now: float) -> None:
-    """Those that have come of age since it was done last: each once, however many there are."""
     guests = [number for (number,) in connection.execute("SELECT id FROM names")]
     for older_s, every_s in THIN_SAMPLES:
-        until = math.floor((now - older_s) / every_s) * every_s
-        mark = f"thinned to {every_s:.0f} s"
-        row = connection.execute("SELECT at FROM marks WHERE name = ?", (mark,)).fetchone()
-        span = (row[0] if row and row[0] <= until else 0.0, until)
-        for guest in guests:
+        with _of_age(connection, "samples", older_s, every_s, now) as span:
+            for guest in guests:
+                connection.execute(
+                    "DELETE FROM samples WHERE guest = ? AND at >= ? AND at < ? AND at NOT IN (SELECT MIN(at) FROM samples"
+                    " WHERE guest = ? AND at >= ? AND at < ? GROUP BY CAST(at / ? AS INTEGER))",
+                    (guest, *span, guest, *span, every_s),
+                )
             connection.execute(
-                "DELETE FROM samples WHERE guest = ? AND at >= ? AND at < ? AND at NOT IN (SELECT MIN(at) FROM samples"
-                " WHERE guest = ? AND at >= ? AND at < ? GROUP BY CAST(at / ? AS INTEGER))",
-                (guest, *span, guest, *span, every_s),
+                "DELETE FROM hosts WHERE at >= ? AND at < ? AND at NOT IN"
+                " (SELECT MIN(at) FROM hosts WHERE at >= ? AND at < ? GROUP BY CAST(at / ? AS INTEGER))",
+                (*span, *span, every_s),
             )
-        connection.execute(
-            "DELETE FROM hosts WHERE at >= ? AND at < ? AND at NOT IN"
-            " (SELECT MIN(at) FROM hosts WHERE at >= ? AND at < ? GROUP BY CAST(at / ? AS INTEGER))",
-            (*span, *span, every_s),
-        )
-        connection.execute("INSERT OR REPLACE INTO marks (name, at) VALUES (?, ?)", (mark, until))
     oldest = now - SAMPLES_AGE_S
     for guest in guests:
         connection.execute("DELETE FROM samples WHERE guest = ? AND at < ?", (guest, oldest))
