@@ -4,6 +4,7 @@ from ballonet.cli.deflate import _plan
 from ballonet.control.messages import Status
 from ballonet.control.tell import status_of
 from ballonet.decide.step import START, step
+from ballonet.hypervisors.alone import NOT_HEARD
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Budget, Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.tick import Tick
@@ -14,6 +15,7 @@ def guest(name: str, keep: int, *, is_heard: bool = True) -> Guest:
     """One of 8 GiB that uses 2; in GiB."""
     said = GuestStats(total_bytes=keep * GIB, available_bytes=(keep - 2) * GIB, free_bytes=(keep - 2) * GIB)
     heard = {"stats": said, "stats_age_s": 0.0} if is_heard else {}
+    heard |= {} if is_heard else {"leave_alone": NOT_HEARD}
     return Guest(name=name, ceiling_bytes=8 * GIB, keep_bytes=keep * GIB, resident_bytes=2 * GIB, **heard)  # type: ignore[arg-type]
 
 

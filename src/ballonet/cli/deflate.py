@@ -24,6 +24,7 @@ from ballonet.control.tell import status_of
 from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
+from ballonet.hypervisors.alone import NOT_HEARD
 from ballonet.hypervisors.contract import Steering
 from ballonet.model.plan import limit_of
 from ballonet.model.settings import SettingsError
@@ -109,7 +110,7 @@ def _unpromised(guest: GuestStatus) -> int:
 def _may_take(guest: GuestStatus) -> int:
     """What it may take without asking, also where nobody has heard of it yet; who is left alone, what it holds."""
     held = guest.holds_bytes or 0
-    return held if guest.left_alone else max(held, guest.keeps_bytes or 0)
+    return held if guest.left_alone and guest.left_alone != NOT_HEARD else max(held, guest.keeps_bytes or 0)
 
 
 def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
