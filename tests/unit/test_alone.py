@@ -113,6 +113,33 @@ def proc(root: Path, pid: int, *, status: str = "", statm_mib: int = 0, cgroup: 
     return Process(pid, root)
 
 
+def test_huge_pages_count_before_they_are_touched() -> None:
+    """A real file of them: what lies in a pool never comes out of ordinary memory, and a guest that starts has touched little."""
+    try:
+        number = os.memfd_create("ram", os.MFD_HUGETLB)
+    except OSError as error:
+        pytest.skip(f"this kernel has no huge pages: {error.strerror}")
+    try:
+        os.ftruncate(number, 64 * MIB)
+        process = Process(os.getpid(), Path("/"))
+        assert process.occupied(64 * MIB).huge_bytes == 64 * MIB
+        facts = process.facts()
+        assert facts is not None
+        assert facts.hugetlb_bytes == 64 * MIB
+    finally:
+        os.close(number)
+    assert Process(os.getpid(), Path("/")).occupied(64 * MIB).huge_bytes == 0
+
+
+def test_where_files_of_huge_pages_lie(tmp_path: Path) -> None:
+    """By the host's mounts."""
+    (tmp_path / "proc").mkdir()
+    mounts = "proc /proc proc rw 0 0\nhugetlbfs /dev/hugepages hugetlbfs rw,pagesize=2M 0 0\nnone /big/ hugetlbfs rw 0 0\nodd\n"
+    assert processes.hugetlbfs(tmp_path) == ()
+    (tmp_path / "proc/mounts").write_text(mounts)
+    assert processes.hugetlbfs(tmp_path) == ("/dev/hugepages/", "/big/")
+
+
 def test_what_the_host_has_swapped_out_is_occupied(tmp_path: Path) -> None:
     """VmSwap, and for shared memory what its own cgroup says."""
     assert proc(tmp_path, 1, status="VmSwap:\t 4096 kB\n", statm_mib=2).occupied(1 << 30) == Occupied(2 * MIB, 4 * MIB, 0)

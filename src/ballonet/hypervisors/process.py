@@ -3,7 +3,6 @@
 Format of the files: proc(5) and Documentation/filesystems/proc.rst.
 """
 
-import contextlib
 import errno
 import math
 import os
@@ -43,7 +42,7 @@ class ProcessFacts:
     locked_bytes: int = 0
     """VmLck: memory that cannot be taken back (mlock)."""
     hugetlb_bytes: int = 0
-    """HugetlbPages, and memfds of such: its balloon frees nothing."""
+    """HugetlbPages, or the files of such that it has, touched or not: its balloon frees nothing."""
     pins: frozenset[str] = frozenset()
     """Of `PINS`: what of that it has open."""
     age_s: float | None = None
@@ -58,7 +57,7 @@ class Occupied(NamedTuple):
     swapped_bytes: int = 0
     """In the host's swap."""
     huge_bytes: int = 0
-    """In huge pages of a pool."""
+    """In huge pages of a pool, touched or not: nothing of that comes out of ordinary memory."""
 
 
 class Process:
@@ -78,9 +77,10 @@ class Process:
         self._group_swap = ""
         """Where its own cgroup says what of it is swapped out; empty = nowhere."""
         self._started_s = start_s(root, pid)
-        self._swapped = self._pooled = 0
+        self._swapped = 0
         self._backing: list[str] = []
-        self._huge: list[str] = []
+        self._pooled_bytes = 0
+        """The size of its files of huge pages."""
         self._look_through()
 
     def occupied(self, ram_bytes: int) -> Occupied:
@@ -92,13 +92,12 @@ class Process:
         guest_memfd holds.
         """
         status = self._read_status()
-        huge = _kib(status, b"HugetlbPages")
+        huge = max(_kib(status, b"HugetlbPages"), self._pooled_bytes)
         if "kvm-gmem" in self._pins:
             return Occupied(None, 0, huge)
         swapped = max(_kib(status, b"VmSwap"), self._swapped_of_group())
         if (found := self._blocks(ram_bytes)) is not None:
-            ordinary, pooled = found
-            return Occupied(max(0, ordinary - swapped), min(swapped, ordinary), huge + pooled)
+            return Occupied(max(0, found - swapped), min(swapped, found), huge)
         try:
             return Occupied(int(read(f"{self._folder}/statm").split()[1]) * _PAGE_BYTES, swapped, huge)
         except (OSError, ValueError, IndexError):
@@ -124,7 +123,7 @@ class Process:
             return None
         return ProcessFacts(
             locked_bytes=_kib(status, b"VmLck"),
-            hugetlb_bytes=_kib(status, b"HugetlbPages") + self._pooled_bytes(),
+            hugetlb_bytes=max(_kib(status, b"HugetlbPages"), self._pooled_bytes),
             pins=self._pins,
             age_s=self._age_s(),
         )
@@ -148,24 +147,17 @@ class Process:
                     self._status = b""  # else it cannot be read now: what it said last counts
         return self._status
 
-    def _blocks(self, ram_bytes: int) -> tuple[int, int] | None:
-        """What is allocated of its memfds, in ordinary memory and in huge pages; None where they are not all of its RAM."""
-        if not self._backing and not self._huge:
+    def _blocks(self, ram_bytes: int) -> int | None:
+        """What is allocated of its memfds of ordinary memory; None where these and its huge pages are not all of its RAM."""
+        if not self._backing and not self._pooled_bytes:
             return None
         try:
-            files = [os.stat(path) for path in (*self._backing, *self._huge)]
+            files = [os.stat(path) for path in self._backing]
         except OSError:
             return None
-        if sum(file.st_size for file in files) < ram_bytes:
+        if sum(file.st_size for file in files) + self._pooled_bytes < ram_bytes:
             return None
-        sizes = [file.st_blocks * _BLOCK_BYTES for file in files]
-        return sum(sizes[: len(self._backing)]), sum(sizes[len(self._backing) :])
-
-    def _pooled_bytes(self) -> int:
-        """What its memfds of huge pages hold; what cannot be read now counts as it did."""
-        with contextlib.suppress(OSError):
-            self._pooled = sum(os.stat(path).st_blocks * _BLOCK_BYTES for path in self._huge)
-        return self._pooled
+        return sum(file.st_blocks * _BLOCK_BYTES for file in files)
 
     def _swapped_of_group(self) -> int:
         """memory.swap.current of the cgroup that it has for itself: what is swapped out of shared memory is in no count of the
@@ -197,21 +189,22 @@ class Process:
             except OSError:
                 continue  # closed in between
         self._pins = frozenset(pin for mark, pin in PINS.items() if any(target.startswith(mark) for target in found.values()))
-        self._find_backing([f"{folder}/{name}" for name, target in found.items() if "/memfd:" in target])
+        pools = ("/memfd:", *hugetlbfs(self._root))
+        self._find_backing([f"{folder}/{name}" for name, target in found.items() if target.startswith(pools)])
         self._group_swap = self._find_group_swap()
 
     def _find_backing(self, paths: list[str]) -> None:
-        """Its memfds, each once, whatever the number of its descriptors; those of huge pages apart (whose block is a page).
-        Those of a process that has mapped them and closed the descriptors are not seen: its RSS counts then.
+        """Its memfds and files of huge pages, each once, whatever the number of its descriptors; those of huge pages apart (whose
+        block is a page). Those of a process that has mapped them and closed the descriptors are not seen: its RSS counts then.
         """
         try:
-            once = list({os.stat(path).st_ino: path for path in paths}.values())
-            huge = [path for path in once if os.statvfs(path).f_bsize > _PAGE_BYTES]
+            once = {file.st_ino: (path, file.st_size) for path in paths if (file := os.stat(path))}
+            huge = {path: size for path, size in once.values() if os.statvfs(path).f_bsize > _PAGE_BYTES}
         except OSError as error:
             if error.errno not in _GONE:
                 return  # what is known of them counts
-            once, huge = [], []
-        self._huge, self._backing = huge, [path for path in once if path not in huge]
+            once, huge = {}, {}
+        self._pooled_bytes, self._backing = sum(huge.values()), [path for path, _ in once.values() if path not in huge]
 
     def _find_group_swap(self) -> str:
         try:
@@ -250,6 +243,15 @@ def read(path: str) -> bytes:
         return found
     finally:
         os.close(descriptor)
+
+
+def hugetlbfs(root: Path) -> tuple[str, ...]:
+    """Where file systems of huge pages are mounted, each with a slash at its end."""
+    try:
+        rows = [line.split() for line in read(f"{root}/proc/mounts").decode(errors="replace").splitlines()]
+    except OSError:
+        return ()
+    return tuple(f"{row[1].rstrip('/')}/" for row in rows if len(row) > 2 and row[2] == "hugetlbfs")  # noqa: PLR2004 device, where, type
 
 
 def find_qemu(uuid: str, root: Path) -> int | None:

@@ -102,7 +102,7 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     swapped_bytes: int = 0
     """What the host has swapped out of it (VmSwap of proc(5), or memory.swap.current of its cgroup)."""
     huge_bytes: int = 0
-    """What of its RAM are huge pages of a pool: no balloon frees them, and nobody else can be lent them."""
+    """What of its RAM is for huge pages of a pool, touched or not: no balloon frees them, and nobody else can be lent them."""
     stats: GuestStats | None = None
     stats_age_s: float | None = None
     """Age of `stats`; None = unknown, which counts as too old."""

@@ -130,7 +130,7 @@ class _Eye:
             keep_age_s=silent_s,
             resident_bytes=guest.resident_bytes,
             swapped_bytes=guest.swapped_out * EXTENT_BYTES,
-            huge_bytes=guest.memory.resident * EXTENT_BYTES if guest.script.huge else 0,
+            huge_bytes=guest.script.memory_bytes if guest.script.huge else 0,
             is_starting=guest.is_starting,
             silence=self._silence,
             stats=self._stats,
