@@ -20,6 +20,7 @@ from ballonet.daemon.desk import DaemonDesk
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
+from ballonet.daemon.reload import findings, reloaded
 from ballonet.daemon.secret import secret
 from ballonet.daemon.service import Service
 from ballonet.decide.ladder import Allowed
@@ -115,7 +116,13 @@ class Daemon:
         self._hypervisor = hypervisor = hypervisor or adapter(config)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
-        self._desk.others = lambda: [*hypervisor.findings(), *self._server.findings(), *self._outsiders.findings()]
+        self._waiting: tuple[str, ...] = ()
+        self._desk.others = lambda: [
+            *hypervisor.findings(),
+            *self._server.findings(),
+            *self._outsiders.findings(),
+            *findings(self._waiting),
+        ]
         self._desk.ordering.settings_of = self._settings
         self._desk.settled = lambda: self._config.guest
         self._ladder = Ladder(root, _allowed(config), lambda name: hypervisor.pids().get(name))
@@ -154,25 +161,16 @@ class Daemon:
             log.error("configuration not reloaded; the last good one stays", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
             self._desk.tell(reload_change(time.time(), f"configuration not reloaded, the last good one stays: {error}"))
             return
-        old = self._config
-        host = replace(config.host, root=old.host.root)
-        fixed = {
-            "qemu": old.qemu,
-            "libvirt": old.libvirt,
-            "proxmox": old.proxmox,
-            "vsphere": old.vsphere,
-            "hyperv": old.hyperv,
-            "host": host,
-            "control": old.control,
-        }
-        self._config = replace(config, **fixed)
-        if self._config != config:
-            log.warning("whose guests they are, host.root and [control] change with a restart only; the rest is reloaded")
+        self._config, self._waiting = reloaded(self._config, config)
+        rest = f"; {', '.join(self._waiting)}: with a restart only" if self._waiting else ""
         self._desk.set_bounds(_bounds(config))
         self._ladder.allowed = _allowed(config)
         self._loop.change(config.limits(), config.loop.policy)
-        log.info("reloaded", extra={"mode": self._desk.mode.value, "policy": config.loop.policy})
-        self._desk.tell(reload_change(time.time(), f"configuration reloaded; mode {self._desk.mode.value} is in force"))
+        told = {"mode": self._desk.mode.value, "policy": config.loop.policy}
+        log.info("reloaded", extra=told)
+        if self._waiting:
+            log.warning("these keys are in force with a restart only", extra={"keys": ", ".join(self._waiting)})
+        self._desk.tell(reload_change(time.time(), f"configuration reloaded; mode {self._desk.mode.value} is in force{rest}"))
 
     async def run(self) -> None:
         """Runs until SIGTERM or SIGINT; SIGHUP reloads."""
