@@ -653,7 +653,14 @@ def test_r13_an_inert_guest_gets_back_all_that_it_occupies() -> None:
     assert keep == 2 * GIB
 
 
-def lowered(says: dict[str, int], limits: Limits, uses: tuple[int, ...] = (1500,) * 60, *, is_fixed: bool = False) -> list[int]:
+def lowered(
+    says: dict[str, int],
+    limits: Limits,
+    uses: tuple[int, ...] = (1500,) * 60,
+    *,
+    is_fixed: bool = False,
+    policy: str = "adaptive",
+) -> list[int]:
     """What a guest that keeps 2 GiB is asked to keep, tick by tick, once its ceiling is 512 MiB, by what it uses; all in MiB.
 
     is_fixed: its MemTotal stays while its balloon moves, as in Windows.
@@ -664,7 +671,7 @@ def lowered(says: dict[str, int], limits: Limits, uses: tuple[int, ...] = (1500,
         assert one.stats is not None
         more = says | ({"total_bytes": 2 * GIB} if is_fixed else {})
         one = replace(one, stats=replace(one.stats, **more))
-        state, plan = step(state, picture(one, available=21 * GIB, total=24 * GIB), limits, float(now))
+        state, plan = step(state, picture(one, available=21 * GIB, total=24 * GIB), limits, float(now), policy)
         keep = plan.guests[0].keep_bytes or keep
         asked.append(keep // MIB)
     return asked
@@ -682,6 +689,15 @@ def test_r6_a_ceiling_below_what_a_guest_uses_is_approached_no_further_than_that
     assert dip[-1] >= 1500  # what a moment of less took comes back
     assert lowered({}, without("R6"))[-1] == 512
     assert lowered({"swap_total_bytes": 4 * GIB, "swap_free_bytes": 4 * GIB}, Limits())[-1] == 512
+
+
+@pytest.mark.parametrize("policy", ["mom", "proxmox", "squeezed", "static", "hyperv", "esx"])
+def test_r6_holds_of_a_ceiling_whoever_decides(policy: str) -> None:
+    """A peer's policy squeezes nobody to it at once either."""
+    for says in ({}, {"swap_total_bytes": 0, "swap_free_bytes": 0}):
+        asked = lowered(says, Limits(), (1500,) * 300, policy=policy)
+        assert min(asked) >= 1500
+        assert max(before - after for before, after in pairwise([2048, *asked])) <= portion_bytes(2 * GIB) // MIB + 1
 
 
 def test_r4_a_guest_that_starts_beside_its_huge_pages_counts_at_all_that_it_may_take() -> None:

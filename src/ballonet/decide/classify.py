@@ -180,6 +180,8 @@ def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float) -> S
         taken = _unknown(guest, memory)
         _count(taken, guest.ceiling_bytes, now)
         return taken
+    if keep > guest.ceiling_bytes:
+        guest = replace(guest, ceiling_bytes=_ceiling_now(memory, guest, limits, now))
     if keep != memory.keep_bytes:
         memory = replace(memory, keep_bytes=keep, moved_at=now)
     taken = Seat(guest, memory, keep_bytes=keep, wish_bytes=keep, floor_bytes=floor_bytes(guest))

@@ -47,6 +47,8 @@ RISE_S = 0.1
 """Over which a rise is measured: programs take memory in bursts, and one of 20 ms says nothing of the next second."""
 QUIET_S = 0.1
 """Between two messages for one reason: the host has heard it."""
+TOLD_EVERY_S = 3600.0
+"""What lasts is told so often."""
 MOST_COMMAND_BYTES = 4096
 
 
@@ -177,6 +179,19 @@ class Agent:
             self._ready.begin(number, time.monotonic())
 
 
+def awaited_port() -> str:
+    """Its path, once there is one. Said at once, and each hour as long as it lasts."""
+    told_at = -TOLD_EVERY_S
+    while True:
+        path = find_port(PORT)
+        if path is not None:
+            return path
+        if time.monotonic() - told_at >= TOLD_EVERY_S:
+            told_at = time.monotonic()
+            print("no virtio-serial port named %s yet; add one to this VM" % PORT, file=sys.stderr, flush=True)
+        time.sleep(10)
+
+
 def main() -> int:
     """The program."""
     parser = argparse.ArgumentParser(description="Tells the host how this guest's memory is.")
@@ -193,11 +208,7 @@ def main() -> int:
     except SettingsError as error:
         print("ballonet-agent: %s" % error, file=sys.stderr)
         return 2
-    path = options.port or find_port(PORT)
-    while path is None:
-        print("no virtio-serial port named %s yet; add one to this VM" % PORT, file=sys.stderr, flush=True)
-        time.sleep(10)
-        path = find_port(PORT)
+    path = options.port or awaited_port()
     port = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     agent = Agent(port, memory, settings)
     for trouble in harden():
