@@ -103,7 +103,7 @@ def told(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
         "console=ttyS0 quiet",
     ]
     words += ["-serial", f"file:{folder}/console", "-serial", f"file:{folder}/told", "-serial", f"file:{folder}/agent"]
-    process = subprocess.Popen(words, stderr=subprocess.PIPE)
+    process = subprocess.Popen(words, stderr=subprocess.DEVNULL)
     end = time.monotonic() + DEADLINE_S
     try:
         while process.poll() is None and time.monotonic() < end and "\nend" not in read(folder / "told"):

@@ -72,13 +72,14 @@ class Loop:
     async def run(self) -> None:
         """Ticks for ever."""
         try:
+            now = asyncio.get_running_loop().time
             while True:
-                next_s = await (self._tended_tick() if self._is_tended else self.tick())
-                rest_s = max(SHORT_S if self._is_short else LEAST_S, self._busy_s)
-                await asyncio.sleep(rest_s)
+                begin = now()
+                due = begin + await (self._tended_tick() if self._is_tended else self.tick())
+                await asyncio.sleep(max(SHORT_S if self._is_short else LEAST_S, self._busy_s))
                 # Not wait_for: until Python 3.12 it forgets a cancellation that meets the event (gh-86296).
                 with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(max(0.0, next_s - rest_s)):
+                    async with asyncio.timeout(max(0.0, due - now())):
                         await self._news.wait()
         finally:
             await self._actor.close()
