@@ -4,6 +4,8 @@
 
 import asyncio
 import contextlib
+import os
+import shutil
 import sqlite3
 import time
 import zlib
@@ -13,8 +15,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from ballonet.control.messages import BusyError, ControlError, Explanation, HostSample, NoSuchMomentError, Sample
-from ballonet.history import asker, reader
+from ballonet.control.messages import BusyError, ControlError, Explanation, HostSample, NoSuchMomentError, Orders, Sample
+from ballonet.control.orders import OrderBook
+from ballonet.history import asker, reader, store
 from ballonet.history.answer import Question
 from ballonet.history.asker import Asker
 from ballonet.history.shelf import open_for_writing, unpacked
@@ -221,3 +224,77 @@ async def test_whoever_asks_too_much_is_told_so(tmp_path: Path, monkeypatch: pyt
         assert len(msgspec.json.decode(await one.ask(question))) == 10
     finally:
         await one.close()
+
+
+def test_a_long_reader_does_not_let_the_log_grow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SQLite's log cannot be emptied meanwhile: ticks are lost and counted until the reader ends, and then written again."""
+    monkeypatch.setattr(store, "LEAST_LOG_BYTES", 256 << 10)
+    monkeypatch.setattr(store, "RETRY_S", 0.0)
+    path, lost = tmp_path / "h.db", []
+    history = History(path, Bounds(size_bytes=1 << 20), on_lost=lambda: lost.append(1))
+    now = time.time()
+    history.note(tick(now), [])
+    until_written(history, path, 1)
+    other = sqlite3.connect(path, isolation_level=None)
+    other.execute("BEGIN")
+    other.execute("SELECT COUNT(*) FROM ticks").fetchone()
+    log, number = path.with_name("h.db-wal"), 0
+    start = time.monotonic()
+    while not lost and time.monotonic() - start < 60:
+        number += 1
+        history.note(tick(now + number, guests=40), [])
+        while history.backlog:
+            time.sleep(0.002)
+    assert lost
+    assert log.stat().st_size < 2 << 20
+    other.close()
+    count = len(lost)
+    history.note(tick(now + number + 1), [])
+    until_written(history, path, number + 2 - count)
+    history.close()
+    assert len(lost) == count
+
+
+@pytest.mark.parametrize("what", ["file", "folder", "replaced"])
+def test_a_file_that_is_removed_is_begun_anew_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
+    """What is written into a file that nobody sees any more is lost, so it is counted."""
+    monkeypatch.setattr(store, "RETRY_S", 0.0)
+    path, lost = tmp_path / "state" / "h.db", []
+    history = History(path, Bounds(), on_lost=lambda: lost.append(1))
+    now = time.time()
+    history.note(tick(now), [])
+    until_written(history, path, 1)
+    if what == "folder":
+        shutil.rmtree(path.parent)
+    else:
+        path.unlink()
+    if what == "replaced":
+        path.write_bytes(b"")
+    for number in (1, 2):
+        history.note(tick(now + number), [])
+    until_written(history, path, 1)
+    history.close()
+    assert len(lost) == 1
+    assert [one.at for one in reader.ticks(path, 0, 1e11)] == [now + 2]
+
+
+def test_damaged_files_take_no_more_than_history_may(tmp_path: Path) -> None:
+    """Beside it."""
+    for number in range(2):
+        (tmp_path / f"h.db.damaged-2026110{number}-000000").write_bytes(bytes(1 << 20))
+    (tmp_path / "h.db").write_bytes(b"nonsense" * 100000)
+    open_for_writing(tmp_path / "h.db", most_bytes=1 << 20).close()
+    assert sum(one.stat().st_size for one in tmp_path.glob("*.damaged-*")) <= 1 << 20
+
+
+def test_only_its_owner_reads_history(tmp_path: Path) -> None:
+    """Whatever the umask of whoever begins it."""
+    old = os.umask(0)
+    try:
+        open_for_writing(tmp_path / "state/h.db").close()
+        OrderBook(tmp_path / "orders/orders.json").write(Orders())
+    finally:
+        os.umask(old)
+    for name in ("state/h.db", "orders/orders.json"):
+        assert (tmp_path / name).stat().st_mode & 0o777 == 0o600
+        assert (tmp_path / name).parent.stat().st_mode & 0o027 == 0

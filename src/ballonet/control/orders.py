@@ -167,8 +167,8 @@ class OrderBook:
         """All or nothing: a daemon that dies, or a disk that is full, leaves the old ones. Raises ControlError."""
         new = self._path.with_suffix(".new")
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with new.open("wb") as file:
+            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
+            with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
                 file.write(msgspec.json.encode(replace(orders, notes=())))
                 file.flush()
                 os.fsync(file.fileno())

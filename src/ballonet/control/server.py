@@ -31,7 +31,9 @@ END_S: Final = 1
 BACKLOG: Final = 64
 """Connections that wait to be let in; more wait outside."""
 AGAIN_S: Final = 10.0
-"""Between two tries at a TCP port that is taken."""
+"""Between two tries at a TCP port that is taken, or a socket that cannot be made."""
+LOOK_S: Final = 5.0
+"""Between two looks whether the socket is there."""
 
 
 class Door(Struct, frozen=True, kw_only=True):
@@ -83,7 +85,7 @@ class ControlServer:
 
     async def run(self) -> None:
         """Serves until cancelled."""
-        tasks = [asyncio.create_task(_serve(_server(self._app), self._sock))]
+        tasks = [asyncio.create_task(self._run_unix())]
         if self._file is not None:
             tasks.append(asyncio.create_task(self._run_tcp(self._file)))
         try:
@@ -95,6 +97,35 @@ class ControlServer:
             with contextlib.suppress(OSError):
                 self._door.socket.unlink()
             os.close(self._lock)
+
+    async def _run_unix(self) -> None:
+        """Serves at the socket; where somebody removes that, it is made anew."""
+        told = Told(log)
+        while True:
+            inode = self._door.socket.lstat().st_ino
+            serving = asyncio.create_task(_serve(_server(self._app), self._sock))
+            try:
+                while not serving.done() and self._is_there(inode):
+                    await asyncio.wait([serving], timeout=LOOK_S)
+            finally:
+                serving.cancel()
+                await asyncio.wait([serving], timeout=3 * END_S)
+            if not serving.cancelled():
+                serving.result()
+            log.warning("the control socket was removed; it is made anew", extra={"path": str(self._door.socket)})
+            while True:
+                try:
+                    self._sock = unix(self._door.socket, self._door.group)
+                    break
+                except SettingsError as error:
+                    told.failed("no control socket; tried again", error, has_trace=False)
+                    await asyncio.sleep(AGAIN_S)
+
+    def _is_there(self, inode: int) -> bool:
+        try:
+            return self._door.socket.lstat().st_ino == inode
+        except OSError:
+            return False
 
     async def _run_tcp(self, file: TokenFile) -> None:
         told = Told(log)

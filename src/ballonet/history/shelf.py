@@ -37,7 +37,7 @@ SQUEEZE: Final = 1
 LARGEST_TICK_BYTES: Final = 64 << 20
 """Unpacked: 1,000 guests take 0.6 MiB. A file that came from elsewhere may hold anything."""
 KEPT_ASIDE: Final = 2
-"""Damaged files that are kept, the newest."""
+"""Damaged files that are kept at the most, the newest; together no larger than history itself may be."""
 
 
 def packed(tick: Tick) -> bytes:
@@ -58,9 +58,14 @@ def unpacked(data: bytes) -> Tick:
         raise ValueError(f"a row that is no tick: {error}") from error
 
 
-def open_for_writing(path: Path) -> sqlite3.Connection:
-    """The file, whatever befell it: one that is damaged is put aside, and told. Raises sqlite3.Error, OSError."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def open_for_writing(path: Path, most_bytes: int = 512 << 20) -> sqlite3.Connection:
+    """The file, whatever befell it: one that is damaged is put aside, and told. Raises sqlite3.Error, OSError.
+
+    Args:
+        path: of the file.
+        most_bytes: what damaged files may take together.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
     try:
         return _opened(path)
     except sqlite3.DatabaseError as error:
@@ -70,13 +75,21 @@ def open_for_writing(path: Path) -> sqlite3.Connection:
         path.rename(aside)
         for tail in ("-wal", "-shm"):
             path.with_name(path.name + tail).unlink(missing_ok=True)
-        for old in sorted(path.parent.glob(f"{path.name}.damaged-*"))[:-KEPT_ASIDE]:
-            old.unlink(missing_ok=True)
+        _forget_damaged(path, most_bytes)
         log.warning("history was damaged; begun anew", extra={"file": str(path), "kept_as": str(aside), "trouble": str(error)})
         return _opened(path)
 
 
+def _forget_damaged(path: Path, most_bytes: int) -> None:
+    left = most_bytes
+    for number, old in enumerate(sorted(path.parent.glob(f"{path.name}.damaged-*"), reverse=True)):
+        left -= old.stat().st_size
+        if number >= KEPT_ASIDE or left < 0:
+            old.unlink(missing_ok=True)
+
+
 def _opened(path: Path) -> sqlite3.Connection:
+    path.touch(mode=0o600)  # whatever the umask of whoever begins it
     connection = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
     try:
         if not _checked_version(connection):

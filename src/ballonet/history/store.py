@@ -37,6 +37,9 @@ LONG_S: Final = 86400.0
 """So does one that is so far ahead of the newest row when the file is opened."""
 SURE_S: Final = 3600.0
 """For so long after that nothing is dropped for its age."""
+LEAST_LOG_BYTES: Final = 16 << 20
+LOG_SHARE: Final = 0.25
+"""Of the bound: SQLite's log beside the file is no larger. Whoever reads in one long transaction keeps it from being emptied."""
 
 
 class History:
@@ -65,6 +68,8 @@ class History:
         self._retry_at = self._tidy_at = self._sampled_at = 0.0
         self._ahead = self._clock() - time.monotonic()
         self._jumped_at = -SURE_S
+        self._inode = 0
+        """Of the file that is open."""
         self._trouble = ""
         self._thread = threading.Thread(target=self._work, name="history", daemon=True)
         self._thread.start()
@@ -118,9 +123,30 @@ class History:
             log.warning("history not written", extra={"file": str(self._path), "trouble": why})
         self._trouble = why
 
-    def _write(self, tick: Tick, changes: Sequence[Change]) -> None:
+    def _look_after_file(self) -> None:
+        """Raises OSError when what is written would go nowhere, or would have no bound."""
         if self._connection is None:
-            self._connection, self._numbers = open_for_writing(self._path), {}
+            return
+        try:
+            is_ours = self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            is_ours = False
+        if not is_ours:
+            raise FileNotFoundError("it was removed, or replaced, while it was written; begun anew")
+        most = max(LEAST_LOG_BYTES, int(LOG_SHARE * self.bounds.size_bytes))
+        beside = self._path.with_name(f"{self._path.name}-wal")
+        if beside.exists() and beside.stat().st_size > most:
+            is_busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            if is_busy:
+                raise BlockingIOError(
+                    f"somebody reads it in one long transaction, and {beside.name} may not grow on; end that one"
+                )
+
+    def _write(self, tick: Tick, changes: Sequence[Change]) -> None:
+        self._look_after_file()
+        if self._connection is None:
+            self._connection, self._numbers = open_for_writing(self._path, self.bounds.size_bytes), {}
+            self._inode = self._path.stat().st_ino
             newest = self._connection.execute("SELECT MAX(at) FROM ticks").fetchone()[0]
             if newest is not None and self._clock() - newest > LONG_S:  # it was away for long, or the clock is wrong
                 self._jumped_at = time.monotonic()
