@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import signal
 import subprocess
@@ -13,6 +14,8 @@ import pytest
 from msgspec.structs import replace
 from textual.widgets import DataTable, Static
 
+import ballonet
+from ballonet.cli import status
 from ballonet.cli.console import Plain
 from ballonet.cli.status import table
 from ballonet.cli.times import parse_span, parse_time
@@ -40,7 +43,7 @@ def test_explain_names_numbers_and_remedy(daemon: Daemon) -> None:
 
     def is_told() -> bool:  # as it stands at that moment: a guest that is asked for memory again has other words
         told.append(daemon.tries("explain", "v-1"))
-        return "ballonet set v-1 --floor SIZE" in told[-1]
+        return "`ballonet set v-1 --" in told[-1]
 
     until(is_told)
     assert "What would change it:" in told[-1]
@@ -178,6 +181,8 @@ def test_mistakes_are_one_line(daemon: Daemon, tmp_path: Path) -> None:
         (("mode", "perhaps"), 2, "observe, advise, act"),
         (("set", "v-0"), 2, "nothing to set"),
         (("set", "v-0", "--floor", "16 apples"), 2, "unit 'apples'"),
+        (("set", "v-0", "--shares", "0"), 2, "1 to 50000"),
+        (("history", "nobody"), 1, "nothing in that time of a guest 'nobody'"),
         (("hold", "--for", "soon"), 2, "90s, 10m"),
         (("explain", "v-0", "--at", "noon"), 2, "14:03"),
     ):
@@ -240,7 +245,7 @@ async def test_top_shows_and_holds(daemon: Daemon) -> None:
         await pilot.press("H", "y")
         await until_told("#why", "v-0 is let go")
         await pilot.press("s")
-        await until_told("#why", "It gets more when", "e")  # asked at the tick after it was let go
+        await until_told("#why", "`ballonet set ", "e")  # asked at the tick after it was let go
     client.close()
 
 
@@ -295,6 +300,87 @@ def test_status_fits_a_narrow_terminal() -> None:
     lines = [line for line in file.getvalue().splitlines() if "a-name" in line]
     assert len(lines) == 150
     assert all("short 300 MiB" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [40, 59])
+def test_status_on_half_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is asked most, whole: nothing is cut off."""
+    file = io.StringIO()
+    console = Plain(file=file, width=width, markup=False)
+    monkeypatch.setattr(status, "out", console)
+    sizes = {"has_bytes": 16 << 30, "keeps_bytes": 11 << 30, "holds_bytes": 9 << 30, "available_bytes": 1, "used_bytes": 7 << 30}
+    sizes |= {"need_bytes": 8 << 30, "floor_bytes": 1 << 30, "short_bytes": 0, "shall_keep_bytes": 11 << 30}
+    words = {"name": "web-0", "uuid": "", "reason": "distress", "sentence": "", "heard_by": "balloon", "left_alone": ""}
+    more = {"mode": Mode.ACT, "is_command": False, "heard_s": 1.0, "moves_by": ("balloon",), "trouble": ""}
+    console.print(status.table([GuestStatus(**sizes, **words, **more)], is_wide=False))  # type: ignore[arg-type]  # each by its name
+    assert "…" not in file.getvalue()
+    assert all(word in file.getvalue() for word in ("web-0", "11 GiB", "8 GiB", "distress"))
+
+
+def test_what_is_ordered_is_listed(daemon: Daemon) -> None:
+    """The mode, holds and what was set; and nothing when all is as configured."""
+    assert "nothing is ordered" in daemon.cli("orders")
+    daemon.cli("set", "v-2", "--floor", "300MiB", "--shares", "500")
+    daemon.cli("hold", "v-1", "--why", "backup")
+    until(lambda: "backup" in daemon.cli("orders"))
+    told = daemon.cli("orders")
+    assert "v-2: floor 300 MiB, shares 500" in told
+    assert "v-1: on hold (backup); to let it go: ballonet release v-1" in told
+    assert json.loads(daemon.cli("orders", "--json"))["guests"]
+    daemon.cli("release", "v-1")
+    daemon.cli("set", "v-2", "--floor", "default", "--shares", "default")
+    assert "v-2" not in daemon.cli("orders")
+
+
+def test_a_daemon_that_is_gone_leaves_its_orders_to_be_seen(tmp_path: Path) -> None:
+    """Status by itself tells that nothing is moved, and what is in force when one runs."""
+    with running(tmp_path, guests=2, mode="observe") as daemon:
+        daemon.cli("mode", "act")
+        daemon.cli("hold", "v-1")
+        assert daemon.process is not None
+        daemon.process.kill()
+        daemon.process.wait()
+        told = subprocess.run([PROGRAM, "status", "-c", daemon.config], capture_output=True, text=True, check=False)
+        assert "nothing is moved meanwhile; mode act is ordered for when one runs, on hold then: v-1" in told.stderr.replace(
+            "\n", " "
+        )
+        assert "Mode act" in told.stdout
+
+
+def test_versions_and_help_of_the_program(daemon: Daemon) -> None:
+    """As of any: `--version`, and help where nothing is asked."""
+    for words in (["--version"], ["version"]):
+        assert (
+            subprocess.run([PROGRAM, *words], capture_output=True, text=True, check=True).stdout.strip() == ballonet.__version__
+        )
+    assert "Commands" in subprocess.run([PROGRAM], capture_output=True, text=True, check=True).stdout or "Watch"
+    names = names_of(daemon, "v-")
+    assert names == ["v-0", "v-1", "v-2"]
+    assert names_of(daemon, "w") == []
+
+
+def names_of(daemon: Daemon, begin: str) -> list[str]:
+    """What a shell would complete."""
+    words = {"_BALLONET_COMPLETE": "complete_bash", "COMP_WORDS": f"ballonet explain {begin}", "COMP_CWORD": "2"}
+    words |= {"BALLONET_CONFIG": str(daemon.config), "_TYPER_COMPLETE_ARGS": f"ballonet explain {begin}"}
+    done = subprocess.run([PROGRAM], capture_output=True, text=True, check=False, env=os.environ | words)
+    return done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("more", "says", "code"),
+    [
+        ('listen = "127.0.0.1:1"\ntoken_file = "/nowhere"\n', "warning: nobody can come over TCP", 0),
+        ('listen = "0.0.0.0:1"\n', "not a loopback address", 2),
+        ('[vsphere]\nserver = "s"\nuser = "u"\npassword_file = "/nowhere"\n', "vsphere.password_file", 2),
+    ],
+)
+def test_check_config_finds_what_would_not_start(tmp_path: Path, more: str, says: str, code: int) -> None:
+    """And what would start without a door."""
+    path = tmp_path / "b.toml"
+    path.write_text(f"[control]\n{more}" + ("" if "vsphere" in more else '[qemu]\nsockets = ["x"]\n'))
+    done = subprocess.run([PROGRAM, "check-config", "-c", path], capture_output=True, text=True, check=False)
+    assert (done.returncode, says in done.stderr.replace("\n", " ")) == (code, True), done.stderr
 
 
 def test_status_of_some_and_in_order(daemon: Daemon) -> None:

@@ -173,6 +173,28 @@ def test_a_floor_that_no_order_lowers_is_not_said_to_be_lowered_by_one() -> None
     assert "ballonet set web --floor SIZE`, less than 1 GiB" in told(Reason.FLOOR, floor_bytes=GIB)
 
 
+def test_a_guest_that_uses_more_than_the_line_is_not_told_of_the_line() -> None:
+    """It keeps less than it needs: what it waits for is said, and no figure that it has passed."""
+    text = told(Reason.CALM, keep_bytes=int(3.5 * GIB))
+    assert "It needs 4 GiB, and keeps 3.5 GiB" in text
+    assert "gets more when it uses more than" not in text
+
+
+def test_words_of_what_is_not_so() -> None:
+    """Never heard is heard by nobody; more promised than there is, is what guests may take."""
+    assert "last heard: never\n" in told(Reason.UNKNOWN, stats=None, stats_age_s=None) + "\n"
+
+
+def test_remedies_of_the_past_are_of_the_mode_then() -> None:
+    """A time at which the whole host only advised, told while it acts."""
+    guest = Guest(name="web", ceiling_bytes=16 * GIB, keep_bytes=6 * GIB, resident_bytes=5 * GIB, mode=Mode.ADVISE)
+    decision = Decision("web", 5 * GIB, Reason.DONOR, NUMBERS, True, 3 * GIB, 4 * GIB, 3 * GIB, GIB)
+    plan = Plan(policy="adaptive", guests=(decision,), memory_bytes=100 * GIB)
+    tick = Tick(at=0, snapshot=Snapshot(host=Host(total_bytes=120 * GIB, available_bytes=GIB), guests=(guest,)), plan=plan)
+    then = explain(tick, "web", at=0, mode=Mode.ACT, is_past=True)
+    assert any("ballonet mode act" in change for change in then.changes)
+
+
 def beside(kept: Guest, reason: Reason, numbers: dict[str, object]) -> str:
     """What is said of `web`, beside a guest that keeps 8 GiB and needs 3."""
     web = Guest(name="web", ceiling_bytes=16 * GIB, keep_bytes=6 * GIB, resident_bytes=6 * GIB, stats_age_s=0.1)

@@ -83,11 +83,12 @@ def test_default_only_observes(tmp_path: Path) -> None:
 
 
 def test_settings_of_a_domain_come_between_its_own_and_the_default(tmp_path: Path) -> None:
-    """What the file says of a guest by name counts before its metadata, and they count before `guest.default`."""
+    """Setting by setting: what the file says of a guest by UUID or name counts before metadata, they before `guest.default`."""
     path = tmp_path / "b.toml"
     path.write_text('[libvirt]\n[loop]\nmode = "act"\n[guest.default]\nfloor = "1GiB"\nshares = 700\n[guest.a]\nfloor = "2GiB"\n')
     config, kept = read_config(path), KeptSettings(floor_bytes=3 << 30, mode=Mode.ADVISE)
-    assert config.settings("a", kept) == GuestSettings(floor_bytes=2 << 30)
+    assert config.settings("a", kept) == GuestSettings(floor_bytes=2 << 30, shares=700, mode=Mode.ADVISE)
+    assert config.settings("other", kept, uuid="a") == config.settings("a", kept)
     assert config.settings("b", kept) == GuestSettings(floor_bytes=3 << 30, shares=700, mode=Mode.ADVISE)
     assert config.settings("b") == GuestSettings(floor_bytes=1 << 30, shares=700)
 
@@ -143,3 +144,25 @@ def test_headroom_is_a_size_or_a_share(tmp_path: Path, text: str, free: int) -> 
     path.write_text(f'{GOOD}[guest.default]\nheadroom = "{text}"\n[guest.b]\nshares = 5\n')
     for name in ("a", "b"):
         assert read_config(path).settings(name).headroom_bytes(8 * GIB) == free
+
+
+def test_a_guest_s_own_table_leaves_the_default_s_other_settings(tmp_path: Path) -> None:
+    """One setting of its own loses none of the rest; a floor above an inherited ceiling is a contradiction."""
+    path = tmp_path / "b.toml"
+    rest = '[guest.default]\nfloor = "1GiB"\nceiling = "3GiB"\nguaranteed = "512MiB"\nmode = "advise"\n'
+    path.write_text(f'[libvirt]\n[loop]\nmode = "act"\n{rest}[guest.a]\nshares = 7\n')
+    assert read_config(path).settings("a") == GuestSettings(
+        floor_bytes=1 << 30, ceiling_bytes=3 << 30, guaranteed_bytes=512 << 20, shares=7, mode=Mode.ADVISE
+    )
+    path.write_text(f'[libvirt]\n{rest}[guest.a]\nfloor = "4GiB"\n')
+    with pytest.raises(SettingsError, match=r"guest\.a\.floor"):
+        read_config(path)
+
+
+@pytest.mark.parametrize("listen", ["0.0.0.0:9717", "127.0.0.1", "127.0.0.1:99999"])
+def test_a_place_to_listen_that_cannot_be_is_told_before_the_start(tmp_path: Path, listen: str) -> None:
+    """By check-config and a reload too."""
+    path = tmp_path / "b.toml"
+    path.write_text(f'[libvirt]\n[control]\nlisten = "{listen}"\n')
+    with pytest.raises(SettingsError, match=r"control\.listen"):
+        read_config(path)

@@ -7,13 +7,14 @@ A command's module is loaded when it is called: together they take a second, and
 
 import sys
 from importlib import import_module
-from typing import Any, Final, NamedTuple
+from typing import Annotated, Any, Final, NamedTuple
 
 import typer
 from typer.core import TyperGroup
 from typer.main import get_command
 
-from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, tell
+from ballonet import __version__
+from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, out, tell
 from ballonet.control.messages import ControlError
 from ballonet.lab.errors import LabError, LabUnavailableError
 from ballonet.model.settings import SettingsError
@@ -42,6 +43,7 @@ COMMANDS: Final = {
     "set": Command(STEER, "daemon", "set_guest"),
     "hold": Command(STEER, "daemon", "hold"),
     "release": Command(STEER, "daemon", "release"),
+    "orders": Command(STEER, "daemon", "orders"),
     "deflate": Command(STEER, "deflate", "deflate"),
     "restore": Command(STEER, "restore", "restore"),
     "init": Command(SET_UP, "init", "init"),
@@ -83,12 +85,20 @@ def _loaded(name: str) -> Any:
     return get_command(alone)
 
 
-app = typer.Typer(cls=Commands, no_args_is_help=True, pretty_exceptions_enable=False)
+app = typer.Typer(cls=Commands, pretty_exceptions_enable=False)
 
 
-@app.callback()
-def ballonet() -> None:
+@app.callback(invoke_without_command=True)
+def ballonet(
+    ctx: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
     """Manages the memory of virtual machines by ballooning, so that a host runs more of them than it has memory for."""
+    if version:
+        out.print(__version__)
+        raise typer.Exit
+    if ctx.invoked_subcommand is None:
+        typer.echo(ctx.get_help())
 
 
 def main() -> None:

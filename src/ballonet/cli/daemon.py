@@ -1,11 +1,12 @@
 """Commands that the running daemon answers: `explain`, `set`, `hold`, `release`, `mode`, `history`."""
 
 import contextlib
+import functools
 import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -13,24 +14,49 @@ from msgspec import UNSET, UnsetType
 from rich import box
 from rich.table import Table
 
-from ballonet.cli.console import ConfigPath, Json, Plot, err, out, tell, tell_age, write_json
+from ballonet.cli.console import UNMET, ConfigPath, Json, Plot, err, out, tell, tell_age, write_json
 from ballonet.cli.times import format_time, parse_span, parse_time
 from ballonet.control.client import Client, guest_path
-from ballonet.control.messages import Change, Explanation, GuestOrder, HoldOrder, HostSample, ModeOrder, Orders, Sample, Status
+from ballonet.control.messages import (
+    Change,
+    ControlError,
+    Explanation,
+    GuestOrder,
+    HoldOrder,
+    HostSample,
+    ModeOrder,
+    Orders,
+    Sample,
+    Status,
+    given,
+)
 from ballonet.daemon.config import PATH, ControlConfig, read_config, socket_as_said
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.model.units import SizeError, format_size, parse_size
 from ballonet.report.past import draw_past
 
-Vm = Annotated[str, typer.Argument(help="A guest's name, as `ballonet status` shows it.")]
-VmOrAll = Annotated[str, typer.Argument(help="A guest's name; without one, all guests.")]
+
+def names_like(incomplete: str) -> list[str]:
+    """Guests' names for the shell's completion; none where no daemon answers."""
+    with (
+        contextlib.suppress(ControlError, SettingsError, OSError),
+        client(Path(os.environ.get("BALLONET_CONFIG", PATH))) as daemon,
+    ):
+        return [one.name for one in daemon.ask("GET", "/v1/status", Status).guests if one.name.startswith(incomplete)]
+    return []
+
+
+Vm = Annotated[str, typer.Argument(help="A guest's name, as `ballonet status` shows it.", autocompletion=names_like)]
+VmOrAll = Annotated[str, typer.Argument(help="A guest's name; without one, all guests.", autocompletion=names_like)]
 Since = Annotated[str, typer.Option(help="From when on: 14:03, 2026-11-24 14:03, or 2h for two hours ago.")]
 Until = Annotated[str | None, typer.Option(help="Until when; now without it.")]
+MOST_SHARES = 50000
 DEFAULT = "default"
 """What takes an order back."""
 
 
+@functools.cache
 def socket_of(config: Path) -> Path:
     """Where the daemon of a configuration listens. One that is wrong by now stops nobody from asking the daemon that runs."""
     if not os.access(config, os.F_OK):
@@ -124,7 +150,7 @@ def _shares(text: str | None) -> int | UnsetType | None:
         return UNSET
     if text == DEFAULT:
         return None
-    if not text.isdecimal():
+    if not text.isdecimal() or not 1 <= int(text) <= MOST_SHARES:
         raise SettingsError(f"--shares: {text!r} is no number of 1 to 50000")
     return int(text)
 
@@ -180,6 +206,32 @@ def mode(
         out.print(f"{status.host.mode.value}, {whose}" + (f"; {status.host.hold}" if status.host.hold else ""))
 
 
+def orders(config: ConfigPath = PATH, json: Json = False) -> None:
+    """List what was ordered and stands: the mode, holds, what was set of guests. `default` and `release` take it back."""
+    with client(config) as daemon:
+        found, status = daemon.ask("GET", "/v1/orders", Orders), daemon.ask("GET", "/v1/status", Status)
+    if json:
+        write_json(found)
+        return
+    names = {guest.uuid: guest.name for guest in status.guests if guest.uuid}
+    lines = [f"mode {found.mode.value}; as configured again: ballonet mode default"] if found.mode else []
+    lines += [f"all guests: {status.host.hold}"] if status.host.hold else []
+    lines += [f"{guest.name}: {guest.left_alone}" for guest in status.guests if guest.left_alone.startswith("on hold")]
+    for key, order in sorted(found.guests.items()):
+        lines.append(f"{names.get(key) or found.names.get(key, key)}: {_in_words(order)}")
+    out.print("\n".join(lines) if lines else "nothing is ordered: all is as configured")
+
+
+def _in_words(order: GuestOrder) -> str:
+    """What was set of one guest."""
+    said: dict[str, Any] = given(order)
+    sizes = {name.removesuffix("_bytes"): value for name, value in said.items() if value is not None}
+    return ", ".join(
+        f"{name} {value.value if isinstance(value, Mode) else value if name == 'shares' else format_size(value)}"
+        for name, value in sizes.items()
+    )
+
+
 def top(config: ConfigPath = PATH, json: Json = False) -> None:
     """Watch the host and its guests live; hold, release and explain them by a key. With --json, a status a line until Ctrl-C."""
     if json:
@@ -233,7 +285,9 @@ def history(
     elif rows and not plot:
         out.print(_table(rows))
     elif not rows:
-        err.print("nothing in that time")
+        err.print("nothing in that time" + (f" of a guest {vm!r}" if vm else ""))
+        if vm:
+            raise typer.Exit(UNMET)
 
 
 def _table(rows: list[Sample] | list[HostSample] | list[Change]) -> Table:

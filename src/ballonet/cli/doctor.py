@@ -16,6 +16,7 @@ from ballonet.control.client import NoDaemonError
 from ballonet.daemon.config import PATH, read_config
 from ballonet.model.finding import HOST, Finding, Level
 from ballonet.model.settings import SettingsError
+from ballonet.sense import contradictions
 from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
 
 COLOURS: Final = {Level.NOTE: "", Level.WARNING: "yellow", Level.FAULT: "red"}
@@ -47,7 +48,7 @@ def findings_from(config: Path) -> list[Finding]:
     tick, found = asyncio.run(look(read))
     snapshot = tick.snapshot
     found += HostDoctor(Path(read.host.root)).findings()
-    found += limit_findings(snapshot.host)
+    found += limit_findings(snapshot.host) + contradictions.findings(snapshot, read.guest)
     for guest in snapshot.guests:
         found += guest_findings(guest)
     return found

@@ -10,6 +10,7 @@ from typing import Final
 from ballonet.daemon.config import Config
 from ballonet.daemon.run import adapter
 from ballonet.decide.step import START, step
+from ballonet.hypervisors.alone import NOT_HEARD
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.model.finding import Finding
 from ballonet.model.snapshot import Voice
@@ -19,6 +20,8 @@ from ballonet.sense.picture import Eye
 
 LOOK_S: Final = 2.5
 """How long to listen: agents and balloon drivers speak once a second."""
+LONGEST_LOOK_S: Final = 10.0
+"""The same while one is met that has not been heard yet: on a slow host that takes longer."""
 
 
 async def look(config: Config) -> tuple[Tick, list[Finding]]:
@@ -28,15 +31,17 @@ async def look(config: Config) -> tuple[Tick, list[Finding]]:
     """
     async with opened(config) as hypervisor:
         start = time.monotonic()
-        while time.monotonic() - start < LOOK_S:
+        is_new = False
+        while time.monotonic() - start < (LONGEST_LOOK_S if is_new else LOOK_S):
             await asyncio.sleep(0.1)
             guests = hypervisor.guests()
+            is_new = any(guest.leave_alone == NOT_HEARD for guest in guests)
             if guests and all(guest.voice is Voice.AGENT for guest in guests):
                 break
         eye = Eye(
             host_sense(hypervisor, Path(config.host.root)),
             hypervisor,
-            lambda guest: config.settings(guest.name, hypervisor.settings(guest.name)),
+            lambda guest: config.settings(guest.name, hypervisor.settings(guest.name), uuid=guest.uuid),
         )
         snapshot, found = eye.look(), hypervisor.findings()
     _, plan = step(START, snapshot, config.limits(), time.monotonic(), config.loop.policy)

@@ -14,12 +14,13 @@ from rich.table import Table
 from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, tell_age, write_json
 from ballonet.cli.daemon import client, socket_of
 from ballonet.control.client import NoDaemonError
-from ballonet.control.explain import theirs_text
+from ballonet.control.explain import STATES, theirs_text
 from ballonet.control.messages import BOUND, GuestStatus, Status
+from ballonet.control.orders import OrderBook, is_over
+from ballonet.control.orders import held as in_words
 from ballonet.control.tell import status_of
 from ballonet.daemon.config import PATH, read_config
 from ballonet.model.settings import SettingsError
-from ballonet.model.snapshot import Mode
 from ballonet.model.units import format_size
 
 SHORTLY: Final = ("balloon", "ballooned", "swapped", "compressed", "active", "demand", "pressure", "status", "limit")
@@ -43,6 +44,8 @@ SORTS: Final[dict[str, Callable[[GuestStatus], tuple[float, str]]]] = {
 """What `--sort` knows: the largest first, but for names."""
 LATE_S: Final = 5.0
 """A tick may be late by so much, beside some of its intervals, before its figures are called old."""
+SLIM_COLUMNS: Final = 60
+"""Narrower still: only what is asked most."""
 WIDE_COLUMNS: Final = 120
 """Narrower terminals get one word why; the sentences would take twelve lines a guest."""
 
@@ -91,7 +94,15 @@ def status_from(config: Path) -> Status:
         err.print("no daemon runs; looking without one")
     from ballonet.cli.look import look  # noqa: PLC0415 adapters take a while to load, and most ask a daemon
 
-    return status_of(asyncio.run(look(read_config(config)))[0], at=time.time(), mode=Mode.OBSERVE)
+    read, now = read_config(config), time.time()
+    orders = OrderBook(Path(read.control.state) / "orders.json").peek()
+    mode = orders.mode or read.loop.mode
+    held = [orders.names.get(key, key) for key, hold in orders.holds.items() if not is_over(hold, now)]
+    err.print(
+        f"nothing is moved meanwhile; mode {mode.value} is {'ordered' if orders.mode else 'configured'} for when one runs"
+        + (f", on hold then: {', '.join(sorted(held))}" if held else "")
+    )
+    return status_of(asyncio.run(look(read))[0], at=time.time(), mode=mode, hold=in_words(orders, None, now))
 
 
 def summary(found: Status) -> str:
@@ -100,31 +111,33 @@ def summary(found: Status) -> str:
     sizes = [format_size(size) for size in (host.promised_bytes, host.memory_bytes, host.available_bytes)]
     hold = f" All guests are {host.hold}." if host.hold else ""
     hold += f" Its own loop says: {host.theirs}." if host.theirs else ""
+    state = f"host {host.state} ({STATES[host.state]})"
     return (
-        f"Mode {host.mode.value}, policy {host.policy}, host {host.state}: guests may take {sizes[0]} of {sizes[1]}"
+        f"Mode {host.mode.value}, policy {host.policy}, {state}: guests may take {sizes[0]} of {sizes[1]}"
         f" that are for them, {sizes[2]} are available. Of the host {host.sentence}.{hold}"
     )
 
 
 def table(guests: Sequence[GuestStatus], *, is_wide: bool = True) -> Table:
     """The guests; where the hypervisor has a loop of its own, what that does with them beside."""
-    return _wide(guests) if is_wide else _narrow(guests)
+    return _wide(guests) if is_wide else _narrow(guests, is_slim=out.width < SLIM_COLUMNS)
 
 
-def _narrow(guests: Sequence[GuestStatus]) -> Table:
-    """A line a guest on 80 columns: what matters most, and one word why."""
+def _narrow(guests: Sequence[GuestStatus], *, is_slim: bool) -> Table:
+    """A line a guest on 80 columns, or on 40: what matters most, and one word why."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("guest", "has", "keeps", "uses", "needs", "mode", "why"):
+    slim = ("guest", "keeps", "needs", "why")
+    for name in slim if is_slim else ("guest", "has", "keeps", "uses", "needs", "mode", "why"):
         is_number = name in {"has", "keeps", "uses", "needs"}
         shown.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
     for guest in guests:
         sizes = (guest.has_bytes, guest.keeps_bytes, guest.used_bytes, guest.need_bytes)
-        told = ["-" if size is None else format_size(size) for size in sizes]
+        told = ["-" if size is None else format_size(size) for size in (sizes[1::2] if is_slim else sizes)]
         short = f" {format_size(guest.short_bytes)}" if guest.short_bytes else ""
         shown.add_row(
             guest.name,
             *told,
-            guest.mode.value,
+            *(() if is_slim else (guest.mode.value,)),
             "trouble" if guest.trouble else BOUND if guest.is_bound else f"{guest.reason}{short}",
         )
     return shown

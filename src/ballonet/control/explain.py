@@ -67,7 +67,7 @@ def explain(tick: Tick, name: str, *, at: float, mode: Mode, is_past: bool = Fal
     for guest, decision in zip(tick.snapshot.guests, tick.plan.guests, strict=True):
         if guest.name == name:
             others = tuple(both for both in zip(tick.snapshot.guests, tick.plan.guests, strict=True) if both[0].name != name)
-            case = Case(guest, decision, tick.plan, mode, others)
+            case = Case(guest, decision, tick.plan, _mode_then(tick) if is_past else mode, others)
             return Explanation(
                 guest=name,
                 at=at,
@@ -80,6 +80,12 @@ def explain(tick: Tick, name: str, *, at: float, mode: Mode, is_past: bool = Fal
             )
     known = ", ".join(guest.name for guest in tick.snapshot.guests) or "none at all"
     raise NoSuchGuestError(f"no guest {name!r} here{' at that time' if is_past else ''}; there are: {known}")
+
+
+def _mode_then(tick: Tick) -> Mode:
+    """Of the host in a tick of the past: no guest has more than that, and most have as much."""
+    modes = {guest.mode for guest in tick.snapshot.guests}
+    return next((one for one in (Mode.ACT, Mode.ADVISE) if one in modes), Mode.OBSERVE)
 
 
 def _facts(case: Case) -> Iterator[Fact]:
@@ -101,7 +107,7 @@ def _facts(case: Case) -> Iterator[Fact]:
     yield Fact("swap", _swap(guest.stats))
     yield Fact("pages", _paging(case))
     age = "never" if guest.stats_age_s is None else f"{guest.stats_age_s:.1f} s ago"
-    yield Fact("last heard", f"{age}, by {VOICES[guest.voice]}")
+    yield Fact("last heard", f"{age}, by {VOICES[guest.voice]}" if guest.stats_age_s is not None else age)
     for name, value in guest.theirs.items():
         yield Fact(f"its hypervisor's {name}", theirs_text(name, value))
     yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
@@ -172,7 +178,7 @@ def _host(host: Host, plan: Plan) -> str:
     taken = f"guests may take {format_size(promised)} of the {format_size(memory)} that are for them"
     if promised > memory:
         over = format_size(promised - memory)
-        taken = f"guests hold {format_size(promised)}, {over} more than the {format_size(memory)} that are for them"
+        taken = f"guests may take {format_size(promised)} already, {over} more than the {format_size(memory)} that are for them"
     return (
         f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; {taken}."
         f" Of the host {plan.reserve.sentence}. State: {plan.host_state} ({STATES[plan.host_state]}).{theirs}{short}"
@@ -207,6 +213,10 @@ def _more(case: Case) -> str:
     if case.keep_bytes >= case.guest.ceiling_bytes:
         return _all_of_it(case.guest)
     line = max(0, case.keep_bytes - (decision.need_bytes - decision.used_bytes))
+    if decision.used_bytes >= line:
+        need = format_size(decision.need_bytes)
+        keep = format_size(case.keep_bytes)
+        return f"It needs {need}, and keeps {keep}: it gets the rest when that is worth a command, or it pages."
     return f"It gets more when it uses more than {format_size(line)}, and at once when it pages."
 
 

@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 
 from ballonet.control.messages import GuestStatus, HostStatus, Status
 from ballonet.decide.states import NAMES
+from ballonet.hypervisors.alone import NOT_HEARD
 
 LABELS: Final = ("domain", "uuid")
 
@@ -123,7 +124,7 @@ def _of_guests(guests: tuple[GuestStatus, ...]) -> Iterator[Metric]:
     reason = GaugeMetricFamily("ballonet_guest_reason", "1 for the reason of its last decision", labels=(*LABELS, "reason"))
     mode = GaugeMetricFamily("ballonet_guest_mode", "1 for its mode", labels=(*LABELS, "mode"))
     for guest in guests:
-        alone.add_metric((guest.name, guest.uuid), float(bool(guest.left_alone)))
+        alone.add_metric((guest.name, guest.uuid), float(bool(guest.left_alone) and guest.left_alone != NOT_HEARD))
         bound.add_metric((guest.name, guest.uuid), float(guest.is_bound))
         reason.add_metric((guest.name, guest.uuid, guest.reason), 1)
         mode.add_metric((guest.name, guest.uuid, guest.mode.value), 1)

@@ -59,7 +59,7 @@ class Changes:
                 continue  # each start would tell of each guest that it is not known yet
             asks_bytes = decision.keep_bytes or 0 if decision.is_command else told_bytes
             is_new = decision.reason is not reason or abs(asks_bytes - told_bytes) > SAME_BYTES
-            if is_new or decision.name in tick.outcome.begun:
+            if is_new or decision.name in tick.outcome.begun or decision.name in tick.outcome.failed:
                 found.append(Changed(decision, guest, _done(tick, decision, guest)))
                 told_bytes = asks_bytes
             now[decision.name] = (decision.reason, told_bytes)

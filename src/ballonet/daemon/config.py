@@ -3,16 +3,19 @@
 import contextlib
 import re
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 from msgspec import Meta, Struct
 
+from ballonet.control.doors import address_of
 from ballonet.decide.policies import POLICIES
 from ballonet.hypervisors.contract import KeptSettings
 from ballonet.model.limits import Limits
 from ballonet.model.settings import NO_HEADROOM, Headroom, SettingsError, Size, convert, parse_toml
 from ballonet.model.snapshot import Mode, least
 from ballonet.sense.picture import GuestSettings
+
+T = TypeVar("T")
 
 PATH: Final = Path("/etc/ballonet/ballonet.toml")
 """Where it is looked for when nobody says where."""
@@ -138,9 +141,10 @@ class GuestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     floor: Size | None = None
     """Never below. Unset: what Linux's hv_balloon keeps for a guest of that size."""
     ceiling: Size | None = None
-    guaranteed: Size = Size(0)
-    """Comes first when not everything fits."""
-    shares: Annotated[int, Meta(ge=1, le=50000)] = 1000
+    guaranteed: Size | None = None
+    """Comes first when not everything fits. Unset: nothing."""
+    shares: Annotated[int, Meta(ge=1, le=50000)] | None = None
+    """Unset: 1000."""
     headroom: Headroom | None = None
     """What it shall have free at any time, in bytes or as a share of what it has: for guests whose own guardians act on what is
     free, as a kubelet that evicts."""
@@ -167,29 +171,37 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """Of every decision."""
         return Limits(reserve_bytes=_plain(self.host.reserve), interval_s=self.loop.interval_s)
 
-    def _headroom(self, name: str) -> Headroom:
-        """A guest's own, else that of `[guest.default]`."""
-        found = (self.guest[one].headroom for one in (name, "default") if one in self.guest)
-        return next((one for one in found if one is not None), NO_HEADROOM)
-
-    def settings(self, name: str, kept: KeptSettings | None = None, most: Mode | None = None) -> GuestSettings:
-        """The operator's word on a guest: the file's on this very guest; else what the hypervisor keeps of it, and what that
-        does not say from `[guest.default]`. Modes never add up to more than the loop's, or than `most` in its place.
+    def settings(self, name: str, kept: KeptSettings | None = None, most: Mode | None = None, uuid: str = "") -> GuestSettings:
+        """The operator's word on a guest, each setting by itself: what the file says of this very guest, by its UUID before its
+        name; else what the hypervisor keeps of it; else what `[guest.default]` says. Modes never add up to more than the loop's,
+        or than `most` in its place.
         """
         most = most or self.loop.mode
-        one = self.guest.get(name)
-        if one is not None or kept is None:
-            kept = KeptSettings()
-        one = one or self.guest.get("default") or GuestConfig()
-        mode = kept.mode or one.mode or most
-        return GuestSettings(
-            floor_bytes=_plain(one.floor if kept.floor_bytes is None else kept.floor_bytes),
-            ceiling_bytes=_plain(one.ceiling if kept.ceiling_bytes is None else kept.ceiling_bytes),
-            guaranteed_bytes=int(one.guaranteed if kept.guaranteed_bytes is None else kept.guaranteed_bytes),
-            shares=one.shares if kept.shares is None else kept.shares,
-            headroom=self._headroom(name),
-            mode=least(most, mode),
+        own, kept, rest = (
+            self.guest.get(uuid or name, self.guest.get(name, _UNSAID)),
+            kept or KeptSettings(),
+            self.guest.get("default", _UNSAID),
         )
+        guaranteed = _first(own.guaranteed, kept.guaranteed_bytes, rest.guaranteed)
+        shares = _first(own.shares, kept.shares, rest.shares)
+        return GuestSettings(
+            floor_bytes=_plain(_first(own.floor, kept.floor_bytes, rest.floor)),
+            ceiling_bytes=_plain(_first(own.ceiling, kept.ceiling_bytes, rest.ceiling)),
+            guaranteed_bytes=int(guaranteed or 0),
+            shares=NORMAL_SHARES if shares is None else shares,
+            headroom=_first(own.headroom, rest.headroom) or NO_HEADROOM,
+            mode=least(most, own.mode or kept.mode or rest.mode or most),
+        )
+
+
+_UNSAID: Final = GuestConfig()
+NORMAL_SHARES: Final = 1000
+"""Of a guest of which nobody says any."""
+
+
+def _first(*said: T | None) -> T | None:
+    """What the first one says who says something."""
+    return next((one for one in said if one is not None), None)
 
 
 def _plain(size: int | None) -> int | None:
@@ -269,6 +281,9 @@ def _check(config: Config, path: Path) -> None:
         raise SettingsError(f"{path}: at `hyperv.auth`: basic sends the password itself; set hyperv.tls, or another auth")
     if config.loop.policy not in POLICIES:
         raise SettingsError(f"{path}: at `loop.policy`: no policy {config.loop.policy!r}; there are {', '.join(POLICIES)}")
-    for name, one in config.guest.items():
-        if one.floor is not None and one.ceiling is not None and one.floor > one.ceiling:
+    if config.control.listen:
+        address_of(config.control.listen)
+    for name in config.guest:
+        one = config.settings(name)
+        if one.floor_bytes is not None and one.ceiling_bytes is not None and one.floor_bytes > one.ceiling_bytes:
             raise SettingsError(f"{path}: at `guest.{name}.floor`: above the ceiling; lower it or raise the ceiling")

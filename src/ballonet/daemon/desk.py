@@ -29,7 +29,7 @@ from ballonet.history.answer import Question
 from ballonet.history.asker import Asker
 from ballonet.history.store import History
 from ballonet.history.tidy import Bounds
-from ballonet.model.finding import Finding
+from ballonet.model.finding import Finding, Level
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
 from ballonet.sense import contradictions
@@ -78,6 +78,8 @@ class DaemonDesk:
         self._ticked = asyncio.Event()
         self.others: Callable[[], list[Finding]] = list
         """Findings of what is around the desk."""
+        self.of_guests: Callable[[], list[Finding]] = list
+        """Of those the adapter's own: shown with the guest."""
         self.settled: Callable[[], Iterable[str]] = tuple
         """Of which guests the configuration says something."""
 
@@ -155,7 +157,7 @@ class DaemonDesk:
     def status(self) -> Status:
         """As the protocol says."""
         tick = self._last()
-        return status_of(tick, at=tick.at, mode=self.mode, hold=self.ordering.hold_of(None), troubles=self._troubles)
+        return status_of(tick, at=tick.at, mode=self.mode, hold=self.ordering.hold_of(None), troubles=self._named_troubles())
 
     def status_json(self) -> msgspec.Raw:
         """As the protocol says; made once for all who ask between two ticks or orders."""
@@ -163,6 +165,10 @@ class DaemonDesk:
         if any(one is not other for one, other in zip(made_of, self._encoded_of, strict=False)) or not self._encoded_of:
             self._encoded_of, self._encoded = made_of, msgspec.Raw(msgspec.json.encode(self.status()))
         return self._encoded
+
+    def _named_troubles(self) -> dict[str, str]:
+        """By guest: why its last command failed; else what of it its adapter cannot do as it is told."""
+        return {one.where: one.what for one in self.of_guests() if one.level is not Level.NOTE} | self._troubles
 
     async def lives(self) -> AsyncIterator[bytes]:
         """As the protocol says."""

@@ -116,6 +116,7 @@ class Daemon:
         self._hypervisor = hypervisor = hypervisor or adapter(config)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
+        self._desk.of_guests = hypervisor.findings
         self._waiting: tuple[str, ...] = ()
         self._desk.others = lambda: [
             *hypervisor.findings(),
@@ -139,7 +140,7 @@ class Daemon:
     def _settings(self, guest: Guest) -> GuestSettings:
         """As ordered, else as kept at the hypervisor or configured; on hold, nothing of it is moved."""
         order, hold = self._desk.ordering.order_of(guest), self._desk.ordering.hold_of(guest)
-        settings = self._config.settings(guest.name, self._hypervisor.settings(guest.name), self._desk.mode)
+        settings = self._config.settings(guest.name, self._hypervisor.settings(guest.name), self._desk.mode, guest.uuid)
         if order is not None:
             ordered: dict[str, Any] = given(order)
             mode = least(self._desk.mode, ordered.pop("mode", settings.mode))

@@ -44,6 +44,7 @@ class Ready:
         self._left = 0
         self._commands: List[List[str]] = []
         self._child: Optional[int] = None
+        self._child_until = 0.0
         self._trimmed_at = -1e9
         self._has_asked_jvms = False
 
@@ -76,6 +77,8 @@ class Ready:
         """Whether something was done, or is under way still."""
         if self._child is not None:
             self._reap()
+            if time.monotonic() > self._child_until:  # however often the host asks meanwhile
+                self._end_child()
             return True
         while self._groups:
             if self._reclaim(self._groups[-1], missing):
@@ -110,6 +113,7 @@ class Ready:
         """Without what keeps the agent itself alive: neither its real-time priority nor its protection from the OOM killer."""
         plain = (os.SCHED_OTHER, os.sched_param(0))
         try:
+            self._child_until = time.monotonic() + LONGEST_S
             self._child = os.posix_spawn(
                 "/bin/sh", ["sh", "-c", UNPROTECTED, "sh", *words], os.environ, setpgroup=0, scheduler=plain
             )

@@ -90,6 +90,8 @@ class GuestAgent:
         self._stats: GuestStats | None = None
         self._seen_at = -1e9
         self._handles: dict[str, int] = {}
+        self._stale: list[int] = []
+        """Handles of looks that failed, to be closed."""
         self._ids = itertools.count(1)
 
     @property
@@ -117,6 +119,7 @@ class GuestAgent:
                     await self._look()
                 backoff_s = 0.0
             except (SilentError, OSError, TimeoutError) as error:
+                self._stale += [handle for handle in self._handles.values() if handle >= 0]
                 self._handles.clear()
                 trouble = str(error) or f"no answer in {LOOK_S} s"
                 if not backoff_s:
@@ -138,6 +141,7 @@ class GuestAgent:
             # What another client left unread ends at the byte 0xFF, which precedes the answer (guest-sync-delimited).
             writer.write(b"\xff")
             await self._call(reader, writer, "guest-sync-delimited", int, {"id": number}, is_sync=True)
+            await self._close_stale(reader, writer)
             texts = b"\n".join([await self._read(reader, writer, path) for path in FILES])
             stats = stats_of(texts)
             if stats is None:
@@ -147,6 +151,13 @@ class GuestAgent:
         finally:
             # Not close: that waits for what a guest without an agent will never read.
             writer.transport.abort()
+
+    async def _close_stale(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Of a look that failed: an agent that has lived on keeps its files open, a new one knows nothing of them."""
+        while self._stale:
+            with contextlib.suppress(SilentError):
+                await self._call(reader, writer, "guest-file-close", dict[str, Any], {"handle": self._stale[-1]})
+            self._stale.pop()
 
     async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, path: str) -> bytes:
         """A file of /proc from its beginning; opened once, and read anew at each look. Empty where the guest has none."""

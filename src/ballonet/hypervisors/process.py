@@ -105,6 +105,11 @@ class Process:
             return Occupied(rss or None, swapped, huge)
 
     @property
+    def started_s(self) -> float | None:
+        """When it began, in seconds since the host's boot; None = cannot be read."""
+        return self._started_s
+
+    @property
     def has_died(self) -> bool:
         """Whether it is gone, or another one has its number by now."""
         try:

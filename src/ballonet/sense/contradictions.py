@@ -41,7 +41,7 @@ def findings(snapshot: Snapshot, settled: Iterable[str]) -> list[Finding]:
     if promised > snapshot.host.total_bytes:
         what = f"{format_size(promised)} are guaranteed to guests, and the host has {format_size(snapshot.host.total_bytes)}"
         found.append(Finding(level=Level.WARNING, where="host", what=what, remedy="smaller guarantees: these cannot be kept"))
-    names = {guest.name for guest in snapshot.guests}
+    names = {name for guest in snapshot.guests for name in (guest.name, guest.uuid)}
     for name in sorted(set(settled) - names - {"default"}):
         what = f"[guest.{name}] is in the configuration, and no guest of that name is up"
         found.append(Finding(level=Level.NOTE, where=name, what=what, remedy="nothing, if it will come; else correct the name"))

@@ -14,6 +14,7 @@ from textual.widgets import DataTable, Footer, Static
 from textual.worker import get_current_worker
 
 from ballonet.control.client import Client, guest_path
+from ballonet.control.explain import STATES
 from ballonet.control.messages import BOUND, ControlError, Explanation, GuestStatus, HoldOrder, Orders, Status
 from ballonet.model.text import visible
 from ballonet.model.units import format_size
@@ -202,9 +203,10 @@ def host_lines(status: Status) -> str:
     """Two lines on the host."""
     host = status.host
     alarm = "  ALARM" if host.is_alarming else ""
-    hold = f"  ON HOLD: {host.hold}" if host.hold else ""
+    hold = f"  ON HOLD{host.hold.removeprefix('on hold')}" if host.hold else ""
     return (
-        f"{host.state}{alarm}  mode {host.mode.value}  policy {host.policy}  {len(status.guests)} guests"
+        f"host {host.state} ({STATES[host.state]}){alarm}"
+        f"  mode {host.mode.value}  policy {host.policy}  {len(status.guests)} guests"
         f"  pressure {host.pressure_share:.0%}{hold}\n"
         f"may take {format_size(host.promised_bytes)} of {format_size(host.memory_bytes)}"
         f"  available {format_size(host.available_bytes)}  reserve {format_size(host.reserve_bytes)}"

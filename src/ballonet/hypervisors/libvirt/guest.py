@@ -64,6 +64,16 @@ SIZES: Final = {
 }
 """Ours, and libvirt's name for it (virDomainMemoryStatTags), in KiB."""
 _GONE: Final = {libvirt.VIR_ERR_NO_DOMAIN, libvirt.VIR_ERR_OPERATION_INVALID}
+STATES: Final = {
+    libvirt.VIR_DOMAIN_RUNNING: "running",
+    libvirt.VIR_DOMAIN_BLOCKED: "blocked",
+    libvirt.VIR_DOMAIN_PAUSED: "paused",
+    libvirt.VIR_DOMAIN_SHUTDOWN: "shutting down",
+    libvirt.VIR_DOMAIN_SHUTOFF: "shut off",
+    libvirt.VIR_DOMAIN_CRASHED: "crashed",
+    libvirt.VIR_DOMAIN_PMSUSPENDED: "suspended",
+}
+"""In virsh's words, but for one."""
 MIGRATING: Final = {libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT, libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_IN}
 UNDER_WAY: Final = {libvirt.VIR_DOMAIN_JOB_BOUNDED, libvirt.VIR_DOMAIN_JOB_UNBOUNDED}
 JOB: Final = "libvirt does something with it that takes its time (a snapshot, a dump, a save); it is moved again after that"
@@ -118,7 +128,9 @@ class LibvirtGuest(WatchedGuest):
         silent_s = now - self._heard_at
         alone = self._leave_alone
         if silent_s > SILENT_S:
-            alone = f"libvirt has said nothing of it for {silent_s:.0f} s ({self._trouble or 'no reason given'})"
+            trouble = self._trouble or "no reason given"
+            what = f"libvirt has said nothing of it for {silent_s:.0f} s ({trouble})"
+            alone = f"{what}; see `virsh domstats`, systemctl status libvirtd"
         stats, stats_age_s, voice = self._heard(now)
         occupied = self._process.occupied(self._ceiling_bytes) if self._process else Occupied(None)
         return Guest(
@@ -185,7 +197,7 @@ class LibvirtGuest(WatchedGuest):
 
     def take_bulk(self, record: Mapping[str, Any]) -> None:
         """Its part of all domains' statistics."""
-        self._run_state = "running" if record.get("state.state") == libvirt.VIR_DOMAIN_RUNNING else "stopped"
+        self._run_state = STATES.get(record.get("state.state"), "in an unknown state")
         if "balloon.maximum" in record:
             self._ceiling_bytes = record["balloon.maximum"] * KIB
         if self._look.every_s >= 1.0 and "balloon.current" in record:

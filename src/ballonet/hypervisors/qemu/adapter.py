@@ -65,12 +65,13 @@ class QemuHypervisor(Herd[QemuGuest]):
         self._guests.clear()
 
     def guests(self) -> tuple[Guest, ...]:
-        """As the contract says. Where two guests have one name, the later socket's is NAME@SOCKET. One guest may have several QMP
-        sockets.
+        """As the contract says. Where two guests have one name, it is the one's that has run for longer, and the other is
+        NAME@SOCKET: what is set of a name is nothing that a newcomer comes to by calling itself so. One guest may have several
+        QMP sockets.
         """
         found: dict[str, Guest] = {}
         seen: set[tuple[int, str]] = set()
-        for guest in self._guests.values():
+        for guest in sorted(self._guests.values(), key=lambda one: one.started_s):
             if (identity := guest.identity) in seen:
                 self._tell_double(guest)
                 continue

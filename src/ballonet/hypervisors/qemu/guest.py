@@ -12,6 +12,7 @@ Sizes in QMP are bytes already. What is measured how:
 import asyncio
 import contextlib
 import logging
+import math
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
@@ -104,6 +105,12 @@ class QemuGuest(WatchedGuest):
         """Whether its process was known, and is gone. Who still talks has not died."""
         is_talking = self._session is not None and self._session.is_open
         return not is_talking and self._process is not None and self._process.has_died
+
+    @property
+    def started_s(self) -> float:
+        """When its process began, in seconds since the host's boot; infinite while that is not known."""
+        started_s = self._process.started_s if self._process else None
+        return math.inf if started_s is None else started_s
 
     @property
     def identity(self) -> tuple[int, str] | None:
