@@ -121,3 +121,26 @@ def test_an_old_kernel_has_no_pressure() -> None:
     assert found.psi_full_us is None
     assert stats_of(VMSTAT) is None
     assert stats_of(b"MemTotal: 99999999999999999999 kB\nMemAvailable: 1 kB\n") is None
+
+
+async def test_files_of_a_look_that_failed_are_closed_at_the_next_good_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An agent that lives on keeps them open: hundreds of looks that fail would use them up."""
+    monkeypatch.setattr(guest_agent, "BACKOFF_S", 0.01)
+    closed: list[int] = []
+    reads = 0
+
+    def sometimes(command: str, words: dict[str, Any]) -> Any:
+        nonlocal reads
+        if command == "guest-file-close":
+            closed.append(words["handle"])
+            return {}
+        if command == "guest-file-read" and (reads := reads + 1) == 3:
+            return b'{"error": {"class": "GenericError", "desc": "busy"}}'
+        return honest(command, words)
+
+    async with looking(tmp_path, sometimes) as (voice, _), asyncio.timeout(60):
+        while voice.stats is None or len(closed) < 3:
+            await asyncio.sleep(0.02)
+    assert sorted(closed) == [1000, 1001, 1002]

@@ -19,6 +19,7 @@ from ballonet.hypervisors.qemu.memory import Layout
 from ballonet.hypervisors.qemu.mover import Mover
 from ballonet.hypervisors.qemu.qmp import LONGEST_BYTES, NonsenseError, QmpSession
 from ballonet.lab.scripted import ScriptedGuest
+from ballonet.model.snapshot import Guest
 from daemons import holds_soon
 
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\r\n'
@@ -240,3 +241,25 @@ async def test_a_guest_on_its_way_is_not_moved(tmp_path: Path) -> None:
     assert hypervisor.guests()[0].is_migrating
     await hypervisor.close()
     server.close()
+
+
+class Known:
+    """What the adapter asks of a guest that it has met."""
+
+    def __init__(self, name: str, path: str, started_s: float) -> None:
+        self.name, self.path, self.started_s = name, path, started_s
+        self.identity = (int(started_s), name)
+
+    def reading(self) -> Guest:
+        return Guest(name=self.name, ceiling_bytes=1 << 30, keep_bytes=1 << 30)
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_a_name_is_the_older_guest_s(is_first: bool) -> None:
+    """A newcomer that calls itself as another does comes to nothing that is set of that name, after a restart too."""
+    hypervisor = QemuHypervisor(("/nowhere/*.sock",))
+    guests = [Known("db", "/q/a.sock", 9000.0), Known("db", "/q/z.sock", 100.0)]
+    for one in guests if is_first else reversed(guests):
+        hypervisor._guests[one.path] = one  # type: ignore[assignment]  # as much of one as is asked for
+    assert {one.name for one in hypervisor.guests()} == {"db", "db@a"}
+    assert guests[1].name == "db"

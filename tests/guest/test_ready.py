@@ -1,10 +1,14 @@
 """Making memory ready: in which order, and what is said of it."""
 
+import os
 import select
 import sys
 import time
 from pathlib import Path
 
+import pytest
+
+from ballonet.guest import ready
 from ballonet.guest.care import Care
 from ballonet.guest.kernel import Memory
 from ballonet.guest.ready import SLICE_BYTES, Ready
@@ -89,3 +93,22 @@ def test_reclaim_off_leaves_page_cache_alone(tmp_path: Path) -> None:
     guest = Guest(tmp_path, 10, system=100)
     guest.settings.reclaim = False
     assert guest.ready(50) == ({"ready_bytes": 10 * MIB, "freed_bytes": 0}, [])
+
+
+def test_a_command_that_hangs_is_ended_however_often_the_host_asks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request would else give it more time. It runs without the agent's real-time priority."""
+    monkeypatch.setattr(ready, "LONGEST_S", 0.5)
+    guest = Guest(tmp_path, 10)
+    told = tmp_path / "told"
+    script = f"import os, time; open({str(told)!r}, 'w').write(f'{{os.getpid()}} {{os.sched_getscheduler(0)}}'); time.sleep(600)"
+    guest.settings.trim = [[sys.executable, "-c", script]]
+    one = Ready(Memory(str(tmp_path)), Care(guest.settings, select.poll(), str(tmp_path / "nothing")), guest.settings, "/nowhere")
+    start = time.monotonic()
+    while time.monotonic() - start < 60:
+        one.begin(500 * MIB, time.monotonic())
+        one.step(time.monotonic())
+        time.sleep(0.05)
+        if told.exists() and len(told.read_text().split()) == 2 and not Path(f"/proc/{told.read_text().split()[0]}").exists():
+            break
+    assert told.read_text().split()[1] == str(os.SCHED_OTHER)
+    assert one._child is None
