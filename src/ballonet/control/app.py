@@ -1,6 +1,7 @@
 """The control API as an ASGI application, whatever it is served on."""
 
 import asyncio
+import functools
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any, Final
@@ -39,8 +40,10 @@ def api(desk: Desk) -> Starlette:
     async def metrics(_request: Request) -> Response:
         return Response(desk.metrics(), media_type=PROMETHEUS)
 
+    description = functools.cache(lambda: msgspec.Raw(msgspec.json.encode(openapi())))
+
     async def described(_request: Request) -> Response:
-        return answer(openapi())
+        return answer(description())
 
     routes += [Served(LIVE, live), Served(METRICS, metrics), Served("/v1/openapi.json", described)]
     return Starlette(routes=routes, exception_handlers={HTTPException: _refused, Exception: _failed})

@@ -3,7 +3,7 @@
 https://prometheus.io/docs/practices/naming/. `domain` is the guest's name, `uuid` its UUID.
 """
 
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
@@ -45,6 +45,10 @@ HOST_GAUGES: Final = {
 """The same after `ballonet_host_`, of the host's status."""
 
 
+GAP_WITHIN_S: Final = 60.0
+"""Of which time the longest gap is told: longer than between two scrapes."""
+
+
 class Counters:
     """What only adds up: told of each tick, read by each scrape."""
 
@@ -56,6 +60,21 @@ class Counters:
         """By guest and UUID."""
         self.lost = 0
         """Ticks that history could not keep."""
+        self._last_s, self._gaps = 0.0, deque[tuple[float, float]]()
+
+    def tick(self, now: float) -> None:
+        """One more, at a time of a clock that only rises."""
+        self.ticks += 1
+        if self._last_s:
+            self._gaps.append((now, now - self._last_s))
+        self._last_s = now
+        while self._gaps and now - self._gaps[0][0] > GAP_WITHIN_S:
+            self._gaps.popleft()
+
+    @property
+    def gap_s(self) -> float:
+        """The longest time between two ticks of the last minute."""
+        return max((gap for _, gap in self._gaps), default=0.0)
 
     def keep_only(self, names: Iterable[str]) -> None:
         """Forgets guests that are gone: names of a thousand short-lived VMs a day would add up."""
@@ -88,6 +107,9 @@ def exposition(status: Status | None, counters: Counters) -> bytes:
 
 def _counted(counters: Counters) -> Iterator[Metric]:
     yield CounterMetricFamily("ballonet_ticks", "Turns of the loop", value=counters.ticks)
+    yield GaugeMetricFamily(
+        "ballonet_tick_gap_seconds", "Longest time between two ticks of a minute", value=counters.gap_s
+    )
     yield CounterMetricFamily("ballonet_history_lost", "Ticks that history could not keep", value=counters.lost)
     commands = CounterMetricFamily("ballonet_guest_commands", "Balloon commands sent", labels=(*LABELS, "reason"))
     for (name, uuid, reason), count in counters.commands.items():

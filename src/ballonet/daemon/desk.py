@@ -69,6 +69,8 @@ class DaemonDesk:
         self._tick: Tick | None = None
         self._encoded_of: tuple[object, ...] = ()
         self._encoded = msgspec.Raw(b"")
+        self._exposed_of: Tick | None = None
+        self._exposed = b""
         """The status as JSON, and what it was made of."""
         self._kept_at = 0.0
         self._pending: list[Change] = []
@@ -136,7 +138,7 @@ class DaemonDesk:
             self._history.close()
 
     def _count(self, tick: Tick) -> None:
-        self.counters.ticks += 1
+        self.counters.tick(time.monotonic())
         self._troubles = {name: text for name, text in self._troubles.items() if name not in tick.outcome.sent}
         self._troubles |= tick.outcome.failed
         if tick.outcome.sent or tick.outcome.failed:
@@ -226,7 +228,11 @@ class DaemonDesk:
 
     def metrics(self) -> bytes:
         """As the protocol says."""
-        return exposition(self.status() if self._tick is not None else None, self.counters)
+        if self._tick is None:
+            return exposition(None, self.counters)
+        if self._exposed_of is not self._tick:  # made once for all who scrape between two ticks
+            self._exposed_of, self._exposed = self._tick, exposition(self.status(), self.counters)
+        return self._exposed
 
     def _last(self) -> Tick:
         if self._tick is None:
