@@ -260,6 +260,10 @@ def test_the_control_socket_removed(tmp_path: Path) -> None:
         daemon.until_up(3)
         assert socket.stat().st_mode == mode
         assert daemon.log.count("the control socket was removed") == 1
+        socket.unlink()
+        socket.with_suffix(".lock").unlink()
+        until(socket.exists)
+        daemon.until_up(3)
         assert daemon.end() == 0
         assert not socket.exists()
 

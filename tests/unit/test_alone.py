@@ -203,6 +203,19 @@ def test_facts_are_read_each_by_itself(tmp_path: Path) -> None:
     assert (facts.hugetlb_bytes, facts.age_s) == (2 * MIB, None)
 
 
+def test_memfds_that_are_no_ram_hide_none_of_it() -> None:
+    """Of a process with 100 MiB in no file, and a memfd for something else beside (ivshmem, vhost-user): that counts."""
+    held = bytearray(os.urandom(1 << 20)) * 100
+    number = os.memfd_create("shmem")
+    try:
+        os.ftruncate(number, 4 << 30)
+        occupied = Process(os.getpid(), Path("/")).occupied(512 << 20).resident_bytes
+        assert occupied is not None
+        assert occupied >= len(held)
+    finally:
+        os.close(number)
+
+
 def test_a_number_that_another_process_has_by_now(tmp_path: Path) -> None:
     """Is a process that has died: the start tells."""
     process_of = "{} (qemu) S " + " ".join(["0"] * 18) + " {} 0\n"

@@ -255,6 +255,28 @@ def test_a_long_reader_does_not_let_the_log_grow(tmp_path: Path, monkeypatch: py
     assert len(lost) == count
 
 
+@pytest.mark.parametrize("what", ["log", "both", "index"])
+def test_a_log_that_is_removed_costs_what_was_in_it_and_no_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """SQLite's files beside the file, gone while it is written: told, and whoever reads later can."""
+    monkeypatch.setattr(store, "RETRY_S", 0.0)
+    path, lost = tmp_path / "h.db", []
+    history = History(path, Bounds(), on_lost=lambda: lost.append(1))
+    now = time.time()
+    history.note(tick(now), [])
+    until_written(history, path, 1)
+    for tail in {"log": ["wal"], "both": ["wal", "shm"], "index": ["shm"]}[what]:
+        path.with_name(f"h.db-{tail}").unlink()
+    for number in range(1, 6):
+        history.note(tick(now + number), [])
+        while history.backlog:
+            time.sleep(0.002)
+    history.close()
+    assert len(lost) <= 1
+    assert [one.at for one in reader.ticks(path, 0, 1e11)][-4:] == [now + number for number in range(2, 6)]
+
+
 @pytest.mark.parametrize("what", ["file", "folder", "replaced"])
 def test_a_file_that_is_removed_is_begun_anew_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str) -> None:
     """What is written into a file that nobody sees any more is lost, so it is counted."""

@@ -131,3 +131,11 @@ def test_a_limit_about_as_large_as_their_part_of_the_host_lifts_nobody_above_it(
     free = sum(wishes(divided(6100, uses, []))[:2])
     for more in range(-40, 80, 5):
         assert sum(wishes(divided(6100, uses, [(free + more, (0, 1))]))[:2]) <= max(free, 3000) + 1
+
+
+def test_an_inner_limit_holds_where_the_one_around_it_is_found_exceeded_later() -> None:
+    """What the inner one caps goes to its siblings, which makes the outer one too small: both hold, and little lies idle."""
+    table = divided(6048, [(1556, 1000), (1491, 1000), (1393, 500), (1531, 4000)], [(4457, (0, 1, 2)), (3101, (0, 1))])
+    found = wishes(table)
+    assert found[0] + found[1] <= 3101
+    assert 0.97 * 4457 <= sum(found[:3]) <= 4457

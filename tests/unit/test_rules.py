@@ -587,6 +587,16 @@ def test_limits_within_limits_and_beside_each_other_all_hold() -> None:
     assert keep["a2"] > 1950
 
 
+@pytest.mark.parametrize(
+    ("keeps", "need", "total"),
+    [((2679, 1673, 763, 2001, 1954, 2137), 1954, 11260), ((1696, 1160, 1111, 1029, 1664, 400), 1192, 7113)],
+)
+def test_r10_many_who_hold_a_little_more_leave_nobody_far_behind(keeps: tuple[int, ...], need: int, total: int) -> None:
+    """Equals of equal need end equal: what each is let off would together be all that one waits for."""
+    found = at_rest({f"g{n}": (keep, need, 1000) for n, keep in enumerate(keeps)}, total)
+    assert max(found.values()) - min(found.values()) < 64
+
+
 def plan_of(needs: dict[str, tuple[int, int]], total: int, limit: tuple[int, tuple[str, ...]]) -> Plan:
     """The plan, four seconds on, for guests that keep and use so many MiB and never move, under one limit around some."""
     size, inside = limit

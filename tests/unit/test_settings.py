@@ -166,3 +166,12 @@ def test_a_place_to_listen_that_cannot_be_is_told_before_the_start(tmp_path: Pat
     path.write_text(f'[libvirt]\n[control]\nlisten = "{listen}"\n')
     with pytest.raises(SettingsError, match=r"control\.listen"):
         read_config(path)
+
+
+def test_what_is_said_by_uuid_and_by_name_adds_up(tmp_path: Path) -> None:
+    """However its letters are written."""
+    path, uuid = tmp_path / "b.toml", "2c5dab00-0000-4000-8000-00000000000a"
+    tables = ("default", "shares = 500"), ("web", "shares = 4000"), (f'"{uuid.upper()}"', 'floor = "1GiB"')
+    path.write_text("[libvirt]\n" + "".join(f"[guest.{name}]\n{text}\n" for name, text in tables))
+    found = read_config(path).settings("web", uuid=uuid)
+    assert (found.floor_bytes, found.shares) == (1 << 30, 4000)

@@ -107,9 +107,7 @@ def exposition(status: Status | None, counters: Counters) -> bytes:
 
 def _counted(counters: Counters) -> Iterator[Metric]:
     yield CounterMetricFamily("ballonet_ticks", "Turns of the loop", value=counters.ticks)
-    yield GaugeMetricFamily(
-        "ballonet_tick_gap_seconds", "Longest time between two ticks of a minute", value=counters.gap_s
-    )
+    yield GaugeMetricFamily("ballonet_tick_gap_seconds", "Longest time between two ticks of a minute", value=counters.gap_s)
     yield CounterMetricFamily("ballonet_history_lost", "Ticks that history could not keep", value=counters.lost)
     commands = CounterMetricFamily("ballonet_guest_commands", "Balloon commands sent", labels=(*LABELS, "reason"))
     for (name, uuid, reason), count in counters.commands.items():

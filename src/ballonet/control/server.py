@@ -102,10 +102,10 @@ class ControlServer:
         """Serves at the socket; where somebody removes that, it is made anew."""
         told = Told(log)
         while True:
-            inode = self._door.socket.lstat().st_ino
+            inode = self._inode()
             serving = asyncio.create_task(_serve(_server(self._app), self._sock))
             try:
-                while not serving.done() and self._is_there(inode):
+                while not serving.done() and inode and self._inode() == inode:
                     await asyncio.wait([serving], timeout=LOOK_S)
             finally:
                 serving.cancel()
@@ -115,17 +115,21 @@ class ControlServer:
             log.warning("the control socket was removed; it is made anew", extra={"path": str(self._door.socket)})
             while True:
                 try:
+                    if not self._door.socket.with_suffix(".lock").exists():  # with its folder, which `only_one` makes anew
+                        os.close(self._lock)
+                        self._lock = only_one(self._door.socket)
                     self._sock = unix(self._door.socket, self._door.group)
                     break
                 except SettingsError as error:
                     told.failed("no control socket; tried again", error, has_trace=False)
                     await asyncio.sleep(AGAIN_S)
 
-    def _is_there(self, inode: int) -> bool:
+    def _inode(self) -> int:
+        """Of the socket; 0 = it is not there."""
         try:
-            return self._door.socket.lstat().st_ino == inode
+            return self._door.socket.lstat().st_ino
         except OSError:
-            return False
+            return 0
 
     async def _run_tcp(self, file: TokenFile) -> None:
         told = Told(log)

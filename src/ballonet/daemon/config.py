@@ -177,11 +177,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         or than `most` in its place.
         """
         most = most or self.loop.mode
-        own, kept, rest = (
-            self.guest.get(uuid or name, self.guest.get(name, _UNSAID)),
-            kept or KeptSettings(),
-            self.guest.get("default", _UNSAID),
-        )
+        own, kept, rest = self._own(name, uuid), kept or KeptSettings(), self.guest.get("default", _UNSAID)
         guaranteed = _first(own.guaranteed, kept.guaranteed_bytes, rest.guaranteed)
         shares = _first(own.shares, kept.shares, rest.shares)
         return GuestSettings(
@@ -192,6 +188,15 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             headroom=_first(own.headroom, rest.headroom) or NO_HEADROOM,
             mode=least(most, own.mode or kept.mode or rest.mode or most),
         )
+
+    def _own(self, name: str, uuid: str) -> GuestConfig:
+        """What is said of a guest by its UUID, and what that leaves open by its name."""
+        by_uuid = self.guest.get(uuid) or self.guest.get(uuid.upper()) if uuid else None
+        by_name = self.guest.get(name, _UNSAID)
+        if by_uuid is None or by_name is _UNSAID:
+            return by_uuid or by_name
+        fields = GuestConfig.__struct_fields__
+        return GuestConfig(**{field: _first(getattr(by_uuid, field), getattr(by_name, field)) for field in fields})
 
 
 _UNSAID: Final = GuestConfig()

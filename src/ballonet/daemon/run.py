@@ -164,7 +164,7 @@ class Daemon:
             return
         self._config, self._waiting = reloaded(self._config, config)
         rest = f"; {', '.join(self._waiting)}: with a restart only" if self._waiting else ""
-        self._desk.set_bounds(_bounds(config))
+        self._desk.set_bounds(_bounds(self._config))
         self._ladder.allowed = _allowed(config)
         self._loop.change(config.limits(), config.loop.policy)
         told = {"mode": self._desk.mode.value, "policy": config.loop.policy}

@@ -45,8 +45,10 @@ def divide_under_limits(table: Table, seats: list[Seat], pool: int) -> int:
 def _divide(
     table: Table, around: BudgetTable, pool: int, budgets: list[BudgetTable], groups: dict[str, _Group], asked: Asked
 ) -> int:
-    """Divides a pool; then each limit that is exceeded by that, the outermost first. It has its fill, the others share the rest
-    anew, which may be more than a limit of theirs: so again, until all hold. Gives what stays free of the pool.
+    """Divides a pool; then each limit that is exceeded by that, the innermost first: what one caps may be all that exceeded the
+    next one out. It has its fill, the others share the rest anew, which may be more than a limit of theirs: so again, until all
+    hold. One around limits that were capped before is divided anew, from outside to inside: those beside a limit have no less
+    than those under it. Gives what stays free of the pool.
     """
     for one in budgets:
         groups.pop(one.name, None)
@@ -54,11 +56,11 @@ def _divide(
     seats = [seat for seat in around.seats if seat.is_movable]
     group = groups[around.name] = _Group(seats, pool, around.reserve_bytes)
     kept = _share_anew(table, group, around.name, asked)
-    left = sorted(budgets, key=lambda one: len(one.seats), reverse=True)
+    left = sorted(budgets, key=lambda one: len(one.seats))
     full = set[str]()
     while (budget := next(filter(_is_too_much, left), None)) is not None:
         names = {seat.guest.name for seat in budget.seats}
-        within = [one for one in left if one is not budget and names.issuperset(seat.guest.name for seat in one.seats)]
+        within = [one for one in budgets if one is not budget and names.issuperset(seat.guest.name for seat in one.seats)]
         left = [one for one in left if one is not budget and one not in within]
         room = pool_of(budget.memory_bytes, budget.seats, budget.reserve_bytes)
         _divide(table, budget, room, within, groups, asked)

@@ -90,6 +90,8 @@ def _forget_damaged(path: Path, most_bytes: int) -> None:
 
 def _opened(path: Path) -> sqlite3.Connection:
     path.touch(mode=0o600)  # whatever the umask of whoever begins it
+    if not path.with_name(f"{path.name}-wal").exists():  # an index of a log that is not there only leads astray
+        path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     connection = sqlite3.connect(path, timeout=1.0, check_same_thread=False)
     try:
         if not _checked_version(connection):

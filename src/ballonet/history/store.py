@@ -135,7 +135,9 @@ class History:
             raise FileNotFoundError("it was removed, or replaced, while it was written; begun anew")
         most = max(LEAST_LOG_BYTES, int(LOG_SHARE * self.bounds.size_bytes))
         beside = self._path.with_name(f"{self._path.name}-wal")
-        if beside.exists() and beside.stat().st_size > most:
+        if not beside.exists():
+            raise FileNotFoundError(f"{beside.name} was removed while it was written; what was in it is lost")
+        if beside.stat().st_size > most:
             is_busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if is_busy:
                 raise BlockingIOError(

@@ -97,7 +97,10 @@ class Process:
             return Occupied(None, 0, huge)
         swapped = max(_kib(status, b"VmSwap"), self._swapped_of_group())
         if (found := self._blocks(ram_bytes)) is not None:
-            return Occupied(max(0, found - swapped), min(swapped, found), huge)
+            held, is_more = found
+            # With memfds for something else beside (ivshmem), RAM may lie in none: what is in no file counts at the least.
+            own = _kib(status, b"RssAnon") if is_more else 0
+            return Occupied(max(0, held - swapped, own), min(swapped, held), huge)
         try:
             return Occupied(int(read(f"{self._folder}/statm").split()[1]) * _PAGE_BYTES, swapped, huge)
         except (OSError, ValueError, IndexError):
@@ -152,17 +155,20 @@ class Process:
                     self._status = b""  # else it cannot be read now: what it said last counts
         return self._status
 
-    def _blocks(self, ram_bytes: int) -> int | None:
-        """What is allocated of its memfds of ordinary memory; None where these and its huge pages are not all of its RAM."""
+    def _blocks(self, ram_bytes: int) -> tuple[int, bool] | None:
+        """What is allocated of its memfds of ordinary memory, and whether they are more than RAM; None where these and its huge
+        pages are not all of its RAM.
+        """
         if not self._backing and not self._pooled_bytes:
             return None
         try:
             files = [os.stat(path) for path in self._backing]
         except OSError:
             return None
-        if sum(file.st_size for file in files) + self._pooled_bytes < ram_bytes:
+        size = sum(file.st_size for file in files) + self._pooled_bytes
+        if size < ram_bytes:
             return None
-        return sum(file.st_blocks * _BLOCK_BYTES for file in files)
+        return sum(file.st_blocks * _BLOCK_BYTES for file in files), size > ram_bytes
 
     def _swapped_of_group(self) -> int:
         """memory.swap.current of the cgroup that it has for itself: what is swapped out of shared memory is in no count of the
@@ -203,7 +209,7 @@ class Process:
         block is a page). Those of a process that has mapped them and closed the descriptors are not seen: its RSS counts then.
         """
         try:
-            once = {file.st_ino: (path, file.st_size) for path in paths if (file := os.stat(path))}
+            once = {(file.st_dev, file.st_ino): (path, file.st_size) for path in paths if (file := os.stat(path))}
             huge = {path: size for path, size in once.values() if os.statvfs(path).f_bsize > _PAGE_BYTES}
         except OSError as error:
             if error.errno not in _GONE:

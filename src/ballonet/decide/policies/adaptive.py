@@ -66,7 +66,10 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     owes = any(
         seat.guest.guaranteed_bytes and seat.held_bytes < min(seat.guest.guaranteed_bytes, seat.tight_bytes) for seat in seats
     )
-    asked = {seat.rationed_by for seat in seats if seat.rationed_by is not None and _lacks_of_part(seat) > dead_band_bytes(seat)}
+    lacks = [(seat.rationed_by, _lacks_of_part(seat), seat) for seat in seats if seat.rationed_by is not None]
+    asked = {where for where, lack, seat in lacks if lack > dead_band_bytes(seat)}
+    # Where one lacks more than others are let off, nobody is: a little from each is all that it waits for.
+    waiting = {where for where, lack, seat in lacks if lack > _over_bytes(seat)}
     moves = _Moves()
     for seat in seats:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
@@ -74,7 +77,8 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
         wish = least = seat.wish_bytes
         if seat.rationed_by is not None:
             least = wish if seat.rationed_by in asked else max(wish, seat.leave_bytes)
-            seat.is_short, seat.is_over = wish < seat.tight_bytes, here > least + _over_bytes(seat)
+            over = dead_band_bytes(seat) if seat.rationed_by in waiting else _over_bytes(seat)
+            seat.is_short, seat.is_over = wish < seat.tight_bytes, here > least + over
         if _is_due(seat, here, min(seat.near_bytes, wish), is_calm):
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
             wait_s = max(0.0, seat.memory.cool_until - table.now)
@@ -136,13 +140,13 @@ def _refill(table: Table, moves: _Moves, lacking: int, reserve: int, where: str 
     gap = lacking + sum(more for more, _ in moves.due)
     gap -= sum(min(coming, int(REACH_S * take_per_s(seat))) for _, seat in moves.donors if (coming := _coming_bytes(seat)))
     is_pressing = gap > reserve or table.is_pressed or is_rationed
-    band = 0.0
+    band, is_ordered = 0.0, table.reserve.reason is ReserveReason.OPERATOR
     if table.limits.has("R12") and not is_rationed:
-        band = OPERATOR_SHARE if table.reserve.reason is ReserveReason.OPERATOR else REFILL_SHARE
-        if any(seat.reason is Reason.DEFLATE for _, seat in moves.due):
-            band = 0.0  # what was ordered back is wanted to its last part
+        band = OPERATOR_SHARE if is_ordered else REFILL_SHARE
+    if any(seat.reason is Reason.DEFLATE for _, seat in moves.due):
+        band, is_ordered = 0.0, True  # what was ordered back is wanted to its last part
     if gap > band * reserve:
-        _take(table, moves.donors, gap, is_pressing=is_pressing)
+        _take(table, moves.donors, gap, is_pressing=is_pressing, is_ordered=is_ordered)
     elif gap < 0:
         _recall(moves.resting, -gap, reserve)
 
@@ -235,7 +239,7 @@ def _is_spared(table: Table, seat: Seat) -> bool:
     return seat.is_cooling or (seat.is_distressed and table.limits.has("R14"))
 
 
-def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing: bool) -> None:
+def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing: bool, is_ordered: bool) -> None:
     """R3: the host refills its reserve: from those with most plainly free memory first, then with most to spare at all; who grows
     gives last. What is free costs nobody anything; page cache may be what a guest lives on.
 
@@ -252,7 +256,7 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
             if left <= 0:
                 return
             is_moving = seat.wish_bytes < seat.keep_bytes
-            portion = _least_offer(table, seat, is_calm=is_calm)
+            portion = _least_offer(table, seat, is_calm=is_calm, is_ordered=is_ordered)
             if offer < portion or (moving >= at_once and not is_moving) or (is_calm and _is_growing(seat)):
                 continue
             room = max(0, most - _coming_bytes(seat))
@@ -263,15 +267,14 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
                 moving += not is_moving
 
 
-def _least_offer(table: Table, seat: Seat, *, is_calm: bool) -> int:
+def _least_offer(table: Table, seat: Seat, *, is_calm: bool, is_ordered: bool) -> int:
     """The least that is worth asking of a donor."""
     if is_calm:
         # A reserve that was ordered and can be had is had, be it little from each. One that cannot is not worth small steps.
-        is_ordered = table.reserve.reason is ReserveReason.OPERATOR
         return dead_band_bytes(seat) + 1 if is_ordered else portion_bytes(seat.guest.ceiling_bytes)
     if not table.limits.has("R12"):
         return 0
-    is_pressing = table.is_pressed or seat.rationed_by is None
+    is_pressing = table.is_pressed or seat.rationed_by is None or seat.is_over
     return dead_band_bytes(seat) + 1 if is_pressing else _over_bytes(seat)
 
 
