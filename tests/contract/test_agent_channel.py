@@ -94,6 +94,8 @@ async def test_nonsense_costs_the_guest_its_voice(tmp_path: Path) -> None:
         line(1),
         b"\xff\xfe\n",
         b"[[[[[[[[[[\n",
+        b"[" * 1900 + b"\n",
+        line(3).replace(b"report", b"rep\xffrt"),
     )
     for number, words in enumerate(wrong):
         talks = 0

@@ -90,6 +90,7 @@ async def test_reads_proc_through_it(tmp_path: Path) -> None:
 WRONG: dict[str, Answer] = {
     "silence": lambda _command, _words: None,
     "garbage": lambda _command, _words: b"[[[[",
+    "deep": lambda _command, _words: b"[" * 20_000,
     "long": lambda _command, _words: b"x" * 10_000_000,
     "refusal": lambda command, words: (
         b'{"error": {"class": "CommandNotFound", "desc": "not allowed"}}' if "file" in command else honest(command, words)

@@ -71,6 +71,7 @@ def test_live_stream(daemon: Daemon) -> None:
     [
         ("PUT", "/v1/mode", b"{", "not JSON"),
         ("PUT", "/v1/mode", b'{"mode": "perhaps"}', "at `mode`"),
+        ("PUT", "/v1/mode", b'{"mode": ' + b"[" * 30_000, "not JSON"),
         ("PUT", "/v1/hold", b'{"fors": 3}', "do you mean `for_s`"),
         ("PUT", "/v1/hold", b'{"for_s": -1}', "for_s"),
         ("PATCH", "/v1/guests/v-0", b'{"shares": 0}', "shares"),

@@ -10,9 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
+from textual.widgets import DataTable, Static
 
 from ballonet.cli.console import Plain
+from ballonet.control.client import Client
 from ballonet.model.text import visible
+from ballonet.tui.top import Top
 from daemons import PROGRAM, Daemon, peers, until
 
 HOSTILE = "[/x]\x1b[3m\u202e[b]"
@@ -97,3 +100,23 @@ def test_a_name_is_never_a_path(daemon: Daemon, name: str) -> None:
     if not code:
         daemon.cli("release", name)
         daemon.cli("set", name, "--shares", "default")
+
+
+async def test_top_reads_a_name_as_nothing_but_a_name(daemon: Daemon) -> None:
+    """In the table, below it, and in what it asks before a hold."""
+    client = Client(daemon.folder / "control.sock")
+    app = Top(client)
+    async with app.run_test(size=(140, 30)) as pilot:
+        table = app.query_one(DataTable)
+        for _ in range(600):
+            if table.row_count == 2:
+                break
+            await pilot.pause(0.1)
+        await pilot.press("e", "H")
+        await pilot.pause(0.5)
+        shown = [str(cell) for row in range(table.row_count) for cell in table.get_row_at(row)]
+        shown += [str(one.render()) for one in app.screen.query(Static)] + [str(one.render()) for one in app.query(Static)]
+        assert any(visible(HOSTILE) in text for text in shown)
+        assert all(is_harmless(text) for text in shown)
+        await pilot.press("escape")
+    client.close()

@@ -5,8 +5,10 @@ import time
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ballonet.control.messages import NoSuchMomentError
+from ballonet.daemon.desk import DaemonDesk
 from ballonet.history import reader
 from ballonet.history.demand import demand
 from ballonet.history.replay import replay
@@ -15,6 +17,8 @@ from ballonet.history.store import History
 from ballonet.history.tidy import Bounds, size_bytes, tidy
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
+from ballonet.model.snapshot import Mode
+from ballonet.model.tick import Outcome
 from ballonet.model.units import GIB, MIB
 from past import change, filled, tick
 
@@ -139,6 +143,24 @@ def test_replay_says_what_would_have_been_different() -> None:
     assert same.policy_then == "adaptive"
     with pytest.raises(ValueError, match="nothing was recorded"):
         replay([], "static", Limits())
+
+
+def test_what_was_only_advised_is_no_command_of_then() -> None:
+    """Ticks of a host in mode advise plan commands, and send none."""
+    advised = [replace(tick(1e9 + second, guests=2), outcome=Outcome()) for second in range(30)]
+    sent = [replace(one, outcome=Outcome(begun=("g0",))) for one in advised]
+    assert replay(advised, "static", Limits()).guests["g0"].commands_then == 0
+    assert replay(sent, "static", Limits()).guests["g0"].commands_then == 30
+
+
+async def test_without_history_nothing_is_kept_for_it(tmp_path: Path) -> None:
+    """What happens is told to nobody, and not remembered without end."""
+    desk = DaemonDesk(tmp_path, tmp_path, None, lambda: Mode.ACT, lambda: None)
+    for second in range(50):
+        desk.tell(change(1e9 + second))
+        desk.note(tick(1e9 + second), [])
+    assert desk._pending == []
+    await desk.close()
 
 
 def test_recorded_demand_can_be_simulated() -> None:

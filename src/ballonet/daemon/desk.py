@@ -69,9 +69,10 @@ class DaemonDesk:
         self._tick: Tick | None = None
         self._encoded_of: tuple[object, ...] = ()
         self._encoded = msgspec.Raw(b"")
+        """The status as JSON, and what it was made of."""
         self._exposed_of: Tick | None = None
         self._exposed = b""
-        """The status as JSON, and what it was made of."""
+        """The metrics, and of which tick."""
         self._kept_at = 0.0
         self._pending: list[Change] = []
         self._troubles: dict[str, str] = {}
