@@ -52,7 +52,8 @@ def adapter(config: Config) -> Hypervisor:
         from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor  # noqa: PLC0415 only where it is installed
     except ImportError as error:
         raise SettingsError(
-            f"[libvirt] needs libvirt-python: apt-get install python3-libvirt, or pip install ballonet[libvirt] ({error})"
+            "[libvirt] needs libvirt-python: with the package apt-get install python3-libvirt; in an environment of its own"
+            f" pip install -r requirements-libvirt.lock, or ballonet[libvirt] ({error})"
         ) from error
     return LibvirtHypervisor(config.libvirt.uri, root, listens=config.libvirt.agents)
 
