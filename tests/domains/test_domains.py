@@ -67,10 +67,10 @@ async def test_domains_come_change_and_go(guests: Guests) -> None:
         wanted = KeptSettings(floor_bytes=128 * MIB, guaranteed_bytes=256 * MIB, shares=2000, mode=Mode.OBSERVE)
         await until(lambda: hypervisor.settings("a") == wanted)
         xml.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, '<guest min="lots"/>', "ballonet", NAMESPACE, 0)
-        await asyncio.sleep(3)
+        await until(lambda: "its metadata are not in force" in " ".join(one.what for one in hypervisor.findings()))
         assert hypervisor.settings("a") == wanted  # what cannot be read changes nothing
         xml.suspend()
-        await until(lambda: "not running" in only(hypervisor).leave_alone)
+        await until(lambda: "not running (paused)" in only(hypervisor).leave_alone)
         xml.resume()
         await until(lambda: "not running" not in only(hypervisor).leave_alone)
         xml.destroy()
@@ -86,6 +86,7 @@ async def test_libvirtd_is_killed_and_comes_again(guests: Guests) -> None:
         await until(lambda: hypervisor.guests() and only(hypervisor).can_balloon, 60.0)
         guests.daemon.kill()
         await until(lambda: "libvirt has said nothing" in only(hypervisor).leave_alone)
+        assert "; see `virsh domstats`" in only(hypervisor).leave_alone
         guests.daemon.start()
         await until(lambda: only(hypervisor).can_balloon)
         await hypervisor.set_keep("a", 400 * MIB, 5.0)
@@ -174,6 +175,19 @@ async def test_the_daemon_steers_domains(guests: Guests, tmp_path: Path) -> None
     process = await asyncio.create_subprocess_exec(program, "run", "-c", config, stderr=asyncio.subprocess.DEVNULL)
     try:
         await until(lambda: domain.memoryStats()["actual"] <= 301 << 10, 60.0)
+        live = libvirt.VIR_DOMAIN_AFFECT_LIVE
+        domain.setMetadata(
+            libvirt.VIR_DOMAIN_METADATA_ELEMENT, '<guest min="300MiB" priority="hgih"/>', "ballonet", NAMESPACE, live
+        )
+
+        async def told(command: str) -> str:
+            beside = await asyncio.create_subprocess_exec(program, command, "-c", config, stdout=asyncio.subprocess.PIPE)
+            return " ".join((await beside.communicate())[0].decode().split())
+
+        while "hgih" not in await told("status"):
+            await asyncio.sleep(0.5)
+        assert "its metadata are not in force" in await told("doctor")
+        domain.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, word, "ballonet", NAMESPACE, live)
         await asyncio.sleep(3)
         assert domain.memoryStats()["actual"] >= 299 << 10
         for command in ("status", "doctor"):

@@ -6,8 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from ballonet.model.finding import Level
-from ballonet.model.snapshot import Budget, Guest, GuestStats, Host, Mechanism, Voice
+from ballonet.model.snapshot import Budget, Guest, GuestStats, Host, Mechanism, Snapshot, Voice
 from ballonet.model.units import GIB
+from ballonet.sense import contradictions
 from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
 
 BAD = {
@@ -105,3 +106,17 @@ def test_a_meminfo_that_is_nonsense_ends_no_doctor(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     (tmp_path / "proc/meminfo").write_bytes(b"MemTotal: x kB\nSwapTotal:\nHugePages_Total: \xe9\n")
     assert any("PSI" in one.what for one in HostDoctor(tmp_path).findings())
+
+
+def test_settings_that_nobody_has_and_promises_that_nobody_can_keep() -> None:
+    """A name that is wrong, more guaranteed than the host has, a floor above what a guest may have."""
+    guests = (
+        Guest(name="web", ceiling_bytes=8 << 30, keep_bytes=8 << 30, guaranteed_bytes=8 << 30, floor_bytes=9 << 30, uuid="u-1"),
+        Guest(name="db", ceiling_bytes=8 << 30, keep_bytes=8 << 30, guaranteed_bytes=8 << 30),
+    )
+    snapshot = Snapshot(host=Host(total_bytes=12 << 30, available_bytes=1 << 30), guests=guests)
+    found = {one.where: one.what for one in contradictions.findings(snapshot, ["default", "wbe", "web", "u-1"])}
+    assert "[guest.wbe] is in the configuration" in found["wbe"]
+    assert "its floor of 9 GiB is above the 8 GiB" in found["web"]
+    assert "16 GiB are guaranteed to guests, and the host has 12 GiB" in found["host"]
+    assert set(found) == {"wbe", "web", "host"}
