@@ -43,7 +43,8 @@ err = Plain(stderr=True, highlight=False, markup=False, emoji=False)
 out = Plain(highlight=False, markup=False, emoji=False, width=None if sys.stdout.isatty() else FILE_COLUMNS)
 
 ConfigPath = Annotated[
-    Path, typer.Option("--config", "-c", envvar="BALLONET_CONFIG", help="TOML file; docs/reference/config.md.")
+    Path,
+    typer.Option("--config", "-c", envvar="BALLONET_CONFIG", help="TOML file: man ballonet.toml."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="JSON on stdout instead of a table.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write the JSON to a file too.")]

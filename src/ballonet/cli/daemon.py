@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -30,6 +31,7 @@ from ballonet.control.messages import (
     Status,
     given,
 )
+from ballonet.control.orders import is_over
 from ballonet.daemon.config import PATH, ControlConfig, read_config, socket_as_said
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
@@ -120,7 +122,7 @@ def set_guest(
     config: ConfigPath = PATH,
     json: Json = False,
 ) -> None:
-    """Set something of one guest, from now on and after restarts; `default` takes it back to the configuration."""
+    """Set something of one guest, from now on and after restarts; `--floor default` takes the floor's order back."""
     order = GuestOrder(
         floor_bytes=_size(floor),
         ceiling_bytes=_size(ceiling),
@@ -175,7 +177,8 @@ def hold(
     order = HoldOrder(for_s=None if span is None else parse_span(span), why=why)
     with client(config) as daemon:
         told = daemon.ask("PUT", guest_path(vm, "/hold") if vm else "/v1/hold", Orders, body=order)
-    _told(told, f"{vm or 'every guest'} is on hold{f' for {span}' if span else ''}; ballonet release {vm} lets go", json=json)
+    rest = f" for {span}" if span else ""
+    _told(told, f"{vm or 'every guest'} is on hold{rest}; to let go: ballonet release {vm}".rstrip(), json=json)
 
 
 def release(vm: VmOrAll = "", config: ConfigPath = PATH, json: Json = False) -> None:
@@ -207,19 +210,34 @@ def mode(
 
 
 def orders(config: ConfigPath = PATH, json: Json = False) -> None:
-    """List what was ordered and stands: the mode, holds, what was set of guests. `default` and `release` take it back."""
+    """List what was ordered and stands: the mode, holds, what was set of guests, each with what takes it back."""
     with client(config) as daemon:
         found, status = daemon.ask("GET", "/v1/orders", Orders), daemon.ask("GET", "/v1/status", Status)
     if json:
         write_json(found)
         return
-    names = {guest.uuid: guest.name for guest in status.guests if guest.uuid}
-    lines = [f"mode {found.mode.value}; as configured again: ballonet mode default"] if found.mode else []
-    lines += [f"all guests: {status.host.hold}"] if status.host.hold else []
-    lines += [f"{guest.name}: {guest.left_alone}" for guest in status.guests if guest.left_alone.startswith("on hold")]
+    lines = list(_ordered(found, {guest.uuid: guest.name for guest in status.guests if guest.uuid}))
+    for line in lines or ["nothing is ordered: all is as configured"]:
+        out.print(line)
+
+
+def _ordered(found: Orders, names: dict[str, str]) -> Iterator[str]:
+    """Each order, and what takes it back."""
+    now = time.time()
+    if found.mode:
+        yield f"mode {found.mode.value}; as configured again: ballonet mode default"
+    for key, hold in [*([("", found.hold)] if found.hold else []), *sorted(found.holds.items())]:
+        name = names.get(key) or found.names.get(key, key)
+        if is_over(hold, now):
+            continue
+        rest = "" if hold.until is None else f" for {(hold.until - now) / 60:.0f} min more"
+        what = "on hold with all of its memory" if hold.deflates else "on hold"
+        why = f" ({hold.why})" if hold.why else ""
+        yield f"{name or 'all guests'}: {what}{rest}{why}; to let go: ballonet release {name}".rstrip()
     for key, order in sorted(found.guests.items()):
-        lines.append(f"{names.get(key) or found.names.get(key, key)}: {_in_words(order)}")
-    out.print("\n".join(lines) if lines else "nothing is ordered: all is as configured")
+        name = names.get(key) or found.names.get(key, key)
+        options = " ".join(f"--{one.removesuffix('_bytes')} default" for one in given(order))
+        yield f"{name}: {_in_words(order)}; as configured again: ballonet set {name} {options}"
 
 
 def _in_words(order: GuestOrder) -> str:

@@ -85,7 +85,7 @@ def _is_confirmed() -> bool:
     if not sys.stdin.isatty():
         err.print("to do so without being asked: --yes")
         raise typer.Exit(USAGE)
-    return typer.confirm("Give it back?", err=True)
+    return typer.confirm("Give back what can come?", err=True)
 
 
 def _chosen(found: Status, vm: str) -> list[GuestStatus]:
@@ -130,13 +130,18 @@ def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
     host = found.host
     free = max(0, host.memory_bytes - max(host.promised_bytes, sum(map(_may_take, found.guests))) - host.reserve_bytes)
     spare = _spare(found.guests, chosen)
+    others = f"; other guests keep {format_size(spare)} beyond their needs, some of it cache" if spare else ""
     yield (
         f"{format_size(wanted)} in all. The host has {format_size(free)} that is promised to nobody, beside its reserve of"
-        f" {format_size(host.reserve_bytes)}; other guests keep {format_size(spare)} beyond their needs, some of it cache."
+        f" {format_size(host.reserve_bytes)}{others}."
     )
     if (more := sum(map(_unpromised, chosen)) - free - spare) > 0:
-        yield f"So at least {format_size(more)} of it cannot come back now: this host has lent more than it has."
+        yield (
+            f"So at least {format_size(more)} of it cannot come back now: this host has lent more than it has. The rest comes"
+            " now, and more as it comes free."
+        )
     yield from _limited(found, chosen)
+    yield f"{'These guests are' if len(chosen) > 1 else 'It is'} on hold then, with all of that, until `ballonet release`."
 
 
 def _spare(guests: Sequence[GuestStatus], chosen: Sequence[GuestStatus]) -> int:

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from ballonet.cli.console import ConfigPath, Json, out, write_json
+from ballonet.cli.console import ConfigPath, Json, err, out, write_json
 from ballonet.daemon.config import PATH, Config
 from ballonet.model.settings import SettingsError, convert, parse_toml
 from ballonet.sense.discover import Found, discover
@@ -32,6 +32,9 @@ def init(
         for line in _told(found):
             out.print(line)
     if dry_run:
+        if not json:
+            there = " (which is there: only --force replaces it, and the old one stays beside it)" if config.exists() else ""
+            err.print(f"would write {_whose(found).splitlines()[0]} to {config}{there}; nothing was written")
         return
     text = text_of(found)
     convert(parse_toml(text, "what was to be written"), Config, "what was to be written")
@@ -102,9 +105,14 @@ def _next(path: Path, found: Found) -> Iterator[str]:
     """What to do now."""
     named = "" if path == PATH else f" -c {path}"
     if _is_libvirts(found) and found.proxmox is None and not _has_libvirt():
-        yield "[libvirt] needs libvirt-python: apt-get install python3-libvirt, or for pip's ballonet: pip install libvirt-python"
+        from ballonet.daemon.run import how_libvirt_comes  # noqa: PLC0415 adapters take a while to load
+
+        yield f"[libvirt] needs Python's libvirt: {how_libvirt_comes()}"
     yield f"wrote {path}: mode observe, nothing is touched"
-    yield f"next: ballonet doctor{named}; ballonet run{named} (packaged: systemctl restart ballonet); ballonet status{named}"
+    if path == PATH and Path("/usr/lib/systemd/system/ballonet.service").exists():
+        yield "next: ballonet doctor; ballonet status (the service runs by itself, and only watches)"
+    else:
+        yield f"next: ballonet doctor{named}; ballonet run{named}; ballonet status{named}"
 
 
 def _has_libvirt() -> bool:

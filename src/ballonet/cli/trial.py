@@ -14,6 +14,7 @@ import typer
 
 from ballonet.cli.console import Seed, err, for_our_own, out
 from ballonet.control.client import Client
+from ballonet.control.explain import STATES
 from ballonet.control.messages import ControlError, Status
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
@@ -123,7 +124,8 @@ def _lines(client: Client) -> None:
     told = 0.0
     with contextlib.suppress(KeyboardInterrupt, ControlError):
         for status in client.live():
-            if time.monotonic() - told >= EVERY_S:
+            is_heard = any(one.used_bytes for one in status.guests)
+            if is_heard and time.monotonic() - told >= EVERY_S:
                 told = time.monotonic()
                 out.print(_line(status))
 
@@ -136,5 +138,5 @@ def _line(status: Status) -> str:
     sizes = [format_size(size) for size in (has, keeps, uses, host.memory_bytes, host.available_bytes)]
     return (
         f"{len(guests)} guests have {sizes[0]}, keep {sizes[1]} and use {sizes[2]} of {sizes[3]} on the host;"
-        f" {sizes[4]} free, {host.state}, {short} short"
+        f" {sizes[4]} free (host {host.state}: {STATES[host.state]}), {short or 'no'} guests short"
     )

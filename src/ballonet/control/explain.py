@@ -148,8 +148,9 @@ def _floor_now(case: Case) -> str:
     if own is None:
         return f"{_size(now)}, by its size; more where it is not known to have swap left to page to"
     if own >= now:
-        return f"{_size(own)}, set by the operator"
-    return f"{_size(now)}: {_size(own)} set by the operator, raised because it is not known to have swap left to page to"
+        return f"{_size(own)}, as set (by order, configuration or metadata)"
+    why = "raised because it is not known to have swap left to page to"
+    return f"{_size(now)}: {_size(own)} are set (by order, configuration or metadata), {why}"
 
 
 def _paging(case: Case) -> str:
@@ -387,7 +388,9 @@ def _stuck(_: Case) -> Iterator[str]:
 
 def _alone(case: Case) -> Iterator[str]:
     why, _, remedy = case.guest.leave_alone.partition("; ")
-    if remedy:
+    if remedy.startswith("to let it go: "):
+        yield f"It is moved again after `{remedy.removeprefix('to let it go: ')}`, or when the time of the hold is over."
+    elif remedy:
         yield f"What to do: {remedy}."
         yield "It takes part again by itself as soon as that is so."
     elif case.guest.is_migrating:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 import signal
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -52,10 +53,16 @@ def adapter(config: Config) -> Hypervisor:
         from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor  # noqa: PLC0415 only where it is installed
     except ImportError as error:
         raise SettingsError(
-            "[libvirt] needs libvirt-python: with the package apt-get install python3-libvirt; in an environment of its own"
-            f" pip install -r requirements-libvirt.lock, or ballonet[libvirt] ({error})"
+            f"the configuration has [libvirt], and Python's libvirt is not installed ({error}): {how_libvirt_comes()}"
         ) from error
     return LibvirtHypervisor(config.libvirt.uri, root, listens=config.libvirt.agents)
+
+
+def how_libvirt_comes() -> str:
+    """The one command that installs Python's libvirt for this very ballonet."""
+    if sys.prefix == sys.base_prefix:  # the package, or a system's own Python
+        return "apt-get install python3-libvirt"
+    return f"{sys.prefix}/bin/pip install libvirt-python (in a clone: make setup where libvirt is, or requirements-libvirt.lock)"
 
 
 def _vsphere(config: VsphereConfig, state: Path) -> Hypervisor:

@@ -1,6 +1,7 @@
 """`ballonet top`: the host and its guests, live, with what can be done about one."""
 
 import time
+from datetime import datetime
 from typing import ClassVar, Final
 
 from rich.text import Text
@@ -68,6 +69,7 @@ class Top(App[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,h,f1", "help", "help", key_display="?"),
         Binding("e", "explain", "explain"),
+        Binding("escape", "note", "close", show=False),
         Binding("s", "sort", "sort"),
         Binding("H", "hold", "hold or release"),
         Binding("A", "hold_all", "hold or release all"),
@@ -147,6 +149,10 @@ class Top(App[None]):
         if self._chosen:
             self._ask(self._chosen)
 
+    def action_note(self) -> None:
+        """What stood below at the start, in place of an explanation."""
+        self._tell("#why", self._note)
+
     def action_help(self) -> None:
         """What the keys do, and the words of the columns."""
         self.push_screen(Words(HELP, {"any key": "closes this"}))
@@ -196,7 +202,8 @@ class Top(App[None]):
 
 
 def _explained(told: Explanation) -> str:
-    return "\n".join((told.sentence, "", *(f"- {change}" for change in told.changes)))
+    when = datetime.fromtimestamp(told.at).astimezone().strftime("%H:%M:%S")
+    return "\n".join((f"{when}: {told.sentence} (e: now, Esc: close)", "", *(f"- {change}" for change in told.changes)))
 
 
 def host_lines(status: Status) -> str:
