@@ -46,6 +46,30 @@ async def test_peer_that_is_no_qmp(tmp_path: Path, says: bytes) -> None:
         await asyncio.wait_for(gone.wait(), 60.0)
 
 
+async def test_a_mute_peer_is_an_error_and_no_trace(tmp_path: Path) -> None:
+    """Whoever gives up waiting for a greeting leaves nothing that the loop would have to report."""
+    reported: list[dict[str, object]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(context))
+    gone = asyncio.Event()
+
+    async def peer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await _until_left(reader, writer)
+        gone.set()
+
+    server = await asyncio.start_unix_server(peer, str(tmp_path / "q.sock"))
+    async with server:
+        opening = asyncio.create_task(QmpSession.open(str(tmp_path / "q.sock"), 60.0))
+        await asyncio.sleep(0.05)
+        opening.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await opening
+        with pytest.raises(NoAnswerError, match=r"q\.sock"):
+            await QmpSession.open(str(tmp_path / "q.sock"), 0.1)
+        await asyncio.wait_for(gone.wait(), 60.0)
+        await asyncio.sleep(0.05)
+    assert reported == []
+
+
 async def test_socket_without_anybody(tmp_path: Path) -> None:
     """A socket file that nobody listens on is an error, and the adapter goes on without the guest."""
     (tmp_path / "dead.sock").write_text("")

@@ -317,6 +317,25 @@ def test_status_on_half_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) 
     assert all(word in file.getvalue() for word in ("web-0", "11 GiB", "8 GiB", "distress"))
 
 
+async def test_top_on_a_narrow_terminal_tells_a_hold_once(daemon: Daemon) -> None:
+    """40 columns: the host's lines are broken and not cut, names are there, and a hold is said in one word."""
+    daemon.cli("hold", "--why", "backup")
+    client = Client(daemon.folder / "control.sock")
+    app = Top(client)
+    try:
+        async with app.run_test(size=(40, 30)) as pilot:
+            while "ON HOLD" not in (told := str(app.query_one("#host", Static).render())):
+                await pilot.pause(0.1)
+            assert told.lower().count("on hold") == 1
+            assert "(backup)" in told
+            while app.query_one("#host", Static).size.height <= len(told.splitlines()):  # until it is broken where it must be
+                await pilot.pause(0.1)
+            assert app.query_one(DataTable).get_row("v-0")
+    finally:
+        client.close()
+        daemon.cli("release")
+
+
 def test_what_is_ordered_is_listed(daemon: Daemon) -> None:
     """The mode, holds and what was set; and nothing when all is as configured."""
     assert "nothing is ordered" in daemon.cli("orders")
@@ -325,7 +344,7 @@ def test_what_is_ordered_is_listed(daemon: Daemon) -> None:
     until(lambda: "backup" in daemon.cli("orders"))
     told = daemon.cli("orders")
     assert "v-2: floor 300 MiB, shares 500; as configured again: ballonet set v-2 --floor default --shares default" in told
-    assert "v-1: on hold (backup); to let go: ballonet release v-1" in told.splitlines()
+    assert "v-1: on hold (backup); to let it go: ballonet release v-1" in told.splitlines()
     assert json.loads(daemon.cli("orders", "--json"))["guests"]
     daemon.cli("release", "v-1")
     daemon.cli("set", "v-2", "--floor", "default", "--shares", "default")

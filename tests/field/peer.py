@@ -20,6 +20,10 @@ import msgspec
 from ballonet.lab.scripted import BALLOON, ScriptedGuest
 
 MIB = 1 << 20
+STEP_S = 0.2
+"""A step is no longer, whatever the machine does: one that stands still for seconds stops guests and their host alike."""
+UNHEARD_S = 1.5
+"""So long a guest goes on after it was asked for statistics; then its time waits for a daemon that the machine keeps waiting."""
 PAGE = os.sysconf("SC_PAGE_SIZE")
 ABSENT = 2**64 - 1
 
@@ -79,7 +83,10 @@ class Peer(ScriptedGuest):
     def __init__(self, name: str, script: Script, folder: Path) -> None:
         super().__init__(name, 0, script.size * MIB)
         self.script, self.folder = script, folder
-        self.began = self.at = time.monotonic()
+        self.began = self.at = self.asked_at = time.monotonic()
+        self.lived = 0.0
+        """How long it has run, in its own time."""
+        self.is_known = False
         if script.keep is not None:
             self._actual = self._target = script.keep * MIB
         self.used = script.use[0][1] * MIB
@@ -95,7 +102,7 @@ class Peer(ScriptedGuest):
         self.step()
 
     def goal(self) -> float:
-        at, value = time.monotonic() - self.began, self.script.use[0][1]
+        at, value = self.lived, self.script.use[0][1]
         for (since, goal, per_s), until in zip(self.script.use, [*(one[0] for one in self.script.use[1:]), 1e18], strict=True):
             way = per_s * max(0.0, min(at, until) - since)
             if at >= since:
@@ -104,7 +111,10 @@ class Peer(ScriptedGuest):
 
     def step(self) -> None:
         now, script = time.monotonic(), self.script
-        dt, self.at = now - self.at, now
+        until = self.asked_at + UNHEARD_S if self.is_known else now
+        dt = max(0.0, min(now, until, self.at + STEP_S) - self.at)
+        self.at = now
+        self.lived += dt
         way = script.moves * MIB * dt
         if script.has_driver:
             self._actual += max(-way, min(way, self._target - self._actual))
@@ -173,6 +183,7 @@ class Peer(ScriptedGuest):
         if command == "query-balloon":
             return {"actual": int(self._actual)}
         if command == "qom-get" and arguments["property"] == "guest-stats":
+            self.is_known, self.asked_at = True, self.at
             return self.report()
         if command == "qom-list":
             return self.listed(arguments["path"])

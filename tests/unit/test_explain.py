@@ -191,8 +191,24 @@ def test_remedies_of_the_past_are_of_the_mode_then() -> None:
     decision = Decision("web", 5 * GIB, Reason.DONOR, NUMBERS, True, 3 * GIB, 4 * GIB, 3 * GIB, GIB)
     plan = Plan(policy="adaptive", guests=(decision,), memory_bytes=100 * GIB)
     tick = Tick(at=0, snapshot=Snapshot(host=Host(total_bytes=120 * GIB, available_bytes=GIB), guests=(guest,)), plan=plan)
-    then = explain(tick, "web", at=0, mode=Mode.ACT, is_past=True)
+    then = explain(tick, "web", at=0, mode=None)
     assert any("ballonet mode act" in change for change in then.changes)
+
+
+def test_many_who_keep_memory_by_order_are_a_few_names_and_a_number() -> None:
+    """On a host of 150 guests too, what one reads is short; the largest come first."""
+    kept = tuple(
+        Guest(name=f"db-{n}", ceiling_bytes=8 * GIB, keep_bytes=8 * GIB - n * MIB, stats_age_s=0.1, leave_alone="on hold")
+        for n in range(9)
+    )
+    own = Decision("web", 6 * GIB, Reason.SHORT, NUMBERS, True, 6 * GIB, 8 * GIB, 7 * GIB, GIB)
+    others = tuple(Decision(one.name, 8 * GIB, Reason.ALONE, {"why": ""}, False, 2 * GIB, 3 * GIB, 3 * GIB, GIB) for one in kept)
+    web = Guest(name="web", ceiling_bytes=16 * GIB, keep_bytes=6 * GIB, resident_bytes=6 * GIB, stats_age_s=0.1)
+    plan = Plan(policy="adaptive", guests=(*others, own), memory_bytes=14 * GIB, promised_bytes=14 * GIB)
+    host = Host(total_bytes=16 * GIB, available_bytes=GIB)
+    tick = Tick(at=0, snapshot=Snapshot(host=host, guests=(*kept, web)), plan=plan)
+    told = [one for one in explain(tick, "web", at=1e9, mode=Mode.ACT).changes if "db-" in one or "left alone" in one]
+    assert [one.split()[0] for one in told] == ["db-0", "db-1", "db-2", "6"]
 
 
 def beside(kept: Guest, reason: Reason, numbers: dict[str, object]) -> str:

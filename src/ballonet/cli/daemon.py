@@ -19,6 +19,7 @@ from ballonet.cli.console import UNMET, ConfigPath, Json, Plot, err, out, tell, 
 from ballonet.cli.times import format_time, parse_span, parse_time
 from ballonet.control.client import Client, guest_path
 from ballonet.control.messages import (
+    MOST_SHARES,
     Change,
     ControlError,
     Explanation,
@@ -31,7 +32,7 @@ from ballonet.control.messages import (
     Status,
     given,
 )
-from ballonet.control.orders import is_over
+from ballonet.control.orders import in_words, is_over
 from ballonet.daemon.config import PATH, ControlConfig, read_config, socket_as_said
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
@@ -53,7 +54,6 @@ Vm = Annotated[str, typer.Argument(help="A guest's name, as `ballonet status` sh
 VmOrAll = Annotated[str, typer.Argument(help="A guest's name; without one, all guests.", autocompletion=names_like)]
 Since = Annotated[str, typer.Option(help="From when on: 14:03, 2026-11-24 14:03, or 2h for two hours ago.")]
 Until = Annotated[str | None, typer.Option(help="Until when; now without it.")]
-MOST_SHARES = 50000
 DEFAULT = "default"
 """What takes an order back."""
 
@@ -153,7 +153,7 @@ def _shares(text: str | None) -> int | UnsetType | None:
     if text == DEFAULT:
         return None
     if not text.isdecimal() or not 1 <= int(text) <= MOST_SHARES:
-        raise SettingsError(f"--shares: {text!r} is no number of 1 to 50000")
+        raise SettingsError(f"--shares: {text!r} is no number of 1 to {MOST_SHARES}")
     return int(text)
 
 
@@ -178,7 +178,7 @@ def hold(
     with client(config) as daemon:
         told = daemon.ask("PUT", guest_path(vm, "/hold") if vm else "/v1/hold", Orders, body=order)
     rest = f" for {span}" if span else ""
-    _told(told, f"{vm or 'every guest'} is on hold{rest}; to let go: ballonet release {vm}".rstrip(), json=json)
+    _told(told, f"{vm or 'every guest'} is on hold{rest}; to let it go: ballonet release {vm}".rstrip(), json=json)
 
 
 def release(vm: VmOrAll = "", config: ConfigPath = PATH, json: Json = False) -> None:
@@ -230,10 +230,7 @@ def _ordered(found: Orders, names: dict[str, str]) -> Iterator[str]:
         name = names.get(key) or found.names.get(key, key)
         if is_over(hold, now):
             continue
-        rest = "" if hold.until is None else f" for {(hold.until - now) / 60:.0f} min more"
-        what = "on hold with all of its memory" if hold.deflates else "on hold"
-        why = f" ({hold.why})" if hold.why else ""
-        yield f"{name or 'all guests'}: {what}{rest}{why}; to let go: ballonet release {name}".rstrip()
+        yield f"{name or 'all guests'}: {in_words(hold, now, f'ballonet release {name}'.rstrip())}"
     for key, order in sorted(found.guests.items()):
         name = names.get(key) or found.names.get(key, key)
         options = " ".join(f"--{one.removesuffix('_bytes')} default" for one in given(order))

@@ -26,6 +26,9 @@ VOICES: Final = {
     Voice.AGENT: "ballonet's agent",
 }
 
+MOST_NAMED: Final = 3
+"""As many as one reads; the rest are a number."""
+
 
 class Case(NamedTuple):
     """One guest in one tick."""
@@ -54,24 +57,23 @@ class Case(NamedTuple):
         return self.plan.memory_bytes - self.plan.promised_bytes
 
 
-def explain(tick: Tick, name: str, *, at: float, mode: Mode, is_past: bool = False) -> Explanation:
+def explain(tick: Tick, name: str, *, at: float, mode: Mode | None) -> Explanation:
     """One guest, in words. Raises NoSuchGuestError.
 
     Args:
         tick: of that moment.
         name: of the guest.
         at: when that was, seconds since 1970.
-        mode: of the host then.
-        is_past: whether it is history.
+        mode: of the host; None = this is history, and it is what its guests had.
     """
     for guest, decision in zip(tick.snapshot.guests, tick.plan.guests, strict=True):
         if guest.name == name:
             others = tuple(both for both in zip(tick.snapshot.guests, tick.plan.guests, strict=True) if both[0].name != name)
-            case = Case(guest, decision, tick.plan, _mode_then(tick) if is_past else mode, others)
+            case = Case(guest, decision, tick.plan, mode or _mode_then(tick), others)
             return Explanation(
                 guest=name,
                 at=at,
-                is_past=is_past,
+                is_past=mode is None,
                 sentence=f"{name} {decision.sentence}.",
                 reason=decision.reason.value,
                 facts=tuple(_facts(case)),
@@ -79,7 +81,7 @@ def explain(tick: Tick, name: str, *, at: float, mode: Mode, is_past: bool = Fal
                 changes=tuple(_changes(case)),
             )
     known = ", ".join(guest.name for guest in tick.snapshot.guests) or "none at all"
-    raise NoSuchGuestError(f"no guest {name!r} here{' at that time' if is_past else ''}; there are: {known}")
+    raise NoSuchGuestError(f"no guest {name!r} here{' at that time' if mode is None else ''}; there are: {known}")
 
 
 def _mode_then(tick: Tick) -> Mode:
@@ -316,11 +318,18 @@ def _too_small(within: str) -> str:
 def _kept_by_order(case: Case, within: str) -> Iterator[str]:
     """Who is left alone, or deflated, with more than it needs: what an operator ordered, an operator can take back."""
     inside = {name for one in case.plan.budgets if one.name == within for name in one.guests}
-    for guest, decision in case.others:
+    idle = [
+        ((guest.keep_bytes or 0) - (decision.need_bytes or guest.ceiling_bytes), guest)
+        for guest, decision in case.others
+        if (guest.deflates or guest.leave_alone) and (not within or guest.name in inside)
+    ]
+    most = sorted((one for one in idle if one[0] > 0), key=lambda one: -one[0])
+    for spare, guest in most[:MOST_NAMED]:
         why = guest.deflates or guest.leave_alone
-        spare = (guest.keep_bytes or 0) - (decision.need_bytes or guest.ceiling_bytes)
-        if why and spare > 0 and (not within or guest.name in inside):
-            yield f"{guest.name} keeps {format_size(spare)} more than it needs, and gives nothing: {why}."
+        yield f"{guest.name} keeps {format_size(spare)} more than it needs, and gives nothing: {why}."
+    if len(most) > MOST_NAMED:
+        rest = format_size(sum(spare for spare, _ in most[MOST_NAMED:]))
+        yield f"{len(most) - MOST_NAMED} others left alone keep {rest} more than they need: see `ballonet status`."
 
 
 def _over_its_part(case: Case) -> Iterator[str]:

@@ -9,7 +9,8 @@ from ballonet.model.snapshot import Mode
 
 Bytes = Annotated[int, Meta(ge=0, le=1 << 60)]
 """As much as an exbibyte: no host has more, and sums of many stay exact."""
-Shares = Annotated[int, Meta(ge=1, le=50000)]
+MOST_SHARES: Final = 50000
+Shares = Annotated[int, Meta(ge=1, le=MOST_SHARES)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Up to a year."""
 Why = Annotated[str, Meta(max_length=200)]

@@ -65,12 +65,15 @@ def held(orders: Orders, guest: Guest | None, now: float) -> str:
         guest: None = the whole host.
         now: seconds since 1970.
     """
-    for hold, command in _holds(orders, guest, now):
-        rest = "" if hold.until is None else f" for {(hold.until - now) / 60:.0f} min more"
-        back = " with all of its memory" if hold.deflates else ""
-        why = f" ({hold.why})" if hold.why else ""
-        return f"on hold{back}{rest}{why}; to let it go: {command}"
-    return ""
+    return next((in_words(hold, now, command) for hold, command in _holds(orders, guest, now)), "")
+
+
+def in_words(hold: Hold, now: float, command: str) -> str:
+    """What a hold is, how long it stands, why, and what ends it."""
+    rest = "" if hold.until is None else f" for {(hold.until - now) / 60:.0f} min more"
+    back = " with all of its memory" if hold.deflates else ""
+    why = f" ({hold.why})" if hold.why else ""
+    return f"on hold{back}{rest}{why}; to let it go: {command}"
 
 
 def deflates(orders: Orders, guest: Guest, now: float) -> bool:

@@ -70,9 +70,9 @@ class DaemonDesk:
         self._encoded_of: tuple[object, ...] = ()
         self._encoded = msgspec.Raw(b"")
         """The status as JSON, and what it was made of."""
-        self._exposed_of: Tick | None = None
+        self._exposed_of: tuple[object, ...] = ()
         self._exposed = b""
-        """The metrics, and of which tick."""
+        """The metrics, and what they were made of."""
         self._kept_at = 0.0
         self._pending: list[Change] = []
         self._troubles: dict[str, str] = {}
@@ -164,10 +164,14 @@ class DaemonDesk:
 
     def status_json(self) -> msgspec.Raw:
         """As the protocol says; made once for all who ask between two ticks or orders."""
-        made_of = (self._last(), self.ordering.orders, self._mode())
-        if any(one is not other for one, other in zip(made_of, self._encoded_of, strict=False)) or not self._encoded_of:
+        self._last()
+        if not _are_same(self._encoded_of, made_of := self._made_of()):
             self._encoded_of, self._encoded = made_of, msgspec.Raw(msgspec.json.encode(self.status()))
         return self._encoded
+
+    def _made_of(self) -> tuple[object, ...]:
+        """What a status is made of: as long as it is the same, so is the status."""
+        return (self._tick, self.ordering.orders, self._mode())
 
     def _named_troubles(self) -> dict[str, str]:
         """By guest: why its last command failed; else what of it its adapter cannot do as it is told."""
@@ -186,7 +190,7 @@ class DaemonDesk:
         if at is None:
             tick = self._last()
             return explain(tick, name, at=tick.at, mode=self.mode)
-        return await self._past.ask(Question(what="explanation", name=name, since=at, mode=self.mode))
+        return await self._past.ask(Question(what="explanation", name=name, since=at))
 
     def orders(self) -> Orders:
         """As the protocol says."""
@@ -231,8 +235,9 @@ class DaemonDesk:
         """As the protocol says."""
         if self._tick is None:
             return exposition(None, self.counters)
-        if self._exposed_of is not self._tick:  # made once for all who scrape between two ticks
-            self._exposed_of, self._exposed = self._tick, exposition(self.status(), self.counters)
+        # Made once for all who scrape between two ticks or orders.
+        if not _are_same(self._exposed_of, made_of := self._made_of()):
+            self._exposed_of, self._exposed = made_of, exposition(self.status(), self.counters)
         return self._exposed
 
     def _last(self) -> Tick:
@@ -242,3 +247,8 @@ class DaemonDesk:
 
     def _guests(self) -> tuple[Guest, ...]:
         return self._tick.snapshot.guests if self._tick else ()
+
+
+def _are_same(ones: tuple[object, ...], others: tuple[object, ...]) -> bool:
+    """Whether each is the very same value; nothing is compared in depth."""
+    return len(ones) == len(others) and all(one is other for one, other in zip(ones, others, strict=True))

@@ -17,7 +17,6 @@ from msgspec import Struct
 from ballonet.control.explain import explain
 from ballonet.control.messages import ControlError, Explanation, Trouble
 from ballonet.history import reader
-from ballonet.model.snapshot import Mode
 
 IDLE_S: Final = 60.0
 """Without a question for so long it ends: it takes 30 MB."""
@@ -36,8 +35,6 @@ class Question(Struct, frozen=True, kw_only=True):
     """Of an explanation: that moment."""
     until: float = 0.0
     limit: int = 1000
-    mode: Mode = Mode.OBSERVE
-    """Of the host now, for an explanation."""
 
 
 class Head(Struct, frozen=True):
@@ -62,7 +59,7 @@ def answer(path: Path, question: Question) -> Any:
 
 def _explanation(path: Path, question: Question) -> Explanation:
     tick = reader.tick_at(path, question.since)
-    return explain(tick, question.name, at=tick.at, mode=question.mode, is_past=True)
+    return explain(tick, question.name, at=tick.at, mode=None)
 
 
 def told(path: Path, line: bytes) -> tuple[Head, bytes]:
