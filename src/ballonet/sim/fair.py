@@ -123,15 +123,20 @@ class FairWatch:
                 )
         return found
 
-    def _spoken_for(self, guests: Iterable[SimGuest]) -> float:
-        """What is free and yet not to be had: promised to guests that cannot give it back, or may be touched at any moment."""
+    def _spoken_for(self, guests: Iterable[SimGuest], starting: float = 1.0) -> float:
+        """What is free and yet not to be had: promised to guests that cannot give it back, or may be touched at any moment.
+
+        Args:
+            guests: whose.
+            starting: which share of its memory one that starts is taken to touch; promised to it is all (R4).
+        """
         spoken = 0.0
         for guest in guests:
             name, memory = guest.script.name, guest.script.memory_bytes
             if guest.is_gone or guest.script.huge:
                 continue
             if guest.is_starting:
-                spoken += memory - guest.resident_bytes
+                spoken += min(memory - guest.resident_bytes, starting * memory)
             elif guest.has_no_driver or guest.leave_alone:
                 spoken += min(memory - guest.resident_bytes, RISE_SHARE * memory)
             elif name in self._hurt:
@@ -145,7 +150,8 @@ class FairWatch:
     def _unfair(self, world: SimWorld, kept: float) -> dict[str, str]:
         well = [guest for guest in world.guests if self._is_well(guest, world.now)]
         fixed = world.guests_bytes - sum(guest.resident_bytes for guest in well)
-        pool = world.ledger.total * EXTENT_BYTES - world.own_bytes - fixed - self._spoken_for(world.guests)
+        # Nobody's need is cut for what one that starts may never touch: parts count what it may be expected to take.
+        pool = world.ledger.total * EXTENT_BYTES - world.own_bytes - fixed - self._spoken_for(world.guests, starting=RISE_SHARE)
         parts = _parts(well, pool)
         margins = sum(MARGIN_SHARE * guest.script.memory_bytes for guest in well)
         least = _parts(well, pool - margins - kept)
