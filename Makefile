@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help try matrix attack setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
+.PHONY: help try matrix attack setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-own-loops bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -36,6 +36,8 @@ bench: setup ## one tick of decide, and the simulator's speed, into benchmarks/r
 	$(bin)/python benchmarks/sim_speed.py
 bench-seeds: setup ## 75, 60 and 50 % of what is promised over 24 seeds, simulated, beside a clairvoyant: about 5 min
 	$(bin)/python benchmarks/density_seeds.py
+bench-own-loops: setup ## hosts like ESXi and Hyper-V, alone and with ballonet on top, simulated: about 8 min
+	$(bin)/python benchmarks/own_loops.py
 bench-lab: setup ## consolidation on real guests, three seeds at 75, 60 and 50 %: about 22 min
 	$(bin)/python benchmarks/consolidation.py
 bench-policies: setup ## every policy on real guests, five scenarios: about 65 min

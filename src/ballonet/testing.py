@@ -10,8 +10,8 @@ from functools import partial
 
 from msgspec.structs import replace
 
-from ballonet.hypervisors.contract import GuestGoneError, Guided, Hypervisor, HypervisorError, RefusedError, Steering
-from ballonet.model.knobs import BUFFER_PERCENT, PRIORITY, Bounds, Entitlement, Knobs
+from ballonet.hypervisors.contract import GuestGoneError, Guided, Hypervisor, HypervisorError, RefusedError
+from ballonet.model.knobs import BUFFER_PERCENT, PRIORITY, Bounds, Entitlement, Knobs, Steering
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest
 from ballonet.model.units import MIB

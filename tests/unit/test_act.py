@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ballonet.act.apply import PATIENCE_S, Actor
 from ballonet.hypervisors.contract import NoAnswerError
 from ballonet.hypervisors.fake import FakeGuest, FakeHypervisor
-from ballonet.model.plan import Decision, Plan, Reason
+from ballonet.model.plan import Decision, Keep, Plan, Reason
 from ballonet.model.snapshot import Guest, Host, Mode, Snapshot, Voice
 from ballonet.model.units import GIB, MIB
 
@@ -28,7 +28,7 @@ def guest(name: str, keep_mib: int, mode: Mode = Mode.ACT) -> Guest:
 
 
 def plan(memory_mib: int, **keeps_mib: int) -> Plan:
-    decisions = tuple(Decision(name, mib * MIB, Reason.NEEDS, {}, is_command=True) for name, mib in keeps_mib.items())
+    decisions = tuple(Decision(name, mib * MIB, Reason.NEEDS, {}, Keep(mib * MIB)) for name, mib in keeps_mib.items())
     return Plan(policy="adaptive", guests=decisions, memory_bytes=memory_mib * MIB)
 
 

@@ -1,7 +1,7 @@
 """What history is told of a tick."""
 
 from ballonet.daemon.changes import Changes
-from ballonet.model.plan import Decision, Plan, Reason
+from ballonet.model.plan import Decision, Keep, Plan, Reason
 from ballonet.model.snapshot import Guest, Host, Snapshot
 from ballonet.model.tick import Outcome, Tick
 from ballonet.model.units import GIB, MIB
@@ -9,7 +9,9 @@ from ballonet.model.units import GIB, MIB
 
 def tick(at: float, outcome: Outcome, *, is_command: bool = True) -> Tick:
     guest = Guest(name="a", ceiling_bytes=4 * GIB, keep_bytes=3 * GIB, resident_bytes=GIB)
-    decision = Decision("a", 2 * GIB, Reason.DONOR, {"need_bytes": GIB, "deficit_bytes": 64 * MIB}, is_command)
+    decision = Decision(
+        "a", 2 * GIB, Reason.DONOR, {"need_bytes": GIB, "deficit_bytes": 64 * MIB}, Keep(2 * GIB) if is_command else None
+    )
     snapshot = Snapshot(host=Host(total_bytes=8 * GIB, available_bytes=4 * GIB), guests=(guest,))
     return Tick(at=at, snapshot=snapshot, plan=Plan(policy="adaptive", guests=(decision,)), outcome=outcome)
 

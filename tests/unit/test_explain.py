@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from ballonet.control.explain import CHANGES, explain
 from ballonet.control.messages import NoSuchGuestError
 from ballonet.control.tell import status_of
-from ballonet.model.plan import Decision, Plan, PlanBudget, Reason, Reserve, ReserveReason, Shortage
+from ballonet.model.plan import Decision, Keep, Plan, PlanBudget, Reason, Reserve, ReserveReason, Shortage
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.tick import Tick
 from ballonet.model.units import GIB, MIB
@@ -35,6 +35,16 @@ NUMBERS = {
     "demand_bytes": 9 * GIB,
     "recalled_bytes": GIB,
     "occupied_bytes": 6 * GIB,
+    "has": "gets",
+    "reservation_bytes": 2 * GIB,
+    "shares": 1000,
+    "limited": "",
+    "tight_bytes": 2 * GIB,
+    "pages": "",
+    "minimum_bytes": GIB,
+    "maximum_bytes": 8 * GIB,
+    "buffer_percent": 50,
+    "priority": 50,
 }
 
 
@@ -43,7 +53,7 @@ def told(reason: Reason, mode: Mode = Mode.ACT, host_mode: Mode = Mode.ACT, with
     fields = {"keep_bytes": 6 * GIB, "resident_bytes": 5 * GIB, "stats": stats, "stats_age_s": 0.4, "mode": mode} | more
     guest = Guest(name="web", ceiling_bytes=16 * GIB, **fields)  # type: ignore[arg-type]
     numbers = NUMBERS | ({"within": f"the limit of {within}"} if within else {})
-    decision = Decision("web", 6 * GIB, reason, numbers, True, 3 * GIB, 4 * GIB, int(3.2 * GIB), GIB)
+    decision = Decision("web", 6 * GIB, reason, numbers, Keep(6 * GIB), 3 * GIB, 4 * GIB, int(3.2 * GIB), GIB)
     plan = Plan(
         policy="adaptive",
         guests=(decision,),
@@ -188,7 +198,7 @@ def test_words_of_what_is_not_so() -> None:
 def test_remedies_of_the_past_are_of_the_mode_then() -> None:
     """A time at which the whole host only advised, told while it acts."""
     guest = Guest(name="web", ceiling_bytes=16 * GIB, keep_bytes=6 * GIB, resident_bytes=5 * GIB, mode=Mode.ADVISE)
-    decision = Decision("web", 5 * GIB, Reason.DONOR, NUMBERS, True, 3 * GIB, 4 * GIB, 3 * GIB, GIB)
+    decision = Decision("web", 5 * GIB, Reason.DONOR, NUMBERS, Keep(6 * GIB), 3 * GIB, 4 * GIB, 3 * GIB, GIB)
     plan = Plan(policy="adaptive", guests=(decision,), memory_bytes=100 * GIB)
     tick = Tick(at=0, snapshot=Snapshot(host=Host(total_bytes=120 * GIB, available_bytes=GIB), guests=(guest,)), plan=plan)
     then = explain(tick, "web", at=0, mode=None)
@@ -201,8 +211,8 @@ def test_many_who_keep_memory_by_order_are_a_few_names_and_a_number() -> None:
         Guest(name=f"db-{n}", ceiling_bytes=8 * GIB, keep_bytes=8 * GIB - n * MIB, stats_age_s=0.1, leave_alone="on hold")
         for n in range(9)
     )
-    own = Decision("web", 6 * GIB, Reason.SHORT, NUMBERS, True, 6 * GIB, 8 * GIB, 7 * GIB, GIB)
-    others = tuple(Decision(one.name, 8 * GIB, Reason.ALONE, {"why": ""}, False, 2 * GIB, 3 * GIB, 3 * GIB, GIB) for one in kept)
+    own = Decision("web", 6 * GIB, Reason.SHORT, NUMBERS, Keep(6 * GIB), 6 * GIB, 8 * GIB, 7 * GIB, GIB)
+    others = tuple(Decision(one.name, 8 * GIB, Reason.ALONE, {"why": ""}, None, 2 * GIB, 3 * GIB, 3 * GIB, GIB) for one in kept)
     web = Guest(name="web", ceiling_bytes=16 * GIB, keep_bytes=6 * GIB, resident_bytes=6 * GIB, stats_age_s=0.1)
     plan = Plan(policy="adaptive", guests=(*others, own), memory_bytes=14 * GIB, promised_bytes=14 * GIB)
     host = Host(total_bytes=16 * GIB, available_bytes=GIB)
@@ -215,8 +225,8 @@ def beside(kept: Guest, reason: Reason, numbers: dict[str, object]) -> str:
     """What is said of `web`, beside a guest that keeps 8 GiB and needs 3."""
     web = Guest(name="web", ceiling_bytes=16 * GIB, keep_bytes=6 * GIB, resident_bytes=6 * GIB, stats_age_s=0.1)
     decisions = (
-        Decision("web", 6 * GIB, reason, NUMBERS | numbers, True, 6 * GIB, 8 * GIB, 7 * GIB, GIB),
-        Decision("db", 8 * GIB, Reason.ALONE, {"why": "by order"}, False, 2 * GIB, 3 * GIB, 3 * GIB, GIB),
+        Decision("web", 6 * GIB, reason, NUMBERS | numbers, Keep(6 * GIB), 6 * GIB, 8 * GIB, 7 * GIB, GIB),
+        Decision("db", 8 * GIB, Reason.ALONE, {"why": "by order"}, None, 2 * GIB, 3 * GIB, 3 * GIB, GIB),
     )
     plan = Plan(policy="adaptive", guests=decisions, memory_bytes=14 * GIB, promised_bytes=14 * GIB)
     host = Host(total_bytes=16 * GIB, available_bytes=GIB)

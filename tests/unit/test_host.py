@@ -93,6 +93,7 @@ def test_no_field_of_a_host_is_filled_by_the_simulator_alone(tmp_path: Path) -> 
         tree(root, **{f"proc__{pid}__cgroup": f"0::/{group}\n"})
     folder = root / "sys/fs/cgroup/a.slice"
     folder.mkdir(parents=True)
+    tree(root, sys__kernel__mm__ksm__run="1\n", sys__kernel__mm__ksm__pages_to_scan="100\n")
     for name, text in (("memory.max", str(GIB)), ("memory.current", "4096"), ("memory.stat", "inactive_file 0\n")):
         (folder / name).write_text(text)
     host = ProcHost(root).read({"x": 7, "y": 8, "z": 9}).host

@@ -111,8 +111,7 @@ async def test_nothing_is_sent_that_cannot_be_put_back(start: Start, tmp_path: P
 async def test_limit_forces_a_balloon_and_is_put_back(start: Start, tmp_path: Path) -> None:
     """The simulator's toy balloon shows what a limit does; a limit below the reservation is never sent."""
     server = start("-vms", "1")
-    hypervisor = VsphereHypervisor(replace(server.where, may_limit=True), tmp_path)
-    assert hypervisor.capabilities.may_limit
+    hypervisor = VsphereHypervisor(server.where, tmp_path)
     await hypervisor.open()
     try:
         await holds_soon(lambda: bool(hypervisor.guests()))

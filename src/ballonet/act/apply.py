@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Hypervisor, HypervisorError, NoAnswerError
-from ballonet.model.plan import Decision, Plan, PlanBudget
+from ballonet.model.plan import Decision, Keep, Plan, PlanBudget
 from ballonet.model.snapshot import Guest, Mode, Snapshot, Voice
 from ballonet.model.tick import Outcome
 
@@ -48,7 +48,7 @@ class Actor:
         """
         for name, look in plan.looks.items():
             self._hypervisor.watch(name, look)
-        commands = [one for one in plan.guests if one.is_command]
+        commands = [one for one in plan.guests if isinstance(one.ask, Keep)]
         if not commands:
             return await self._send((), {})
         guests = {guest.name: guest for guest in snapshot.guests}

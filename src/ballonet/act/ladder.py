@@ -11,9 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path, PurePosixPath
 
-from ballonet.decide.ladder import PERIOD_S, Allowed, Steps, steps
-from ballonet.model.plan import Plan
-from ballonet.model.snapshot import Snapshot
+from ballonet.model.plan import Emergency, Plan
 
 log = logging.getLogger(__name__)
 
@@ -25,29 +23,29 @@ class LadderError(Exception):
 class Ladder:
     """One host's."""
 
-    def __init__(self, root: Path, allowed: Allowed, pid_of: Callable[[str], int | None]) -> None:
+    def __init__(self, root: Path, pid_of: Callable[[str], int | None]) -> None:
         """Args:
         root: where /proc and /sys are found.
-        allowed: by the operator; may be replaced at any time.
         pid_of: the process of a guest, by its name.
         """
-        self._root, self.allowed, self._pid_of = root, allowed, pid_of
+        self._root, self._pid_of = root, pid_of
         self._ksm = root / "sys/kernel/mm/ksm"
         self._before: dict[str, str] = {}
-        self._stepped_at = -PERIOD_S
         self._task: asyncio.Task[None] | None = None
         self._trouble: dict[str, str] = {}
 
-    def step(self, plan: Plan, snapshot: Snapshot, now: float) -> None:
-        """Takes the steps that are due, in the background: paging out takes its time, and no tick waits for it."""
-        if self._before and not self.allowed.ksm:
+    def climb(self, plan: Plan, *, may_ksm: bool) -> None:
+        """Takes the steps of a plan in the background: paging out takes its time, and no tick waits for it.
+
+        Args:
+            plan: of this tick.
+            may_ksm: whether KSM may be set at all; where it may not any more, it is put back to what it was.
+        """
+        if self._before and not may_ksm:
             self._restore()
+        due = plan.emergency
         is_busy = self._task is not None and not self._task.done()
-        if self.allowed == Allowed() or is_busy or now - self._stepped_at < PERIOD_S:
-            return
-        self._stepped_at = now
-        due = steps(plan, snapshot, self.allowed, self._pages() if self.allowed.ksm else 0)
-        if due.reclaim or due.ksm_pages is not None:
+        if (due.reclaim or due.ksm_pages is not None) and not is_busy:
             self._task = asyncio.create_task(asyncio.to_thread(self._climb, due, plan.host_state))
 
     async def close(self) -> None:
@@ -64,7 +62,7 @@ class Ladder:
 
     # In a thread
 
-    def _climb(self, due: Steps, state: str) -> None:
+    def _climb(self, due: Emergency, state: str) -> None:
         if due.ksm_pages is not None:
             self._try("ksm", partial(self._set_ksm, due.ksm_pages, state))
         for name, bytes_ in due.reclaim.items():

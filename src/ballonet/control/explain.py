@@ -94,8 +94,7 @@ def _facts(case: Case) -> Iterator[Fact]:
     guest, decision = case.guest, case.decision
     yield Fact("has, with its balloon empty", _size(guest.ceiling_bytes))
     yield Fact("keeps now, by its balloon", _size(guest.keep_bytes))
-    if decision.is_command:
-        yield Fact("is asked to keep" if guest.mode is Mode.ACT else "would be asked to keep", _size(decision.keep_bytes))
+    yield from _asked(case)
     yield Fact("resident on the host", _size(guest.resident_bytes))
     yield from _elsewhere(guest)
     yield from _limits(case)
@@ -114,6 +113,18 @@ def _facts(case: Case) -> Iterator[Fact]:
         yield Fact(f"its hypervisor's {name}", theirs_text(name, value))
     yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
     yield Fact("mode", guest.mode.value)
+
+
+def _asked(case: Case) -> Iterator[Fact]:
+    """What is asked of its hypervisor now."""
+    is_sent = case.guest.mode is Mode.ACT
+    for name, value in case.decision.asked.items():
+        text = str(value) if isinstance(value, str) else theirs_text(name.split("_")[0], value) if value is not None else "none"
+        if name == "keep_bytes":
+            yield Fact("is asked to keep" if is_sent else "would be asked to keep", text)
+        else:
+            what = name.removesuffix("_bytes").removesuffix("_percent")
+            yield Fact(f"its hypervisor's {what} {'is' if is_sent else 'would be'} set to", text)
 
 
 def _elsewhere(guest: Guest) -> Iterator[Fact]:
@@ -419,6 +430,23 @@ def _observed(case: Case) -> Iterator[str]:
     yield f"To see what would be done, on the whole host: `ballonet mode advise`; to do it: {_act(case)}."
 
 
+def _entitled(case: Case) -> Iterator[str]:
+    yield "Its hypervisor balloons and pages by itself; what is reserved it never takes, so that follows the least need."
+    yield from _of_own_loop(case)
+
+
+def _bounded_by(case: Case) -> Iterator[str]:
+    yield "Its hypervisor gives each guest its demand and the buffer on top while there is memory, so the buffer is its margin."
+    yield from _of_own_loop(case)
+
+
+def _of_own_loop(case: Case) -> Iterator[str]:
+    """What an operator can do where a hypervisor's own loop moves the memory."""
+    guaranteed, shares = _set(case, f"--guaranteed {_typed(case.decision.need_bytes)}"), _set(case, "--shares")
+    yield f"To have more for it at any time: {guaranteed}; to put it before others: {shares} above {case.guest.shares}."
+    yield f"To leave what is set as it stands: `ballonet hold {case.guest.name}`; to put it back: `ballonet restore`."
+
+
 def _policy(case: Case) -> Iterator[str]:
     yield f"The policy {case.plan.policy} decides so; `loop.policy` of the configuration names another."
 
@@ -436,6 +464,8 @@ CHANGES: Final[dict[Reason, Callable[[Case], Iterator[str]]]] = {
     Reason.RECALL: _calm,
     Reason.INERT: _inert,
     Reason.DEFLATE: _deflating,
+    Reason.ENTITLED: _entitled,
+    Reason.BOUNDED: _bounded_by,
     Reason.STATIC: _policy,
     Reason.PEER: _policy,
     Reason.FLOOR: _at_floor,

@@ -60,6 +60,8 @@ class GuestStatus(Struct, frozen=True, kw_only=True):
     """It needs more than its ceiling, and was given more: the ceiling is what it lacks."""
     theirs: dict[str, int | str] = {}
     """What its hypervisor's own loop does with it, where there is one: as in `ballonet.snapshot/1`."""
+    asked: dict[str, int | str | None] = {}
+    """What is asked of its hypervisor now: keep_bytes, or what its own loop is to go by; empty = nothing."""
 
 
 class HostStatus(Struct, frozen=True, kw_only=True):
@@ -201,6 +203,8 @@ class Change(Struct, frozen=True, kw_only=True):
     kept_bytes: int | None = None
     is_command: bool = False
     """Whether something is to be sent, by the plan; what became of it is in `done`."""
+    asked: dict[str, int | str | None] = {}
+    """What that is: keep_bytes, or what its hypervisor's own loop is to go by; empty = nothing."""
     sentence: str
     mode: str = ""
     """Of the guest at that time."""

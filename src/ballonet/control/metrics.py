@@ -148,4 +148,9 @@ def _of_guests(guests: tuple[GuestStatus, ...]) -> Iterator[Metric]:
         bound.add_metric((guest.name, guest.uuid), float(guest.is_bound))
         reason.add_metric((guest.name, guest.uuid, guest.reason), 1)
         mode.add_metric((guest.name, guest.uuid, guest.mode.value), 1)
-    yield from (alone, bound, reason, mode)
+    asked = GaugeMetricFamily("ballonet_guest_asked_bytes", "What is asked for it now, by what that is", labels=(*LABELS, "what"))
+    for guest in guests:
+        for what, value in guest.asked.items():
+            if what.endswith("_bytes") and isinstance(value, int):
+                asked.add_metric((guest.name, guest.uuid, what.removesuffix("_bytes")), value)
+    yield from (alone, bound, reason, mode, asked)

@@ -81,6 +81,7 @@ def _guest(guest: Guest, decision: Decision, short_bytes: int, trouble: str) -> 
         is_bound=is_bound(guest, decision),
         theirs=guest.theirs,
         trouble=trouble,
+        asked=decision.asked,
     )
 
 
@@ -99,6 +100,7 @@ def change_of(decision: Decision, guest: Guest, at: float, done: str = "") -> Ch
         keep_bytes=decision.keep_bytes,
         kept_bytes=guest.keep_bytes,
         is_command=decision.is_command,
+        asked=decision.asked,
         sentence=decision.sentence,
         mode=guest.mode.value,
         done=done,

@@ -5,7 +5,7 @@ from typing import Final, NamedTuple
 
 from ballonet.hypervisors.alone import NOT_HEARD
 from ballonet.model.finding import Finding, Level
-from ballonet.model.plan import Decision, Reason
+from ballonet.model.plan import Decision, Keep, Reason
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
 from ballonet.model.units import MIB, format_size
@@ -57,7 +57,7 @@ class Changes:
             reason, told_bytes = self._last.get(decision.name, (None, 0))
             if reason is None and _is_unheard(decision, guest):
                 continue  # each start would tell of each guest that it is not known yet
-            asks_bytes = decision.keep_bytes or 0 if decision.is_command else told_bytes
+            asks_bytes = _amount(decision) if decision.is_command else told_bytes
             is_new = decision.reason is not reason or abs(asks_bytes - told_bytes) > SAME_BYTES
             if is_new or decision.name in tick.outcome.begun or decision.name in tick.outcome.failed:
                 found.append(Changed(decision, guest, _done(tick, decision, guest)))
@@ -65,6 +65,11 @@ class Changes:
             now[decision.name] = (decision.reason, told_bytes)
         self._last = {name: said for name, said in now.items() if name not in tick.outcome.failed}
         return found
+
+
+def _amount(decision: Decision) -> int:
+    """Of what is asked for, as far as it is an amount: to see whether it is the same as before."""
+    return sum(value for value in decision.asked.values() if isinstance(value, int))
 
 
 def _is_unheard(decision: Decision, guest: Guest) -> bool:
@@ -97,7 +102,8 @@ class Outsiders:
     def of(self, tick: Tick) -> list[Moved]:
         """Those that were moved since the last tick."""
         found = []
-        asked = {one.name: one.keep_bytes for one in tick.plan.guests if one.name in tick.outcome.begun}
+        begun = set(tick.outcome.begun)
+        asked = {one.name: one.ask.bytes for one in tick.plan.guests if one.name in begun and isinstance(one.ask, Keep)}
         for guest in tick.snapshot.guests:
             keep, (goal, was_there) = guest.keep_bytes, self._asked.get(guest.name, (0, False))
             if keep is not None and was_there and abs(keep - goal) > THERE_BYTES and not guest.is_starting:

@@ -169,7 +169,14 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def limits(self) -> Limits:
         """Of every decision."""
-        return Limits(reserve_bytes=_plain(self.host.reserve), interval_s=self.loop.interval_s)
+        may_limit = self.vsphere is not None and self.vsphere.limits
+        return Limits(
+            reserve_bytes=_plain(self.host.reserve),
+            interval_s=self.loop.interval_s,
+            may_limit=may_limit,
+            may_ksm=self.emergency.ksm,
+            may_reclaim=self.emergency.reclaim,
+        )
 
     def settings(self, name: str, kept: KeptSettings | None = None, most: Mode | None = None, uuid: str = "") -> GuestSettings:
         """The operator's word on a guest, each setting by itself: what the file says of this very guest, by its UUID before its

@@ -71,6 +71,7 @@ class Journal:
                     "keep_bytes": decision.keep_bytes,
                     "kept_bytes": guest.keep_bytes,
                     "is_command": decision.is_command,
+                    "asked": decision.asked,
                     "done": done,
                     "mode": guest.mode.value,
                     "heard_by": guest.voice.value,

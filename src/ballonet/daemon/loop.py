@@ -5,11 +5,11 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 
-from ballonet.act.apply import Actor
-from ballonet.act.guide import Guide
+from ballonet.act.hands import Hands
 from ballonet.decide.step import START, step
-from ballonet.hypervisors.contract import Guided, Hypervisor
+from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.told import Told
 from ballonet.model.limits import Limits
 from ballonet.model.tick import Tick
@@ -39,6 +39,7 @@ class Loop:
         on_tick: Callable[[Tick], None] = lambda _tick: None,
         clock: Callable[[], float] = time.monotonic,
         is_tended: bool = False,
+        root: Path = Path("/"),
     ) -> None:
         """Args:
         eye: takes the pictures.
@@ -48,11 +49,12 @@ class Loop:
         on_tick: told of every tick, in the loop itself: be quick.
         clock: seconds, rising only.
         is_tended: a tick that fails is told, and the next one is due all the same; else it ends the loop, as tests want it.
+        root: where /proc and /sys of the host are found.
         """
         self._is_tended = is_tended
         self._eye = eye
         self._news = hypervisor.news
-        self._actor = Guide(hypervisor, hypervisor.capabilities) if isinstance(hypervisor, Guided) else Actor(hypervisor)
+        self._hands = Hands(hypervisor, root)
         self._limits = limits
         self._policy = policy
         self._on_tick = on_tick
@@ -82,7 +84,7 @@ class Loop:
                     async with asyncio.timeout(max(0.0, due - now())):
                         await self._news.wait()
         finally:
-            await self._actor.close()
+            await self._hands.close()
 
     async def _tended_tick(self) -> float:
         """One turn; whatever fails in it is told, and the next one is due all the same."""
@@ -106,7 +108,7 @@ class Loop:
         self._blind.well("host can be read again")
         self._state, plan = step(self._state, snapshot, self._limits, at, self._policy)
         self._busy_s, self._is_short = self._clock() - at, bool(plan.short)
-        missed = self._actor.missed(snapshot)
-        outcome = await self._actor.apply(plan, snapshot)
+        missed = self._hands.missed(snapshot)
+        outcome = await self._hands.apply(plan, snapshot, self._limits)
         self._on_tick(Tick(at=at, snapshot=snapshot, plan=plan, outcome=outcome, missed=missed, took_s=self._clock() - at))
         return plan.next_s

@@ -11,7 +11,6 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ballonet.act.ladder import Ladder
 from ballonet.control.messages import given
 from ballonet.control.server import ControlServer, Door
 from ballonet.control.tell import reload_change
@@ -24,7 +23,6 @@ from ballonet.daemon.loop import Loop
 from ballonet.daemon.reload import findings, reloaded
 from ballonet.daemon.secret import secret
 from ballonet.daemon.service import Service
-from ballonet.decide.ladder import Allowed
 from ballonet.history.tidy import Bounds
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
@@ -79,7 +77,6 @@ def _vsphere(config: VsphereConfig, state: Path) -> Hypervisor:
         password=password,
         host=config.host,
         ca_file=config.ca_file,
-        may_limit=config.limits,
         despite_drs=config.drs,
     )
     return VsphereHypervisor(where, state)
@@ -134,12 +131,18 @@ class Daemon:
         ]
         self._desk.ordering.settings_of = self._settings
         self._desk.settled = lambda: self._config.guest
-        self._ladder = Ladder(root, _allowed(config), lambda name: hypervisor.pids().get(name))
         self._changes, self._outsiders, self._journal, self._service = Changes(), Outsiders(), Journal(), Service()
         eye = Eye(sense or host_sense(hypervisor, root), hypervisor, self._settings)
         clock = asyncio.get_running_loop().time
         self._loop = Loop(
-            eye, hypervisor, config.limits(), policy=config.loop.policy, on_tick=self._on_tick, clock=clock, is_tended=True
+            eye,
+            hypervisor,
+            config.limits(),
+            policy=config.loop.policy,
+            on_tick=self._on_tick,
+            clock=clock,
+            is_tended=True,
+            root=root,
         )
 
     def _mode(self) -> Mode:
@@ -159,7 +162,6 @@ class Daemon:
         changes = self._changes.of(tick)
         self._journal.tell(tick.plan, changes)
         self._desk.note(tick, changes, self._outsiders.of(tick))
-        self._ladder.step(tick.plan, tick.snapshot, tick.at)
         self._service.beat(f"{len(tick.plan.guests)} guests, host {tick.plan.host_state}, mode {self._desk.mode.value}")
 
     def reload(self) -> None:
@@ -173,8 +175,7 @@ class Daemon:
         self._config, self._waiting = reloaded(self._config, config)
         rest = f"; {', '.join(self._waiting)}: with a restart only" if self._waiting else ""
         self._desk.set_bounds(_bounds(self._config))
-        self._ladder.allowed = _allowed(config)
-        self._loop.change(config.limits(), config.loop.policy)
+        self._loop.change(self._config.limits(), self._config.loop.policy)
         told = {"mode": self._desk.mode.value, "policy": config.loop.policy}
         log.info("reloaded", extra=told)
         if self._waiting:
@@ -198,7 +199,6 @@ class Daemon:
         finally:
             self._service.stopping()
             await self._hypervisor.close()
-            await self._ladder.close()
             server.cancel()
             await asyncio.gather(server, return_exceptions=True)
             await self._desk.close()
@@ -214,10 +214,6 @@ def _told_when_it_fails(server: asyncio.Task[None]) -> None:
 
 def _bounds(config: Config) -> Bounds | None:
     return Bounds(size_bytes=int(config.history.size), age_s=config.history.days * 86400) if config.history.keep else None
-
-
-def _allowed(config: Config) -> Allowed:
-    return Allowed(ksm=config.emergency.ksm, reclaim=config.emergency.reclaim)
 
 
 def _door(config: Config) -> Door:

@@ -7,10 +7,9 @@ old, nobody who is on hold or left alone.
 
 from typing import Final
 
-from msgspec import Struct
-
 from ballonet.decide.states import ALARMING, SCARCE
-from ballonet.model.plan import Decision, Plan, Reason
+from ballonet.model.limits import Limits
+from ballonet.model.plan import Decision, Emergency, Plan, Reason
 from ballonet.model.snapshot import Guest, Mode, Snapshot
 from ballonet.model.units import MIB
 
@@ -29,34 +28,18 @@ _PEACE: Final = frozenset(
 """Of guests with these nothing is taken."""
 
 
-class Allowed(Struct, frozen=True, kw_only=True):
-    """What the operator allows."""
-
-    ksm: bool = False
-    reclaim: bool = False
-
-
-class Steps(Struct, frozen=True, kw_only=True):
-    """What to do now."""
-
-    ksm_pages: int | None = None
-    """Pages a turn; 0 = stop looking, what is merged stays so; None = leave it."""
-    reclaim: dict[str, int] = {}
-    """Of each guest, bytes for the host to page out."""
-
-
-def steps(plan: Plan, snapshot: Snapshot, allowed: Allowed, ksm_pages: int) -> Steps:
+def emergency(plan: Plan, snapshot: Snapshot, limits: Limits) -> Emergency:
     """The next steps of the ladder.
 
     Args:
         plan: of this tick.
         snapshot: that it was made from.
-        allowed: by the operator.
-        ksm_pages: what KSM does now; 0 = it is off.
+        limits: what the operator allows.
     """
-    return Steps(
-        ksm_pages=_ksm(plan.host_state, ksm_pages) if allowed.ksm else None,
-        reclaim=_reclaim(plan, snapshot) if allowed.reclaim and plan.host_state in ALARMING else {},
+    may_merge = limits.may_ksm and snapshot.host.ksm_pages is not None
+    return Emergency(
+        ksm_pages=_ksm(plan.host_state, snapshot.host.ksm_pages or 0) if may_merge else None,
+        reclaim=_reclaim(plan, snapshot) if limits.may_reclaim and plan.host_state in ALARMING else {},
     )
 
 

@@ -7,6 +7,7 @@ from msgspec import Struct
 from ballonet.decide.memory import GuestMemory
 from ballonet.decide.seat import Seat
 from ballonet.decide.shown import Shown
+from ballonet.decide.steering.knobs import Turned
 from ballonet.model.limits import Limits
 
 
@@ -26,6 +27,10 @@ class State(Struct, frozen=True, omit_defaults=True):
     """The places at the last table of guests of which nothing moves, to be taken again; not written down."""
     limits: Limits | None = None
     """Under which those hold."""
+    turned: dict[str, Turned] = {}
+    """When what a hypervisor's own loop goes by was changed, by guest."""
+    stepped_at: float = -1e9
+    """When the ladder beyond the balloon was climbed last (R14)."""
     past: dict[str, Any] = {}
     """What the policy keeps for itself."""
     spoke_at: float = -1e9

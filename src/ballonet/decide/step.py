@@ -1,24 +1,24 @@
 """One tick, top to bottom: classify, estimate, reserve, policy, guard, decide, watch."""
 
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide import guard, reserve, shown, stuck, watch
+from ballonet.decide import guard, ladder, reserve, shown, stuck, watch
 from ballonet.decide.classify import raw_seat, seat, seat_again, watch_only
 from ballonet.decide.memory import GuestMemory
-from ballonet.decide.pace import dead_band_bytes
 from ballonet.decide.policies import POLICIES
 from ballonet.decide.policy import Policy
 from ballonet.decide.seat import Seat
 from ballonet.decide.state import State
 from ballonet.decide.states import ALARMING, LASTS_S, is_better, state_of
+from ballonet.decide.steering import knobs, target
+from ballonet.decide.steering.knobs import Turned
 from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.limits import Limits
-from ballonet.model.plan import Decision, Look, Plan, PlanBudget, Reason
+from ballonet.model.plan import Decision, Keep, Look, Plan, PlanBudget, Reason
 from ballonet.model.snapshot import Guest, Host, Mode, Snapshot
-from ballonet.model.units import MIB
 
 START: Final = State()
 _NOBODY: Final = GuestMemory()
@@ -26,8 +26,6 @@ SOON_S: Final = 0.2
 """When to decide again while something is under way: a balloon moves 200 MiB in that time."""
 AT_ONCE_S: Final = 0.1
 """The same while a guest has less than it needs in the next moments: what donors give meanwhile is lent on twice as soon."""
-RESEND_S: Final = 1.0
-"""A command that shows no effect after this long is sent again: somebody else may have set the balloon."""
 
 
 def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: str = "adaptive") -> tuple[State, Plan]:
@@ -50,7 +48,7 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
     seen = state.shown if chosen.is_peer else shown.note(state.shown, table.seats, now)
     table.reserve = reserve.reserve(table.total_bytes, seen.spike, table.limits)
     after = _divided(chosen, table, state)
-    decisions = tuple(_decision(one, table.limits, now) for one in table.seats)
+    decisions, turned = _decisions(table, state, now)
     memories = {one.guest.name: _after(one, decision, now) for one, decision in zip(table.seats, decisions, strict=True)}
     is_busy = any(one.is_command and one.reason is not Reason.SPARE for one in decisions)
     busy_at = now if is_busy else state.busy_at
@@ -63,10 +61,18 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
         decided_at=now,
         busy_at=busy_at,
         shown=seen,
+        turned=turned,
         host_state=table.state,
         better_at=_better_at(state, table, snapshot.host, now),
     )
-    return after, _plan(table, decisions, policy)
+    return _climbed(after, _plan(table, decisions, policy), snapshot, limits)
+
+
+def _climbed(state: State, plan: Plan, snapshot: Snapshot, limits: Limits) -> tuple[State, Plan]:
+    """With the steps beyond the balloon that are due, where any is allowed (R14)."""
+    if not (limits.may_ksm or limits.may_reclaim) or state.decided_at - state.stepped_at < ladder.PERIOD_S:
+        return state, plan
+    return replace(state, stepped_at=state.decided_at), replace(plan, emergency=ladder.emergency(plan, snapshot, limits))
 
 
 def _still(table: Table, memories: Mapping[str, GuestMemory]) -> dict[str, Seat]:
@@ -173,48 +179,16 @@ def _divided(policy: Policy, table: Table, state: State) -> State:
     return replace(state, past=table.past, spoke_at=now, said=said if policy.period_s else {})
 
 
-def _decision(one: Seat, limits: Limits, now: float) -> Decision:
-    memory, wish = one.memory, one.wish_bytes
-    is_parked = one.is_movable or one.reason is Reason.PARKED
-    if memory.parked_sign and is_parked and stuck.asks_in_vain(memory, one.keep_bytes):
-        # The value that it cannot reach is pulled back: a driver would try for ever, and burn a CPU over it.
-        numbers = {"asked_bytes": memory.asked_bytes, "still_s": now - memory.moved_at}
-        return _told(one, wish if one.is_movable else one.keep_bytes, Reason.STUCK, numbers, is_command=True)
-    keep = None if one.reason is Reason.UNKNOWN else wish
-    if not limits.has("R15"):
-        unsaid = {"why": "no reasons are told (R15 is off)"}
-        return _told(one, keep, Reason.UNKNOWN, unsaid, is_command=_is_command(one, limits, now))
-    return _told(one, keep, one.reason, one.numbers or {}, is_command=_is_command(one, limits, now))
-
-
-def _told(one: Seat, keep: int | None, reason: Reason, numbers: dict[str, Any], *, is_command: bool) -> Decision:
-    """With what is known of its needs, whatever the reason."""
-    used = tight = need = None
-    if one.guest.stats is not None:
-        used = one.memory.used_bytes if one.needs_bytes else one.used_bytes
-        tight, need = one.needs_bytes or (None, None)
-    return Decision(one.guest.name, keep, reason, numbers, is_command, used, need, tight, one.floor_bytes)
-
-
-def _is_command(one: Seat, limits: Limits, now: float) -> bool:
-    memory, wish = one.memory, one.wish_bytes
-    if (wish == one.keep_bytes and not one.is_under_way) or not (one.is_movable or one.returns_bytes):
-        return False
-    # The last of what is given back is little, and no noise.
-    is_last = one.reason is Reason.DEFLATE and wish == one.guest.ceiling_bytes
-    is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes and not is_last
-    band = dead_band_bytes(one) if is_calm else MIB
-    if not one.is_under_way or memory.asked_bytes is None:
-        # At rest, a command is due when the guest is to go elsewhere.
-        return abs(wish - one.keep_bytes) > band
-    if memory.is_astray or abs(wish - memory.asked_bytes) > band:
-        return True
-    return now - max(memory.commanded_at, memory.moved_at) > RESEND_S
+def _decisions(table: Table, state: State, now: float) -> tuple[tuple[Decision, ...], dict[str, Turned]]:
+    """One for each guest, by how it is steered; and when its knobs were changed, where it has some."""
+    steered = knobs.decisions(table, state.turned) if any(one.guest.knobs is not None for one in table.seats) else {}
+    told = tuple(steered.get(one.guest.name) or target.decision(one, table.limits, now) for one in table.seats)
+    return told, knobs.after(state.turned, steered, table) if steered else {}
 
 
 def _after(one: Seat, decision: Decision, now: float) -> GuestMemory:
-    if decision.is_command and decision.keep_bytes is not None and one.guest.mode is Mode.ACT:
-        return stuck.commanded(one.memory, decision.keep_bytes, now)
+    if isinstance(decision.ask, Keep) and one.guest.mode is Mode.ACT:
+        return stuck.commanded(one.memory, decision.ask.bytes, now)
     return one.memory
 
 
@@ -225,7 +199,11 @@ def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
     )
     is_tight = any(one.may_take and one.keep_bytes < one.tight_bytes for one in table.seats)
     next_s = AT_ONCE_S if is_busy and is_tight else SOON_S if is_busy else interval_s
-    gains = sum(one.wish_bytes - one.held_bytes for one in table.seats if one.wish_bytes > one.held_bytes and one.is_movable)
+    gains = sum(
+        one.wish_bytes - one.held_bytes
+        for one in table.seats
+        if one.wish_bytes > one.held_bytes and one.is_movable and not one.guest.knobs
+    )
     return Plan(
         policy=policy,
         guests=decisions,

@@ -5,27 +5,15 @@ hands out what is known by then and never waits.
 """
 
 import asyncio
-import enum
 from collections.abc import Mapping
 from typing import Protocol, runtime_checkable
 
 from msgspec import Struct
 
 from ballonet.model.finding import Finding
-from ballonet.model.knobs import Knobs
+from ballonet.model.knobs import Knobs, Steering
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Host, Mechanism, Mode
-
-
-class Steering(enum.Enum):
-    """What an outsider can set on a guest."""
-
-    TARGET = "target"
-    """What the guest keeps, in bytes (KVM)."""
-    BOUNDS = "bounds"
-    """Minimum, maximum, buffer and priority of the hypervisor's own loop (Hyper-V)."""
-    ENTITLEMENT = "entitlement"
-    """Shares, reservation and limit of the hypervisor's own loop (ESXi)."""
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -35,8 +23,6 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """The adapter's name in the configuration."""
     steering: Steering
     mechanisms: frozenset[Mechanism]
-    may_limit: bool = False
-    """Whether the operator allows limits, where it steers by entitlement."""
 
 
 class KeptSettings(Struct, frozen=True, kw_only=True):

@@ -8,8 +8,9 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError, Steering
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError
 from ballonet.hypervisors.elsewhere import Elsewhere
+from ballonet.model.knobs import Steering
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism
 from ballonet.model.units import GIB
 

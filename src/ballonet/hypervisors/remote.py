@@ -234,10 +234,13 @@ class RemoteHypervisor(Elsewhere, abc.ABC):
     def guests(self) -> tuple[Guest, ...]:
         """As the contract says; their numbers grow old while the server is silent."""
         age_s = time.monotonic() - self._read_at
+        kept = self._originals.kept
         return tuple(
             replace(
                 row.guest,
                 name=name,
+                knobs=row.knobs,
+                knobs_before=kept[row.key].knobs if row.key in kept else None,
                 keep_age_s=age_s,
                 resident_age_s=age_s,
                 stats_age_s=None if row.guest.stats is None else age_s,

@@ -1,8 +1,20 @@
 """What a hypervisor with a loop of its own is told of a guest, where nobody outside sizes a balloon."""
 
+import enum
 from typing import Final, TypeAlias
 
 from msgspec import Struct
+
+
+class Steering(enum.Enum):
+    """What an outsider can set on a guest."""
+
+    TARGET = "target"
+    """What the guest keeps, in bytes (KVM)."""
+    BOUNDS = "bounds"
+    """Minimum, maximum, buffer and priority of the hypervisor's own loop (Hyper-V)."""
+    ENTITLEMENT = "entitlement"
+    """Shares, reservation and limit of the hypervisor's own loop (ESXi)."""
 
 
 class Entitlement(Struct, frozen=True, kw_only=True, tag="entitlement"):
@@ -36,3 +48,19 @@ class Bounds(Struct, frozen=True, kw_only=True, tag="bounds"):
 
 
 Knobs: TypeAlias = Entitlement | Bounds
+
+
+def more(old: Knobs, new: Knobs) -> int:
+    """How much more a change asks for: of several changes the least goes first, since what one frees another may have."""
+    if isinstance(old, Entitlement) and isinstance(new, Entitlement):
+        return new.reservation_bytes - old.reservation_bytes
+    if isinstance(old, Bounds) and isinstance(new, Bounds):
+        return new.buffer_percent - old.buffer_percent
+    return 0
+
+
+def steering_of(knobs: Knobs | None) -> Steering:
+    """How a guest is steered whose knobs are these; without any, its balloon is sized."""
+    if knobs is None:
+        return Steering.TARGET
+    return Steering.ENTITLEMENT if isinstance(knobs, Entitlement) else Steering.BOUNDS

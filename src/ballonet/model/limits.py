@@ -15,6 +15,11 @@ class Limits(Struct, frozen=True, kw_only=True):
     """Host memory to keep free. None = sized by what this host has shown (R3)."""
     interval_s: float = 1.0
     """The loop's period when nothing happens; statistics older than three of them are old (R8)."""
+    may_limit: bool = False
+    """Whether guests may be given limits, where they are steered by entitlement (ESXi)."""
+    may_ksm: bool = False
+    may_reclaim: bool = False
+    """Which steps beyond the balloon the operator allows (R14)."""
     without: frozenset[str] = frozenset()
     """Rules that are switched off. For proofs only: never set in production."""
 

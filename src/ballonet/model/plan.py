@@ -1,14 +1,14 @@
-"""What is to be done, and why: one decision per guest, each with a reason code and a sentence with its numbers.
+"""What is to be done, and why: one decision per guest, with what it is asked for, a reason code and a sentence with its numbers.
 
 Also the file format `ballonet.plan/1`.
 """
 
 import enum
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from ballonet.model.snapshot import Guest, Mode
+from ballonet.model.knobs import Bounds, Entitlement, Steering
 from ballonet.model.units import format_size
 
 PLAN_SCHEMA: Final = "ballonet.plan/1"
@@ -28,6 +28,8 @@ class Reason(enum.Enum):
     LEAK = "leak"
     RECALL = "recall"
     DEFLATE = "deflate"
+    ENTITLED = "entitled"
+    BOUNDED = "bounded"
     STATIC = "static"
     PEER = "peer"
     FLOOR = "floor"
@@ -60,6 +62,10 @@ SENTENCES: Final = {
     " {demand_bytes})",
     Reason.RECALL: "stays at {keep_bytes}: the {recalled_bytes} that it was asked for last are not missing any more",
     Reason.DEFLATE: "gets {keep_bytes} of the {goal_bytes} that it has, as the host has it to spare: {why}",
+    Reason.ENTITLED: "{has} {reservation_bytes} reserved and {shares} shares{limited}: it needs {tight_bytes} not to page,"
+    " {need_bytes} with its margin{pages}; its hypervisor's own loop moves the rest",
+    Reason.BOUNDED: "{has} {minimum_bytes} to {maximum_bytes}, a buffer of {buffer_percent} % and priority {priority}: it uses"
+    " {used_bytes} and needs {need_bytes}{pages}; its hypervisor's own loop moves it between those",
     Reason.STATIC: "keeps its equal part of the host, {keep_bytes}",
     Reason.PEER: "keeps {keep_bytes}, as {peer} decides: {what} {goal_bytes}",
     Reason.FLOOR: "keeps {keep_bytes}: never below its floor of {floor_bytes} (asked: {wish_bytes})",
@@ -73,6 +79,16 @@ SENTENCES: Final = {
     Reason.UNKNOWN: "is left alone, and what its balloon keeps is not known: {why}",
     Reason.OBSERVED: "is only watched (mode {mode})",
 }
+
+
+class Keep(Struct, frozen=True, gc=False, tag="keep"):
+    """What the balloon of a guest is to leave it."""
+
+    bytes: int
+
+
+Ask: TypeAlias = Keep | Entitlement | Bounds
+"""What is asked of a hypervisor for one guest."""
 
 
 class ReserveReason(enum.Enum):
@@ -116,16 +132,17 @@ NO_RESERVE: Final = Reserve(0, ReserveReason.OFF, {})
 
 
 class Decision(Struct, frozen=True):
-    """What one guest shall keep, and why."""
+    """What one guest shall keep, what is asked for that, and why."""
 
     name: str
     keep_bytes: int | None
-    """What it shall keep; equal to what it keeps now when it is left alone. None = unknown and left alone."""
+    """What it shall keep; equal to what it keeps now when it is left alone, or when no balloon is sized from outside. None =
+    unknown and left alone."""
     reason: Reason
     numbers: dict[str, Any]
     """What decided: the values that the reason's sentence names, sizes in bytes, times in seconds."""
-    is_command: bool = False
-    """Whether something is to be sent to the hypervisor."""
+    ask: Ask | None = None
+    """What is to be sent to the hypervisor; None = nothing."""
     used_bytes: int | None = None
     """What it uses, page cache that can be freed not counted; None = it does not say."""
     need_bytes: int | None = None
@@ -135,9 +152,20 @@ class Decision(Struct, frozen=True):
     floor_bytes: int = 0
     """Never below (R6)."""
 
-    def is_steered(self, guest: Guest) -> bool:
-        """Whether a hypervisor's own loop may be told of this guest: it is not only watched or left alone, and there is news."""
-        return guest.mode is Mode.ACT and guest.can_balloon and self.need_bytes is not None and self.reason.is_for_command
+    steering: Steering = Steering.TARGET
+    """Of which kind all that is asked for this guest is."""
+
+    @property
+    def is_command(self) -> bool:
+        """Whether something is to be sent to the hypervisor."""
+        return self.ask is not None
+
+    @property
+    def asked(self) -> dict[str, int | str | None]:
+        """What is to be sent, by names that say the unit; empty = nothing."""
+        if self.ask is None:
+            return {}
+        return {"keep_bytes": self.ask.bytes} if isinstance(self.ask, Keep) else structs.asdict(self.ask)
 
     @property
     def sentence(self) -> str:
@@ -193,6 +221,18 @@ class PlanBudget(Struct, frozen=True, gc=False):
     """What they may still take without asking again."""
 
 
+class Emergency(Struct, frozen=True, kw_only=True):
+    """What the host itself is to do now, beyond the balloon (R14)."""
+
+    ksm_pages: int | None = None
+    """Pages that KSM looks at a turn; 0 = it stops, and what is merged stays so; None = leave it."""
+    reclaim: dict[str, int] = {}
+    """Of each guest, bytes for the host to page out."""
+
+
+NO_EMERGENCY: Final = Emergency()
+
+
 class Plan(Struct, frozen=True, kw_only=True):
     """One tick's outcome. Guests are in the order of the snapshot."""
 
@@ -217,12 +257,22 @@ class Plan(Struct, frozen=True, kw_only=True):
     """What those count at, in bytes by name (R13)."""
     budgets: tuple[PlanBudget, ...] = ()
     """Limits around some guests that bind beside the host's memory."""
+    emergency: Emergency = NO_EMERGENCY
 
     def wire(self) -> dict[str, Any]:
         """The plan as `ballonet.plan/1`."""
         guests = [
-            {"name": d.name, "keep_bytes": d.keep_bytes, "reason": d.reason.value, "sentence": d.sentence} for d in self.guests
+            {
+                "name": d.name,
+                "keep_bytes": d.keep_bytes,
+                "steering": d.steering.value,
+                "asked": d.asked,
+                "reason": d.reason.value,
+                "sentence": d.sentence,
+            }
+            for d in self.guests
         ]
         short = [{"name": shortage.name, "bytes": shortage.bytes, "within": shortage.within} for shortage in self.short]
-        host = {"state": self.host_state, "reserve_bytes": self.reserve.bytes, "sentence": self.reserve.sentence}
+        host: dict[str, Any] = {"state": self.host_state, "reserve_bytes": self.reserve.bytes, "sentence": self.reserve.sentence}
+        host["emergency"] = structs.asdict(self.emergency)
         return {"schema": PLAN_SCHEMA, "policy": self.policy, "guests": guests, "short": short, "host": host}

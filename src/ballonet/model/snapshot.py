@@ -13,6 +13,8 @@ from typing import Any, Final
 
 from msgspec import Struct
 
+from ballonet.model.knobs import Knobs
+
 SNAPSHOT_SCHEMA: Final = "ballonet.snapshot/1"
 NORMAL_SHARES: Final = 1000
 """Of a guest of which nobody says otherwise."""
@@ -146,6 +148,10 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     theirs: dict[str, int | str] = {}
     """What the hypervisor's own loop does with it, by its word and in its names; empty = it has none. In bytes; pressure, buffer
     and latency in percent; shares and priority are numbers."""
+    knobs: Knobs | None = None
+    """What that loop goes by for this guest, as it stands now; None = it has no such loop, and its balloon is sized."""
+    knobs_before: Knobs | None = None
+    """The same before ballonet changed it; None = it did not."""
     grows_to_bytes: int | None = None
     """How far above its ceiling of now the operator lets it grow, where a running guest's ceiling can be raised."""
 
@@ -193,6 +199,8 @@ class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """The state of memory that the hypervisor's own loop sees, in its words."""
     huge_bytes: int = 0
     """Set aside for huge pages."""
+    ksm_pages: int | None = None
+    """How many pages KSM looks at a turn now; 0 = it is off, None = this host has none, or nobody asks."""
     budgets: tuple[Budget, ...] = ()
     """Limits around guests that bind beside the host's own memory."""
 

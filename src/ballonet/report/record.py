@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from ballonet.model.plan import Plan
+from ballonet.model.plan import Keep, Plan
 from ballonet.model.result import GuestResult, HostResult, Result, Summary, geometric_mean
 from ballonet.model.snapshot import Snapshot
 from ballonet.model.units import MIB
@@ -193,8 +193,8 @@ class Record:
         self._tick_due = at + took_s + plan.next_s
         self.ticks += 1
         for decision in plan.guests:
-            if decision.is_command and decision.keep_bytes is not None:
-                self.guests[decision.name].asked(at, decision.keep_bytes)
+            if isinstance(decision.ask, Keep):
+                self.guests[decision.name].asked(at, decision.ask.bytes)
                 self.unexplained += not decision.reason.is_for_command
 
     def result(self, ideal: "Record | None", oracle: "Record | None" = None) -> Result:

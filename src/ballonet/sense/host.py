@@ -107,6 +107,7 @@ class ProcHost:
             pressure_full_avg10_share=full,
             cpu_some_avg10_share=self._pressure("cpu")[0],
             io_some_avg10_share=self._pressure("io")[0],
+            ksm_pages=self._ksm_pages(),
             budgets=found.around_some,
         )
         return Around(host, found.own)
@@ -142,6 +143,15 @@ class ProcHost:
             return max(0, stats["size"] - stats["c_min"]) if stats["size"] <= in_use else 0
         except (OSError, ValueError, KeyError):
             return 0
+
+    def _ksm_pages(self) -> int | None:
+        """What KSM does now (Documentation/admin-guide/mm/ksm.rst)."""
+        folder = self._root / "sys/kernel/mm/ksm"
+        try:
+            runs = (folder / "run").read_text().strip() == "1"
+            return int((folder / "pages_to_scan").read_text()) if runs else 0
+        except (OSError, ValueError):
+            return None
 
     def _pressure(self, of: str) -> tuple[float, float]:
         """Shares of the last 10 s in which some, and in which all tasks waited; none where the kernel does not count them."""

@@ -5,9 +5,8 @@ What is seen of it is what quickStats show: sizes and active memory, every 20 s.
 
 from msgspec.structs import replace
 
-from ballonet.decide.entitlement import SHARES_PER_MIB
-from ballonet.hypervisors.contract import Steering
-from ballonet.model.knobs import Entitlement, Knobs
+from ballonet.decide.steering.entitlement import SHARES_PER_MIB
+from ballonet.model.knobs import Entitlement, Knobs, Steering
 from ballonet.model.snapshot import NORMAL_SHARES
 from ballonet.model.units import MIB
 from ballonet.sense.picture import GuestSettings

@@ -5,10 +5,9 @@ What is seen of it is what Get-VM shows: what is assigned and demanded, every se
 
 from msgspec.structs import replace
 
-from ballonet.decide.bounds import NORMAL_PRIORITY
 from ballonet.decide.policies.hyperv import BUFFER_SHARE
-from ballonet.hypervisors.contract import Steering
-from ballonet.model.knobs import Bounds, Knobs
+from ballonet.decide.steering.bounds import NORMAL_PRIORITY
+from ballonet.model.knobs import Bounds, Knobs, Steering
 from ballonet.model.snapshot import NORMAL_SHARES
 from ballonet.sense.picture import GuestSettings
 from ballonet.sim.on_top import Face

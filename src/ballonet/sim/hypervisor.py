@@ -2,8 +2,9 @@
 
 import asyncio
 
-from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError, Steering
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError
 from ballonet.hypervisors.elsewhere import Elsewhere
+from ballonet.model.knobs import Steering
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
 from ballonet.sim.guest import SimGuest

@@ -12,9 +12,9 @@ from typing import Final
 from msgspec.structs import replace
 
 from ballonet.daemon.loop import Loop
-from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Guided, Steering
+from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Guided
 from ballonet.hypervisors.elsewhere import Elsewhere
-from ballonet.model.knobs import Knobs
+from ballonet.model.knobs import Knobs, Steering
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mechanism, Snapshot, Voice
 from ballonet.model.tick import Tick
@@ -84,7 +84,9 @@ class Face(Elsewhere, Guided, abc.ABC):
         if now - self._seen_at >= self.samples_s:
             self._seen_at = now
             self._seen = tuple(map(_shown, self._guests.guests()))
-        return self._seen
+        return tuple(
+            replace(guest, knobs=self._knobs[guest.name], knobs_before=self._originals[guest.name]) for guest in self._seen
+        )
 
     def knobs(self) -> dict[str, Knobs]:
         """As the contract says."""

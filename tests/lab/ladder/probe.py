@@ -10,8 +10,11 @@ import os
 import time
 from pathlib import Path
 
+import msgspec
+
 from ballonet.act.ladder import Ladder
-from ballonet.decide.ladder import PERIOD_S, Allowed
+from ballonet.decide.ladder import emergency
+from ballonet.model.limits import Limits
 from ballonet.model.plan import Decision, Plan, Reason, Reserve, ReserveReason
 from ballonet.model.snapshot import Guest, Host, Snapshot
 
@@ -36,26 +39,26 @@ def number(path: Path) -> int:
     return int(path.read_text())
 
 
-def world(state: str, resident: int) -> tuple[Plan, Snapshot]:
-    """A guest that holds ASKED more than it needs, on a host that lacks more than that."""
+def plan(state: str, resident: int, limits: Limits) -> Plan:
+    """For a guest that holds ASKED more than it needs, on a host that lacks more than that."""
     guest = Guest(name="a", ceiling_bytes=256 * MIB, keep_bytes=256 * MIB, resident_bytes=resident)
-    told = Decision("a", 256 * MIB, Reason.CALM, {}, False, MIB, resident - ASKED, resident - ASKED, MIB)
+    told = Decision("a", 256 * MIB, Reason.CALM, {}, None, MIB, resident - ASKED, resident - ASKED, MIB)
     reserve = Reserve(128 * MIB, ReserveReason.OPERATOR, {})
-    plan = Plan(policy="adaptive", guests=(told,), host_state=state, reserve=reserve)
-    return plan, Snapshot(host=Host(total_bytes=512 * MIB, available_bytes=0), guests=(guest,))
+    made = Plan(policy="adaptive", guests=(told,), host_state=state, reserve=reserve)
+    snapshot = Snapshot(host=Host(total_bytes=512 * MIB, available_bytes=0, ksm_pages=0), guests=(guest,))
+    return msgspec.structs.replace(made, emergency=emergency(made, snapshot, limits))
 
 
 async def climb(pid: int) -> dict[str, object]:
-    ladder = Ladder(Path("/"), Allowed(ksm=True), lambda _name: pid)
+    ladder = Ladder(Path("/"), lambda _name: pid)
     before = {name: number(KSM / name) for name in ("run", "pages_to_scan")}
-    ladder.step(*world("soft", EQUAL), 0.0)
+    ladder.climb(plan("soft", EQUAL, Limits(may_ksm=True)), may_ksm=True)
     end = time.monotonic() + 90
     while number(KSM / "pages_sharing") < EQUAL // 4096 // 2 and time.monotonic() < end:
         await asyncio.sleep(0.5)
     during = {name: number(KSM / name) for name in ("run", "pages_to_scan", "pages_sharing")}
-    ladder.allowed = Allowed(reclaim=True)
     held = number(GROUP / "memory.current")
-    ladder.step(*world("low", held), PERIOD_S)
+    ladder.climb(plan("low", held, Limits(may_reclaim=True)), may_ksm=False)
     after = {name: number(KSM / name) for name in ("run", "pages_to_scan")}
     await ladder.close()
     return {

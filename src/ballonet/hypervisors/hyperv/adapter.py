@@ -4,10 +4,10 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from ballonet.hypervisors.contract import Capabilities, RefusedError, Steering
+from ballonet.hypervisors.contract import Capabilities, RefusedError
 from ballonet.hypervisors.hyperv.session import HypervSession, Where
 from ballonet.hypervisors.remote import RemoteHypervisor, Row
-from ballonet.model.knobs import BUFFER_PERCENT, PRIORITY, Bounds, Knobs
+from ballonet.model.knobs import BUFFER_PERCENT, PRIORITY, Bounds, Knobs, Steering
 from ballonet.model.snapshot import Mechanism
 
 

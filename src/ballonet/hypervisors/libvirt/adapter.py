@@ -18,13 +18,14 @@ from typing import Any, Final
 
 import libvirt
 
-from ballonet.hypervisors.contract import Capabilities, HypervisorError, KeptSettings, Steering
+from ballonet.hypervisors.contract import Capabilities, HypervisorError, KeptSettings
 from ballonet.hypervisors.herd import Herd
 from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.guest import LibvirtGuest
 from ballonet.hypervisors.libvirt.worker import Worker
 from ballonet.hypervisors.tended import tended
 from ballonet.model.finding import Finding, Level, fault
+from ballonet.model.knobs import Steering
 from ballonet.model.snapshot import Mechanism
 
 log = logging.getLogger(__name__)

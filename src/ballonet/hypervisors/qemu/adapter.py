@@ -4,13 +4,14 @@ import asyncio
 import logging
 from pathlib import Path
 
-from ballonet.hypervisors.contract import Capabilities, KeptSettings, Steering
+from ballonet.hypervisors.contract import Capabilities, KeptSettings
 from ballonet.hypervisors.herd import Herd
 from ballonet.hypervisors.paths import lies_there, matching, text_of
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.tended import tended
 from ballonet.hypervisors.told import Told
 from ballonet.model.finding import HOST, Finding, Level, fault
+from ballonet.model.knobs import Steering
 from ballonet.model.snapshot import Guest, Mechanism
 
 log = logging.getLogger(__name__)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from ballonet.hypervisors.contract import Capabilities, RefusedError, Steering
+from ballonet.hypervisors.contract import Capabilities, RefusedError
 from ballonet.hypervisors.remote import RemoteHypervisor, Row
 from ballonet.hypervisors.vsphere.session import VsphereSession, Where
-from ballonet.model.knobs import Entitlement, Knobs
+from ballonet.model.knobs import Entitlement, Knobs, Steering
 from ballonet.model.snapshot import Mechanism
 from ballonet.model.units import MIB
 
@@ -28,7 +28,6 @@ class VsphereHypervisor(RemoteHypervisor):
             name="vsphere",
             steering=Steering.ENTITLEMENT,
             mechanisms=frozenset({Mechanism.BALLOON}),
-            may_limit=self._where.may_limit,
         )
 
     def _connect(self) -> VsphereSession:

@@ -45,8 +45,6 @@ class Where(Struct, frozen=True, kw_only=True):
     host: str = ""
     """The one of a vCenter's; empty = the only one."""
     ca_file: str = ""
-    may_limit: bool = False
-    """Whether limits may be set."""
     despite_drs: bool = False
     """Steer though DRS moves the VMs of its cluster."""
 
