@@ -14,6 +14,7 @@ from typing import Any
 
 from rich.progress import track
 
+from ballonet.model.settings import SettingsError
 from ballonet.scenarios.scenario import STANDARD, load
 from ballonet.sim.run import order, run_arm
 
@@ -26,12 +27,15 @@ PATH = Path(__file__).parent / "results" / "own_loops.json"
 Job = tuple[str, str, float, int]
 
 
-def one(job: Job) -> dict[str, Any]:
-    """One host with one seed: mean and worst throughput, alone and with ballonet."""
+def one(job: Job) -> dict[str, Any] | None:
+    """One host with one seed: mean and worst throughput, alone and with ballonet. None = its guests do not fit there at all."""
     loop, name, share, seed = job
     row: dict[str, Any] = {"loop": loop, "scenario": name, "host_share": share, "seed": seed}
     for arm, policy in (("alone", loop), ("on_top", f"{loop}+ballonet")):
-        found = run_arm(order(load(name), policy=policy, host_share=share, seed=seed)).result(None).summary
+        try:
+            found = run_arm(order(load(name), policy=policy, host_share=share, seed=seed)).result(None).summary
+        except SettingsError:
+            return None
         row[arm] = [found.throughput_share or 0.0, found.throughput_share_worst or 0.0]
     return row
 
@@ -56,7 +60,7 @@ def main() -> None:
     names = sorted(path.name.removesuffix(".toml") for path in STANDARD.iterdir() if path.name.endswith(".toml"))
     jobs = [(loop, name, share, seed) for loop in LOOPS for name in names for share in SHARES for seed in seeds]
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        rows = list(track(pool.map(one, jobs, chunksize=4), "hosts", total=len(jobs)))
+        rows = [row for row in track(pool.map(one, jobs, chunksize=4), "hosts", total=len(jobs)) if row is not None]
     groups = defaultdict(list)
     for row in rows:
         groups[row["loop"], row["scenario"], row["host_share"]].append(row)

@@ -1,21 +1,16 @@
 """What Prometheus scrapes: the last tick, in base units, with the labels by which the libvirt exporters name a guest.
 
-https://prometheus.io/docs/practices/naming/. `domain` is the guest's name, `uuid` its UUID.
+https://prometheus.io/docs/practices/naming/. `domain` is the guest's name, `uuid` its UUID. The text is written here and not by
+prometheus_client: of 1,000 guests that took 80 ms, in which no tick is decided. Its parser, and promtool, read it in the tests.
 """
 
 from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from prometheus_client import CollectorRegistry, generate_latest
-from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
-
 from ballonet.control.messages import GuestStatus, HostStatus, Status
 from ballonet.decide.states import NAMES
 from ballonet.hypervisors.alone import NOT_HEARD
-
-LABELS: Final = ("domain", "uuid")
 
 GUEST_GAUGES: Final = {
     "ceiling_bytes": ("has_bytes", "What it has with its balloon empty"),
@@ -84,73 +79,74 @@ class Counters:
                 del counter[key]
 
 
-class TickCollector(Collector):
-    """The last status and the counters, as metrics."""
-
-    def __init__(self, status: Status | None, counters: Counters) -> None:
-        self._status, self._counters = status, counters
-
-    def collect(self) -> Iterator[Metric]:
-        """All of it."""
-        yield from _counted(self._counters)
-        if self._status is not None:
-            yield from _of_host(self._status.host)
-            yield from _of_guests(self._status.guests)
-
-
 def exposition(status: Status | None, counters: Counters) -> bytes:
-    """The text format."""
-    registry = CollectorRegistry(auto_describe=False)
-    registry.register(TickCollector(status, counters))
-    return generate_latest(registry)
+    """The text format, version 0.0.4 (https://prometheus.io/docs/instrumenting/exposition_formats/)."""
+    lines = [*_counted(counters)]
+    if status is not None:
+        lines += _of_host(status.host)
+        lines += _of_guests(status.guests)
+    return "\n".join((*lines, "")).encode()
 
 
-def _counted(counters: Counters) -> Iterator[Metric]:
-    yield CounterMetricFamily("ballonet_ticks", "Turns of the loop", value=counters.ticks)
-    yield GaugeMetricFamily("ballonet_tick_gap_seconds", "Longest time between two ticks of a minute", value=counters.gap_s)
-    yield CounterMetricFamily("ballonet_history_lost", "Ticks that history could not keep", value=counters.lost)
-    commands = CounterMetricFamily("ballonet_guest_commands", "Balloon commands sent", labels=(*LABELS, "reason"))
-    for (name, uuid, reason), count in counters.commands.items():
-        commands.add_metric((name, uuid, reason), count)
-    yield commands
-    failures = CounterMetricFamily("ballonet_guest_command_failures", "Balloon commands that failed", labels=LABELS)
-    for key, count in counters.failures.items():
-        failures.add_metric(key, count)
-    yield failures
+def _family(name: str, kind: str, what: str, samples: Iterable[tuple[str, float]]) -> list[str]:
+    """A metric with its samples: labels as they stand in the text, and a value."""
+    name = f"ballonet_{name}"
+    return [f"# HELP {name} {what}", f"# TYPE {name} {kind}", *[f"{name}{labels} {float(value)!r}" for labels, value in samples]]
 
 
-def _of_host(host: HostStatus) -> Iterator[Metric]:
-    info = GaugeMetricFamily("ballonet_info", "Version, mode and policy", labels=("version", "mode", "policy"))
-    info.add_metric((host.version, host.mode.value, host.policy), 1)
-    yield info
-    yield GaugeMetricFamily("ballonet_hold", "1 while all guests are on hold", value=float(bool(host.hold)))
-    state = GaugeMetricFamily("ballonet_host_state", "1 for the state that the host is in (R14)", labels=("state",))
-    for name in NAMES:
-        state.add_metric((name,), float(name == host.state))
-    yield state
+def _labels(**values: str) -> str:
+    """Of a sample, as they stand in the text."""
+    return "{" + ",".join(f'{name}="{_escaped(value)}"' for name, value in values.items()) + "}"
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+def _counted(counters: Counters) -> Iterator[str]:
+    yield from _family("ticks_total", "counter", "Turns of the loop", [("", counters.ticks)])
+    yield from _family("tick_gap_seconds", "gauge", "Longest time between two ticks of a minute", [("", counters.gap_s)])
+    yield from _family("history_lost_total", "counter", "Ticks that history could not keep", [("", counters.lost)])
+    commands = [
+        (_labels(domain=name, uuid=uuid, reason=reason), count) for (name, uuid, reason), count in counters.commands.items()
+    ]
+    yield from _family("guest_commands_total", "counter", "Commands sent", commands)
+    failures = [(_labels(domain=name, uuid=uuid), count) for (name, uuid), count in counters.failures.items()]
+    yield from _family("guest_command_failures_total", "counter", "Commands that failed", failures)
+
+
+def _of_host(host: HostStatus) -> Iterator[str]:
+    info = _labels(version=host.version, mode=host.mode.value, policy=host.policy)
+    yield from _family("info", "gauge", "Version, mode and policy", [(info, 1)])
+    yield from _family("hold", "gauge", "1 while all guests are on hold", [("", bool(host.hold))])
+    states = [(_labels(state=name), name == host.state) for name in NAMES]
+    yield from _family("host_state", "gauge", "1 for the state that the host is in (R14)", states)
     for name, (field, what) in HOST_GAUGES.items():
-        yield GaugeMetricFamily(f"ballonet_host_{name}", what, value=float(getattr(host, field)))
+        yield from _family(f"host_{name}", "gauge", what, [("", getattr(host, field))])
 
 
-def _of_guests(guests: tuple[GuestStatus, ...]) -> Iterator[Metric]:
+def _of_guests(guests: tuple[GuestStatus, ...]) -> Iterator[str]:
+    named = [(_labels(domain=guest.name, uuid=guest.uuid), guest) for guest in guests]
     for name, (field, what) in GUEST_GAUGES.items():
-        gauge = GaugeMetricFamily(f"ballonet_guest_{name}", what, labels=LABELS)
-        for guest in guests:
-            if (value := getattr(guest, field)) is not None:
-                gauge.add_metric((guest.name, guest.uuid), value)
-        yield gauge
-    alone = GaugeMetricFamily("ballonet_guest_left_alone", "1 while it is not ballooned (R13, holds)", labels=LABELS)
-    bound = GaugeMetricFamily("ballonet_guest_ceiling_binds", "1 while it needs more than its ceiling", labels=LABELS)
-    reason = GaugeMetricFamily("ballonet_guest_reason", "1 for the reason of its last decision", labels=(*LABELS, "reason"))
-    mode = GaugeMetricFamily("ballonet_guest_mode", "1 for its mode", labels=(*LABELS, "mode"))
-    for guest in guests:
-        alone.add_metric((guest.name, guest.uuid), float(bool(guest.left_alone) and guest.left_alone != NOT_HEARD))
-        bound.add_metric((guest.name, guest.uuid), float(guest.is_bound))
-        reason.add_metric((guest.name, guest.uuid, guest.reason), 1)
-        mode.add_metric((guest.name, guest.uuid, guest.mode.value), 1)
-    asked = GaugeMetricFamily("ballonet_guest_asked_bytes", "What is asked for it now, by what that is", labels=(*LABELS, "what"))
-    for guest in guests:
-        for what, value in guest.asked.items():
-            if what.endswith("_bytes") and isinstance(value, int):
-                asked.add_metric((guest.name, guest.uuid, what.removesuffix("_bytes")), value)
-    yield from (alone, bound, reason, mode, asked)
+        known = [(labels, value) for labels, guest in named if (value := getattr(guest, field)) is not None]
+        yield from _family(f"guest_{name}", "gauge", what, known)
+    alone = [(labels, bool(guest.left_alone) and guest.left_alone != NOT_HEARD) for labels, guest in named]
+    yield from _family("guest_left_alone", "gauge", "1 while it is not ballooned (R13, holds)", alone)
+    bound = [(labels, guest.is_bound) for labels, guest in named]
+    yield from _family("guest_ceiling_binds", "gauge", "1 while it needs more than its ceiling", bound)
+    reasons = [(_and(labels, "reason", guest.reason), 1) for labels, guest in named]
+    yield from _family("guest_reason", "gauge", "1 for the reason of its last decision", reasons)
+    modes = [(_and(labels, "mode", guest.mode.value), 1) for labels, guest in named]
+    yield from _family("guest_mode", "gauge", "1 for its mode", modes)
+    asked = [
+        (_and(labels, "what", what.removesuffix("_bytes")), value)
+        for labels, guest in named
+        for what, value in guest.asked.items()
+        if what.endswith("_bytes") and isinstance(value, int)
+    ]
+    yield from _family("guest_asked_bytes", "gauge", "What is asked for it now, by what that is", asked)
+
+
+def _and(labels: str, name: str, value: str) -> str:
+    """One more label."""
+    return f'{labels[:-1]},{name}="{_escaped(value)}"}}'
