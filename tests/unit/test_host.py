@@ -9,7 +9,8 @@ import ballonet
 from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.model.units import GIB
 from ballonet.sense import cgroup
-from ballonet.sense.host import ProcHost, SenseError
+from ballonet.sense.errors import SenseError
+from ballonet.sense.host import ProcHost
 
 MEMINFO = "MemTotal:  16777216 kB\nMemFree: 1048576 kB\nMemAvailable: 4194304 kB\n"
 

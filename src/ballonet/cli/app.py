@@ -19,7 +19,7 @@ from ballonet.control.messages import ControlError
 from ballonet.lab.errors import LabError, LabUnavailableError
 from ballonet.model.settings import SettingsError
 from ballonet.report.errors import ReportError
-from ballonet.sense.host import SenseError
+from ballonet.sense.errors import SenseError
 
 
 class Command(NamedTuple):
@@ -49,7 +49,7 @@ COMMANDS: Final = {
     "init": Command(SET_UP, "init", "init"),
     "check-config": Command(SET_UP, "run", "check_config"),
     "run": Command(SET_UP, "run", "run"),
-    "version": Command(SET_UP, "run", "version"),
+    "version": Command(SET_UP, "version", "version"),
     "try": Command(TRY, "trial", "trial"),
     "demo": Command(TRY, "lab", "demo"),
     "simulate": Command(TRY, "simulate", "simulate"),

@@ -4,16 +4,10 @@ import os
 import signal
 import sys
 
-import ballonet
 from ballonet.cli.console import ConfigPath, Json, err, for_our_own, out, write_json
 from ballonet.control.token import read_token
 from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.model.settings import SettingsError
-
-
-def version() -> None:
-    """Print the version."""
-    out.print(ballonet.__version__)
 
 
 def run(config: ConfigPath = PATH) -> None:

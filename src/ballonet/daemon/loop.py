@@ -13,7 +13,7 @@ from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.told import Told
 from ballonet.model.limits import Limits
 from ballonet.model.tick import Tick
-from ballonet.sense.host import SenseError
+from ballonet.sense.errors import SenseError
 from ballonet.sense.picture import Eye
 
 log = logging.getLogger(__name__)

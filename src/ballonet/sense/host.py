@@ -11,15 +11,12 @@ from ballonet.hypervisors.contract import Guided
 from ballonet.model.snapshot import Host
 from ballonet.model.units import KIB
 from ballonet.sense.cgroup import Cgroups
+from ballonet.sense.errors import SenseError
 
 _ROWS: Final = ("MemTotal", "MemAvailable", "Hugetlb", "HugePages_Total", "Hugepagesize")
 """Of /proc/meminfo, what decides; whatever stands in others stops nobody."""
 MOST_BYTES: Final = 1 << 60
 """No host has more than an exbibyte."""
-
-
-class SenseError(Exception):
-    """The host cannot be read. Nothing can be decided; the text names the file."""
 
 
 class Around(NamedTuple):
