@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from ballonet.report.expect import unmet
-from ballonet.scenarios.scenario import FaultKind, load, standard_names
+from ballonet.scenarios.scenario import FaultKind, load, scripts, standard_names
 from ballonet.sim import clock
 from ballonet.sim.beasts import BEASTS
 from ballonet.sim.fuzz import sweep
@@ -100,6 +100,14 @@ def test_storms() -> None:
     assert storms[-1][0] >= 1000
 
 
+@pytest.mark.parametrize("scenario", ["density-60", "density-50"])
+def test_ballonet_on_top_costs_nothing_on_a_host_that_is_too_small(scenario: str) -> None:
+    """Of the mean, with any seed: buffers of the calm are not what those that rise go without."""
+    for seed in (1, 2, 3):
+        alone, on_top = (one.summary for one in run_arms(load(scenario), ["hyperv", "hyperv+ballonet"], seed=seed).results)
+        assert (on_top.throughput_share or 0) > (alone.throughput_share or 1)
+
+
 @pytest.mark.parametrize(("below", "gains"), [("esx", False), ("hyperv", True)])
 def test_ballonet_on_top_of_anothers_loop(below: str, *, gains: bool) -> None:
     """What docs/vsphere.md and docs/hyperv.md say: on ESXi it neither gains nor costs, on Hyper-V it gains. Simulated hosts."""
@@ -109,3 +117,12 @@ def test_ballonet_on_top_of_anothers_loop(below: str, *, gains: bool) -> None:
     more = on_top.throughput_share - alone.throughput_share
     assert more > 0.1 if gains else abs(more) < 0.01
     assert on_top.budget_violations <= alone.budget_violations
+
+
+@pytest.mark.parametrize("scale", [3, 7, 12, 32, 100])
+def test_a_scaled_guest_can_be_made(scale: int) -> None:
+    """QEMU refuses a size that is no whole page: whatever sizes are divided by."""
+    for name in ("consolidation", "virtio-mem", "java"):
+        for script in scripts(load(name), scale, 1):
+            assert script.memory_bytes > 0
+            assert script.memory_bytes % (1 << 20) == script.plugged_bytes % (1 << 20) == 0

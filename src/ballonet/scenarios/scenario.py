@@ -9,6 +9,7 @@ from typing import Literal
 from msgspec import Struct
 
 from ballonet.model.settings import SettingsError, Size, decode_toml
+from ballonet.model.units import MIB
 from ballonet.scenarios.course import Course
 
 STANDARD = resources.files("ballonet.scenarios") / "standard"
@@ -302,7 +303,7 @@ def scripts(scenario: Scenario, scale: int, seed: int) -> tuple[GuestScript, ...
 def _script(group: Group, number: int, scale: int, source: random.Random) -> GuestScript:
     return GuestScript(
         name=group.name if group.is_exact else f"{group.name}-{number}",
-        memory_bytes=group.memory // scale,
+        memory_bytes=_size(group.memory, scale),
         floor_bytes=None if group.floor is None else group.floor // scale,
         guaranteed_bytes=group.guaranteed // scale,
         shares=group.shares,
@@ -311,7 +312,7 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         cold_share=group.cold_share,
         cache_bytes=group.cache // scale,
         jvm=group.jvm,
-        plugged_bytes=group.virtio_mem // scale,
+        plugged_bytes=_size(group.virtio_mem, scale),
         fixed_total=group.fixed_total,
         swap_known=group.swap_known,
         starts_s=group.starts_s,
@@ -322,6 +323,11 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         caches=tuple((phase.at_s, phase.cache // scale) for phase in group.phases if phase.cache is not None),
         phases=tuple(_phases(group, number, scale, source)),
     )
+
+
+def _size(size: int, scale: int) -> int:
+    """What a machine can be made of: a real one has whole pages, and says so in MiB."""
+    return size if scale == 1 else max(MIB, size // scale // MIB * MIB) if size else 0
 
 
 def _phases(group: Group, number: int, scale: int, source: random.Random) -> Iterator[tuple[float, int, int]]:
