@@ -115,7 +115,7 @@ def test_settings_that_nobody_has_and_promises_that_nobody_can_keep() -> None:
         Guest(name="db", ceiling_bytes=8 << 30, keep_bytes=8 << 30, guaranteed_bytes=8 << 30),
     )
     snapshot = Snapshot(host=Host(total_bytes=12 << 30, available_bytes=1 << 30), guests=guests)
-    found = {one.where: one.what for one in contradictions.findings(snapshot, ["default", "wbe", "web", "u-1"])}
+    found = {one.where: one.what for one in contradictions.findings(snapshot, ["default", "wbe", "web", "w?b", "u-1"])}
     assert "[guest.wbe] is in the configuration" in found["wbe"]
     assert "its floor of 9 GiB is above the 8 GiB" in found["web"]
     assert "16 GiB are guaranteed to guests, and the host has 12 GiB" in found["host"]

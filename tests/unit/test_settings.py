@@ -175,3 +175,33 @@ def test_what_is_said_by_uuid_and_by_name_adds_up(tmp_path: Path) -> None:
     path.write_text("[libvirt]\n" + "".join(f"[guest.{name}]\n{text}\n" for name, text in tables))
     found = read_config(path).settings("web", uuid=uuid)
     assert (found.floor_bytes, found.shares) == (1 << 30, 4000)
+
+
+def test_a_pattern_is_for_all_guests_that_are_called_so(tmp_path: Path) -> None:
+    """Setting by setting: by name, then what the hypervisor keeps, then patterns, the longest first, then the default."""
+    path = tmp_path / "b.toml"
+    path.write_text("""
+            [loop]
+            mode = "act"
+            [libvirt]
+            [guest.default]
+            floor = "1GiB"
+            shares = 100
+            [guest."web-*"]
+            floor = "2GiB"
+            shares = 200
+            guaranteed = "1GiB"
+            [guest."web-?"]
+            headroom = "10%"
+            [guest."web-front-*"]
+            shares = 300
+            [guest.web-front-1]
+            floor = "3GiB"
+            """)
+    config = read_config(path)
+    one = config.settings("web-front-1", KeptSettings(guaranteed_bytes=5 * GIB))
+    assert (one.floor_bytes, one.guaranteed_bytes, one.shares) == (3 * GIB, 5 * GIB, 300)
+    two = config.settings("web-2")
+    assert (two.floor_bytes, two.guaranteed_bytes, two.shares, two.headroom_bytes(10 * GIB)) == (2 * GIB, GIB, 200, GIB)
+    other = config.settings("db")
+    assert (other.floor_bytes, other.guaranteed_bytes, other.shares) == (GIB, 0, 100)

@@ -2,6 +2,7 @@
 
 import contextlib
 import re
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -180,11 +181,11 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def settings(self, name: str, kept: KeptSettings | None = None, most: Mode | None = None, uuid: str = "") -> GuestSettings:
         """The operator's word on a guest, each setting by itself: what the file says of this very guest, by its UUID before its
-        name; else what the hypervisor keeps of it; else what `[guest.default]` says. Modes never add up to more than the loop's,
-        or than `most` in its place.
+        name; else what the hypervisor keeps of it; else what the file says of names like its own, the longest pattern first; else
+        what `[guest.default]` says. Modes never add up to more than the loop's, or than `most` in its place.
         """
         most = most or self.loop.mode
-        own, kept, rest = self._own(name, uuid), kept or KeptSettings(), self.guest.get("default", _UNSAID)
+        own, kept, rest = self._own(name, uuid), kept or KeptSettings(), self._rest(name)
         guaranteed = _first(own.guaranteed, kept.guaranteed_bytes, rest.guaranteed)
         shares = _first(own.shares, kept.shares, rest.shares)
         return GuestSettings(
@@ -199,16 +200,33 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     def _own(self, name: str, uuid: str) -> GuestConfig:
         """What is said of a guest by its UUID, and what that leaves open by its name."""
         by_uuid = self.guest.get(uuid) or self.guest.get(uuid.upper()) if uuid else None
-        by_name = self.guest.get(name, _UNSAID)
-        if by_uuid is None or by_name is _UNSAID:
-            return by_uuid or by_name
-        fields = GuestConfig.__struct_fields__
-        return GuestConfig(**{field: _first(getattr(by_uuid, field), getattr(by_name, field)) for field in fields})
+        return _over(by_uuid or _UNSAID, self.guest.get(name, _UNSAID))
+
+    def _rest(self, name: str) -> GuestConfig:
+        """What is said of all guests of such a name, and of all."""
+        found = self.guest.get("default", _UNSAID)
+        for pattern in sorted((key for key in self.guest if is_pattern(key)), key=len):
+            if fnmatchcase(name, pattern):
+                found = _over(self.guest[pattern], found)
+        return found
 
 
 _UNSAID: Final = GuestConfig()
 NORMAL_SHARES: Final = 1000
 """Of a guest of which nobody says any."""
+
+
+def is_pattern(name: str) -> bool:
+    """Whether a name in the file stands for all guests that are called so: `web-*`, `db-??`."""
+    return "*" in name or "?" in name
+
+
+def _over(one: GuestConfig, other: GuestConfig) -> GuestConfig:
+    """What is said in the first, and what that leaves open."""
+    if one is _UNSAID or other is _UNSAID:
+        return other if one is _UNSAID else one
+    fields = GuestConfig.__struct_fields__
+    return GuestConfig(**{field: _first(getattr(one, field), getattr(other, field)) for field in fields})
 
 
 def _first(*said: T | None) -> T | None:
