@@ -1,57 +1,56 @@
-"""How much donors are asked for at once: by the speed of their balloons, which small orders do not hide."""
+"""R11 and R12, function by function: how much at once, how many at once, and what is worth a command."""
 
-import pytest
-from msgspec.structs import replace
+from hypothesis import given
+from hypothesis import strategies as st
 
-from ballonet.decide import stuck
 from ballonet.decide.memory import GuestMemory
-from ballonet.hypervisors.fake import FakeGuest
+from ballonet.decide.pace import EASY_SHARE, HARD_SHARE, dead_band_bytes, donors_at_once, portion_bytes, step_bytes, take_per_s
+from ballonet.decide.seat import Seat
+from ballonet.decide.table import Table
 from ballonet.model.limits import Limits
+from ballonet.model.snapshot import Guest
 from ballonet.model.units import GIB, MIB
-from world import World
+
+sizes = st.integers(256 * MIB, 8 << 40)
 
 
-def after(orders: list[tuple[int, int]], took_per_s: float = 0.0) -> float:
-    """The speed known in MiB/s of a balloon that was asked for so many MiB, and gave so many within a second, each time."""
-    memory = GuestMemory(keep_bytes=8 * GIB, seen_at=0.0, took_per_s=took_per_s * MIB)
-    for turn, (asked, gave) in enumerate(orders):
-        here = memory.keep_bytes or 0
-        memory = stuck.commanded(replace(memory, asked_bytes=here), here - asked * MIB, float(turn))
-        memory = stuck.judge(memory, here - gave * MIB, 16 * GIB, Limits(), turn + 1.0)
-    return memory.took_per_s / MIB
+def seat(ceiling: int, took_per_s: float = 0.0, ready: float | None = None) -> Seat:
+    return Seat(Guest(name="a", ceiling_bytes=ceiling, ready_share=ready), GuestMemory(took_per_s=took_per_s))
 
 
-def test_a_balloon_that_was_asked_for_little_is_not_slow() -> None:
-    """One that arrived had time to spare. Taken for its speed, each small order would make the next one smaller."""
-    assert after([(900, 900)] * 3, 800) == 900
-    assert after([(30, 30)] * 20, 800) == 800
-    assert after([(30, 30)] * 20) == 0  # not known yet
-    assert after([(2000, 2000)]) == 2000  # more than is assumed of one that nobody has measured
+def table(pressure: float, *, off: bool = False) -> Table:
+    without = frozenset({"R11"}) if off else frozenset[str]()
+    return Table(seats=[], limits=Limits(without=without), total_bytes=GIB, memory_bytes=GIB, pressure_share=pressure)
 
 
-def test_a_balloon_that_was_still_on_its_way_is_as_slow_as_it_was() -> None:
-    """All that it gave in the time is its speed, and what is known follows within a few looks."""
-    assert after([(900, 100)]) == 100
-    assert after([(900, 100)] * 20, 800) == pytest.approx(100, rel=0.01)
+def test_fewer_give_at_once_as_the_host_is_waited_for() -> None:
+    """All below a tenth, one from six tenths on, never none; with the rule off all."""
+    found = [donors_at_once(table(pressure / 100), 10) for pressure in range(0, 101, 5)]
+    assert found == sorted(found, reverse=True)
+    assert found[0] == donors_at_once(table(EASY_SHARE), 10) == 10
+    assert donors_at_once(table(HARD_SHARE), 10) == donors_at_once(table(1.0), 10) == 1
+    assert donors_at_once(table(1.0, off=True), 10) == 10
 
 
-async def given_by_a_slow_one(ceiling: int, dt: float) -> int:
-    """What a guest with much to spare and a balloon known for slow gives within 30 s, MiB, once a neighbour needs it."""
-    slow = FakeGuest("slow", ceiling_bytes=ceiling, used_bytes=ceiling // 8)
-    rising = FakeGuest("rising", ceiling_bytes=8 * GIB, used_bytes=GIB)
-    world = World([slow, rising], ceiling + GIB)
-    await world.run(20, dt)
-    slow.inflate_per_s = 20 * MIB
-    known = world.state.guests["slow"]
-    world.state = replace(world.state, guests=world.state.guests | {"slow": replace(known, took_per_s=slow.inflate_per_s)})
-    before = slow.keep_bytes
-    rising.used_bytes = 5 * GIB
-    await world.run(30, dt)
-    return int(before - slow.keep_bytes) // MIB
+@given(sizes, st.floats(0, 4e9), st.none() | st.floats(0, 1))
+def test_a_step_is_always_enough_for_a_command(ceiling: int, took: float, ready: float | None) -> None:
+    """However slow a balloon is and however little it made ready: what others count on is sent."""
+    one = seat(ceiling, took, ready)
+    assert step_bytes(one) > dead_band_bytes(one) >= MIB
+    assert dead_band_bytes(one) <= max(MIB, portion_bytes(ceiling))
+    assert take_per_s(one) > 0
 
 
-@pytest.mark.parametrize("dt", [0.1, 0.25, 1.0])
-@pytest.mark.parametrize("ceiling", [8 * GIB, 16 * GIB, 64 * GIB, 256 * GIB])
-async def test_what_a_slow_balloon_is_asked_for_is_sent_to_it(ceiling: int, dt: float) -> None:
-    """However large the guest, and small against it what its balloon moves at once: others count on it."""
-    assert await given_by_a_slow_one(ceiling, dt) > 250
+def test_a_balloon_is_asked_for_what_it_moves_in_two_seconds() -> None:
+    """As measured; a quarter when it could make nothing ready."""
+    assert step_bytes(seat(16 * GIB, 1e9)) == 2_000_000_000
+    assert step_bytes(seat(16 * GIB, 1e9, ready=0.0)) == 500_000_000
+    assert step_bytes(seat(16 * GIB, 1e9, ready=1.0)) == 2_000_000_000
+    assert step_bytes(seat(16 * GIB)) == int(2 * 0.06 * 16 * GIB)
+
+
+@given(sizes)
+def test_what_is_little_is_bounded_on_the_largest(ceiling: int) -> None:
+    """What is little to a guest of 4 TiB may be all that its neighbours lack."""
+    assert portion_bytes(ceiling) <= GIB
+    assert dead_band_bytes(seat(ceiling)) <= 64 * MIB
