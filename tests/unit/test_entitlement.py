@@ -170,3 +170,21 @@ def test_what_the_operator_set_at_the_hypervisor_counts() -> None:
     bound = replace(NORMAL, limit_bytes=2 * GIB)
     wish = asked(world(4 * GIB, knobs=bound))["vm-0"]
     assert (wish.limit_bytes, wish.reservation_bytes) == (2 * GIB, 2 * GIB)
+
+
+def test_a_limit_that_cannot_be_taken_back_is_tried_again_and_not_each_tick() -> None:
+    """At once the first time, and then as often as one that pages is looked after."""
+    limited, turned, times = replace(FREE, limit_bytes=3 * GIB), dict[str, Turned](), []
+    for now in range(60):
+        table = world(2 * GIB, now=float(now), knobs=limited, knobs_before=NORMAL, resident_bytes=6 * GIB)
+        made = decisions(table, turned)
+        turned = after(turned, made, table)
+        times += [now] if made["vm-0"].ask is not None else []
+    assert times == [0, 15, 30, 45]
+
+
+def test_a_limit_stays_away_from_who_was_not_seen_for_a_moment() -> None:
+    """The pause is not forgotten with the guest; it is when it is over."""
+    old = {"gone": Turned(asked_at=1.0, freed_at=1.0), "other": Turned(asked_at=1.0)}
+    assert after(old, {}, world(now=2.0)) == {"gone": old["gone"]}
+    assert after(old, {}, world(now=LIMIT_PAUSE_S + 2)) == {}

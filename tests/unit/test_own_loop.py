@@ -8,10 +8,12 @@ import pytest
 from ballonet.daemon.loop import Loop
 from ballonet.decide.step import START, step
 from ballonet.history.replay import replay
+from ballonet.model.knobs import Entitlement
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Keep, Reason
-from ballonet.model.snapshot import Snapshot
+from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.tick import Tick
+from ballonet.model.units import GIB
 from ballonet.scenarios.scenario import load
 from ballonet.sim import on_top
 from ballonet.sim.run import order, run_arm
@@ -60,3 +62,19 @@ def test_what_was_asked_of_another_s_loop_is_decided_again_from_history(policy: 
         assert [one.ask for one in plan.guests] == [one.ask for one in tick.plan.guests]
     found = replay(ticks, "adaptive", Limits())
     assert sum(one.commands for one in found.guests.values()) == sum(len(tick.outcome.begun) for tick in ticks)
+
+
+@pytest.mark.parametrize("mode", [Mode.ACT, Mode.ADVISE])
+def test_what_another_s_loop_is_told_makes_no_tick_come_sooner(mode: Mode) -> None:
+    """An advice stands until somebody follows it, and a change takes effect in its own time: nobody waits for either."""
+    stats = GuestStats(total_bytes=8 * GIB, available_bytes=2 * GIB)
+    old = Entitlement(shares=81920, reservation_bytes=0)
+    one = Guest(name="a", ceiling_bytes=8 * GIB, keep_bytes=8 * GIB, stats=stats, stats_age_s=0.0, knobs=old, mode=mode)
+    state, asked = START, []
+    for now in range(5):
+        host = Host(total_bytes=64 * GIB, available_bytes=8 * GIB)
+        state, plan = step(state, Snapshot(host=host, guests=(one,)), Limits(), float(now))
+        asked.append(plan.guests[0].is_command)
+        assert plan.next_s == Limits().interval_s
+        assert state.busy_at < 0
+    assert asked == [True] + [mode is Mode.ADVISE] * 4

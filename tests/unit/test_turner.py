@@ -2,6 +2,10 @@
 
 import asyncio
 
+import pytest
+from msgspec.structs import replace
+
+from ballonet.act import turner as turner_module
 from ballonet.act.turner import Turner
 from ballonet.hypervisors.contract import Guided, RefusedError
 from ballonet.model.knobs import Entitlement, Knobs
@@ -85,7 +89,7 @@ async def test_a_host_that_answers_late_gets_the_last_word_only() -> None:
     turner = Turner(esx)
     await turner.apply(*asking({"one": 1, "two": 4}))
     outcome = await turner.apply(*asking({"two": 6}))
-    assert "two" in outcome.under_way
+    assert (outcome.under_way, outcome.waiting, outcome.begun) == (("one",), ("two",), ())
     esx.goes_on.set()
     await settled(turner)
     assert [(name, wish.reservation_bytes) for name, wish in esx.sent if isinstance(wish, Entitlement)] == [
@@ -105,4 +109,40 @@ async def test_nothing_is_sent_that_is_only_advised_or_a_balloon_s() -> None:
     assert (await turner.apply(keeps, snapshot)).begun == ()
     assert (await turner.apply(plan, snapshot)).begun == ()
     assert esx.sent == []
+    await turner.close()
+
+
+async def test_what_was_asked_before_a_hold_or_of_another_moment_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor what was asked of a guest that is gone, is only watched since, or waits for so long that it was of another moment."""
+    _, seen = asking({"one": None, "two": None})
+    one, two = seen.guests
+    later: dict[str, tuple[Guest, ...]] = {
+        "held": (one, replace(two, leave_alone="on hold")),
+        "watched": (one, replace(two, mode=Mode.OBSERVE)),
+        "deflated": (one, replace(two, deflates="by order")),
+        "gone": (one,),
+        "late": (one, two),
+    }
+    for why, guests in later.items():
+        esx = Esx()
+        esx.goes_on.clear()
+        turner = Turner(esx)
+        monkeypatch.setattr(turner_module, "STALE_S", 0.0 if why == "late" else 10.0)
+        await turner.apply(*asking({"one": 1, "two": 4}))
+        await turner.apply(asking({one.name: None for one in guests})[0], replace(seen, guests=guests))
+        esx.goes_on.set()
+        await settled(turner)
+        assert [name for name, _ in esx.sent] == ["one"], why
+        await turner.close()
+
+
+async def test_what_is_being_sent_is_not_sent_again() -> None:
+    """However often it is asked meanwhile."""
+    esx = Esx()
+    esx.goes_on.clear()
+    turner = Turner(esx)
+    begun = [one for _ in range(5) for one in (await turner.apply(*asking({"one": 1}))).begun]
+    esx.goes_on.set()
+    await settled(turner)
+    assert (begun, len(esx.sent)) == (["one"], 1)
     await turner.close()

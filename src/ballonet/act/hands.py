@@ -35,5 +35,7 @@ class Hands:
 
     async def close(self) -> None:
         """Gives up on what is under way, and puts back what of the host was set."""
-        await self._actor.close()
-        await self._ladder.close()
+        try:
+            await self._actor.close()
+        finally:
+            await self._ladder.close()

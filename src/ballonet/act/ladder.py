@@ -43,6 +43,9 @@ class Ladder:
         """
         if self._before and not may_ksm:
             self._restore()
+        if may_ksm and "ksm" not in self._trouble and not (self._ksm / "run").exists():
+            self._trouble["ksm"] = "this kernel has no KSM; switch `emergency.ksm` off"
+            log.warning("emergency step failed", extra={"what": "ksm", "trouble": self._trouble["ksm"]})
         due = plan.emergency
         is_busy = self._task is not None and not self._task.done()
         if (due.reclaim or due.ksm_pages is not None) and not is_busy:
@@ -50,9 +53,11 @@ class Ladder:
 
     async def close(self) -> None:
         """Waits for the step that is under way, and puts KSM back to what it was."""
-        if self._task is not None:
-            await asyncio.wait([self._task])
-        self._restore()
+        try:
+            if self._task is not None:
+                await asyncio.wait([self._task])
+        finally:
+            self._restore()
 
     def _restore(self) -> None:
         for name, value in self._before.items():

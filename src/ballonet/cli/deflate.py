@@ -10,6 +10,7 @@ from typing import Annotated, Any, Final
 
 import typer
 from msgspec import Struct
+from msgspec.structs import replace
 from rich.progress import Progress
 
 from ballonet.cli.console import UNMET, USAGE, ConfigPath, Json, err, out, write_json
@@ -243,7 +244,9 @@ async def _alone(config: Config, vm: str) -> Deflated:
                 if is_there and not found.done() and wait.is_over(chosen):
                     found.set_result(_outcome(chosen))
 
-            loop = asyncio.create_task(Loop(eye, hypervisor, config.limits(), on_tick=on_tick).run())
+            # Nothing else is done to a host for whose guests memory is to be had.
+            limits = replace(config.limits(), may_ksm=False, may_reclaim=False)
+            loop = asyncio.create_task(Loop(eye, hypervisor, limits, on_tick=on_tick).run())
             waiting: set[asyncio.Future[Any]] = {found, loop}
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             loop.cancel()

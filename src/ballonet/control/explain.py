@@ -396,7 +396,10 @@ def _at_floor(case: Case) -> Iterator[str]:
         yield "It has no swap left, so its floor is what it uses; some more swap in the guest lets it give more."
 
 
-def _stale(_: Case) -> Iterator[str]:
+def _stale(case: Case) -> Iterator[str]:
+    if case.guest.knobs is not None:
+        yield "What its hypervisor's loop goes by stays as it is until there is news of it: see that its tools or services run."
+        return
     yield "It may give again when it has spoken: within a second where its balloon driver is well."
     yield "Look in the guest: is it hung, or its driver unloaded (Linux: lsmod | grep virtio_balloon; Windows: service BLNSVR)?"
 
@@ -407,7 +410,7 @@ def _stuck(_: Case) -> Iterator[str]:
 
 
 def _alone(case: Case) -> Iterator[str]:
-    why, _, remedy = case.guest.leave_alone.partition("; ")
+    why, _, remedy = (case.guest.leave_alone or case.guest.deflates).partition("; ")
     if remedy.startswith("to let it go: "):
         yield f"It is moved again after `{remedy.removeprefix('to let it go: ')}`, or when the time of the hold is over."
     elif remedy:
@@ -421,11 +424,11 @@ def _alone(case: Case) -> Iterator[str]:
 
 
 def _unknown(_: Case) -> Iterator[str]:
-    yield "Its QEMU has not said yet what its balloon keeps; it counts with all of its memory. `ballonet doctor` says more."
+    yield "Its hypervisor has not said yet what its balloon keeps; it counts with all of its memory. `ballonet doctor` says more."
 
 
 def _observed(case: Case) -> Iterator[str]:
-    if case.decision.need_bytes is not None:
+    if case.decision.need_bytes is not None and case.guest.knobs is None:
         yield f"In mode act it could spare {format_size(case.spare_bytes)} of the {format_size(case.keep_bytes)} that it keeps."
     yield f"To see what would be done, on the whole host: `ballonet mode advise`; to do it: {_act(case)}."
 
@@ -436,7 +439,7 @@ def _entitled(case: Case) -> Iterator[str]:
 
 
 def _bounded_by(case: Case) -> Iterator[str]:
-    yield "Its hypervisor gives each guest its demand and the buffer on top while there is memory, so the buffer is its margin."
+    yield "Its hypervisor gives each guest its demand and the buffer on top while there is memory; who rises has a larger buffer."
     yield from _of_own_loop(case)
 
 

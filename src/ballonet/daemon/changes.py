@@ -5,6 +5,7 @@ from typing import Final, NamedTuple
 
 from ballonet.hypervisors.alone import NOT_HEARD
 from ballonet.model.finding import Finding, Level
+from ballonet.model.knobs import Steering
 from ballonet.model.plan import Decision, Keep, Reason
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
@@ -41,35 +42,50 @@ class Moved(NamedTuple):
         return f"somebody else moved its balloon, from {format_size(self.from_bytes)} to {to} (virsh setmem, pvestatd, MOM?)"
 
 
+class _Said(NamedTuple):
+    """What was told last of a guest."""
+
+    reason: Reason
+    asked: Decision | None
+    """The last decision that asked for something."""
+
+
 class Changes:
     """Remembers what was said last of each guest."""
 
     def __init__(self) -> None:
-        self._last: dict[str, tuple[Reason, int]] = {}
+        self._last: dict[str, _Said] = {}
 
     def of(self, tick: Tick) -> list[Changed]:
         """What is new in a tick: another reason, another amount to be asked for, a command. What failed is new when it is tried
-        again.
+        again. What goes out, or fails, later than it was asked for is told as it was asked.
         """
         found = []
-        now: dict[str, tuple[Reason, int]] = {}
+        now: dict[str, _Said] = {}
         for decision, guest in zip(tick.plan.guests, tick.snapshot.guests, strict=True):
-            reason, told_bytes = self._last.get(decision.name, (None, 0))
-            if reason is None and _is_unheard(decision, guest):
+            name, last = decision.name, self._last.get(decision.name)
+            if last is None and _is_unheard(decision, guest):
                 continue  # each start would tell of each guest that it is not known yet
-            asks_bytes = _amount(decision) if decision.is_command else told_bytes
-            is_new = decision.reason is not reason or abs(asks_bytes - told_bytes) > SAME_BYTES
-            if is_new or decision.name in tick.outcome.begun or decision.name in tick.outcome.failed:
-                found.append(Changed(decision, guest, _done(tick, decision, guest)))
-                told_bytes = asks_bytes
-            now[decision.name] = (decision.reason, told_bytes)
+            asked = last.asked if last else None
+            is_new = last is None or decision.reason is not last.reason or _is_other(decision, asked)
+            is_told = name in tick.outcome.begun or name in tick.outcome.failed
+            if is_new or is_told:
+                late = is_told and decision.ask is None and decision.steering is not Steering.TARGET
+                found.append(Changed(asked if late and asked else decision, guest, _done(tick, decision, guest)))
+            if decision.ask is not None and (is_new or is_told):
+                asked = decision
+            now[name] = _Said(decision.reason, asked)
         self._last = {name: said for name, said in now.items() if name not in tick.outcome.failed}
         return found
 
 
-def _amount(decision: Decision) -> int:
-    """Of what is asked for, as far as it is an amount: to see whether it is the same as before."""
-    return sum(value for value in decision.asked.values() if isinstance(value, int))
+def _is_other(decision: Decision, asked: Decision | None) -> bool:
+    """Whether something is asked for that is not the same as what was asked for last."""
+    if decision.ask is None:
+        return False
+    if asked is None or not isinstance(decision.ask, Keep) or not isinstance(asked.ask, Keep):
+        return asked is None or decision.ask != asked.ask
+    return abs(decision.ask.bytes - asked.ask.bytes) > SAME_BYTES
 
 
 def _is_unheard(decision: Decision, guest: Guest) -> bool:

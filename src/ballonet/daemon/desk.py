@@ -30,6 +30,7 @@ from ballonet.history.asker import Asker
 from ballonet.history.store import History
 from ballonet.history.tidy import Bounds
 from ballonet.model.finding import Finding, Level
+from ballonet.model.plan import Keep
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
 from ballonet.sense import contradictions
@@ -109,7 +110,8 @@ class DaemonDesk:
             return
         self._pending += [moved_change(one.guest, one.sentence, now) for one in moves]
         self._pending += [change_of(decision, guest, now, done) for decision, guest, done in changes]
-        every_s = KEPT_EVERY_S / 10 if any(one.is_command for one in tick.plan.guests) else KEPT_EVERY_S
+        is_moving = any(isinstance(one.ask, Keep) for one in tick.plan.guests)
+        every_s = KEPT_EVERY_S / 10 if is_moving else KEPT_EVERY_S
         if not 0 <= now - self._kept_at < every_s * 0.95:
             self._history.note(tick, self._pending)
             self._kept_at, self._pending = now, []

@@ -23,7 +23,8 @@ KSM_MOST: Final = 1250
 RECLAIM_MOST_BYTES: Final = 256 * MIB
 """Of one guest in one step: the kernel pages out as it goes, and the next step sees what came of it."""
 _PEACE: Final = frozenset(
-    {Reason.DISTRESS, Reason.FEEDBACK, Reason.SHORT, Reason.STALE, Reason.ALONE, Reason.UNKNOWN, Reason.OBSERVED}
+    {Reason.DISTRESS, Reason.FEEDBACK, Reason.SHORT, Reason.STALE, Reason.ALONE, Reason.UNKNOWN, Reason.OBSERVED, Reason.DEFLATE}
+    | {Reason.ENTITLED, Reason.BOUNDED}  # no guests of this host
 )
 """Of guests with these nothing is taken."""
 

@@ -50,7 +50,7 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
     after = _divided(chosen, table, state)
     decisions, turned = _decisions(table, state, now)
     memories = {one.guest.name: _after(one, decision, now) for one, decision in zip(table.seats, decisions, strict=True)}
-    is_busy = any(one.is_command and one.reason is not Reason.SPARE for one in decisions)
+    is_busy = any(isinstance(one.ask, Keep) and one.reason is not Reason.SPARE for one in decisions)
     busy_at = now if is_busy else state.busy_at
     is_same = seen.rise_share_per_s == state.shown.rise_share_per_s and not chosen.is_peer
     after = replace(
@@ -194,7 +194,7 @@ def _after(one: Seat, decision: Decision, now: float) -> GuestMemory:
 
 def _plan(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
     interval_s = table.limits.interval_s
-    is_busy = any(one.is_command for one in decisions) or any(
+    is_busy = any(isinstance(one.ask, Keep) for one in decisions) or any(
         one.is_under_way and not one.memory.parked_sign for one in table.seats
     )
     is_tight = any(one.may_take and one.keep_bytes < one.tight_bytes for one in table.seats)

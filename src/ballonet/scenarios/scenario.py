@@ -327,7 +327,7 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
 
 def _size(size: int, scale: int) -> int:
     """What a machine can be made of: a real one has whole pages, and says so in MiB."""
-    return size if scale == 1 else max(MIB, size // scale // MIB * MIB) if size else 0
+    return int(size) if scale == 1 or not size else max(MIB, size // scale // MIB * MIB)
 
 
 def _phases(group: Group, number: int, scale: int, source: random.Random) -> Iterator[tuple[float, int, int]]:

@@ -58,8 +58,10 @@ def decisions(table: Table, turned: Mapping[str, Turned]) -> dict[str, Decision]
 
 
 def after(old: Mapping[str, Turned], decisions: Mapping[str, Decision], table: Table) -> dict[str, Turned]:
-    """When they were changed, this tick counted: what is only advised is not."""
-    found = {}
+    """When they were changed, this tick counted: what is only advised is not. A limit that was taken back stays away also
+    from one that is not seen for a while.
+    """
+    found = {name: one for name, one in old.items() if table.now - one.freed_at < entitlement.LIMIT_PAUSE_S}
     for one in table.seats:
         name, guest = one.guest.name, one.guest
         if guest.knobs is None:
@@ -125,7 +127,9 @@ def _is_due(one: Seat, old: Knobs, new: Knobs, last: Turned, now: float) -> bool
     pace = PACES[steering_of(old)]
     is_urgent = one.is_distressed or one.is_cooling or (isinstance(old, Bounds) and bounds.is_rising(one))
     wait_s = pace.urgent_s if is_urgent else pace.rule_s
-    return _is_release(old, new) or now - last.asked_at >= wait_s
+    if _is_release(old, new):
+        return now - last.freed_at >= pace.urgent_s  # at once, and again when nothing came of it
+    return now - last.asked_at >= wait_s
 
 
 def _numbers(one: Seat, knobs: Knobs, *, is_asked: bool) -> dict[str, Any]:
@@ -137,6 +141,8 @@ def _numbers(one: Seat, knobs: Knobs, *, is_asked: bool) -> dict[str, Any]:
         "limited": f", never more than {format_size(limit)}" if limit is not None else "",
         "pages": "; it pages" if one.is_distressed else "",
         "used_bytes": one.memory.used_bytes,
+        "swap_in_bytes": int(one.memory.swap_in_per_s),
+        "swap_out_bytes": int(one.memory.swap_out_per_s),
         "need_bytes": need,
         "tight_bytes": tight,
     }
