@@ -20,6 +20,8 @@ log = logging.getLogger(__name__)
 MOVED_S: Final = 5.0
 """How old an answer to where a process is, or to how far a group is limited, may be: systemd and libvirt move a QEMU once, as it
 starts, and administrators change limits seldom."""
+SPREAD: Final = 16
+"""Into so many parts of that time guests that were met at once are spread."""
 _NO_LIMIT: Final = 1 << 60
 """Version 1 writes no limit as the largest multiple of a page."""
 _STEP_BYTES: Final = 16 * MIB
@@ -102,7 +104,9 @@ class Cgroups:
             place = _path(self._root / "proc" / (str(pid) if pid else "self") / "cgroup")
         except OSError:  # it cannot be read now: where it was last counts
             return kept[1] if kept is not None else None
-        self._places[pid] = now, place
+        # The first time it is looked at again sooner, by a part of its own: those of all guests are not read in the same tick.
+        spread_s = MOVED_S * (pid % SPREAD) / SPREAD if kept is None else 0.0
+        self._places[pid] = now - spread_s, place
         return place
 
     def _folder(self, group: Place) -> Path:

@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import logging
 import math
+import random
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from functools import partial
@@ -94,6 +95,7 @@ class QemuGuest(WatchedGuest):
         self._pins: frozenset[str] = frozenset()
         self._confidential: bool | None = None
         self._described_at = 0.0
+        self._phase = random.random()  # noqa: S311 it only spreads
         self._uuid = self._told_name = ""
         self._version = ""
         self._reports_free_pages: bool | None = None
@@ -271,7 +273,7 @@ class QemuGuest(WatchedGuest):
         pins = {pin for pin, mark in (("vfio", "child<vfio-"), ("vhost-vdpa", "child<vhost-vdpa")) if _has(devices, mark)}
         if await self._is_confidential(session):
             pins.add("confidential")
-        self._pins, self._described_at = frozenset(pins), time.monotonic()
+        self._pins, self._described_at = frozenset(pins), self._counts_as_asked(self._described_at, DESCRIBE_EVERY_S)
         return devices
 
     async def _is_confidential(self, session: QmpSession) -> bool:
@@ -375,12 +377,18 @@ class QemuGuest(WatchedGuest):
         asked = session.call("qom-get", Report, DEADLINE_S, path=self._balloon_path, property="guest-stats")
         if is_keep_due:
             report, self._keep_bytes = await asyncio.gather(asked, self._mover.keep_bytes(session))
-            self._keep_at = asked_at
+            self._keep_at = self._counts_as_asked(self._keep_at, KEEP_EVERY_S)
         else:
             report = await asked
         self._take_stats(report, asked_at)
         if self._is_urgent():
             self._news()
+
+    def _counts_as_asked(self, last_at: float, every_s: float) -> float:
+        """When what was asked just now counts as asked. The first time a while ago, by this guest's own part of the period:
+        guests that a daemon met at the same moment are not asked for all of it at the same moments ever after.
+        """
+        return time.monotonic() - (0.0 if last_at else self._phase * every_s)
 
     def _is_keep_due(self, now: float) -> bool:
         """Whether to ask what it keeps: at each look while it moves, or where nobody tells of changes."""
@@ -418,7 +426,7 @@ class QemuGuest(WatchedGuest):
             unknown_memory=self._mover.layout.unknown if self._mover else "",
             is_new=self._is_new,
         )
-        self._facts_at = time.monotonic()
+        self._facts_at = self._counts_as_asked(self._facts_at, FACTS_EVERY_S)
 
 
 def _has(devices: Iterable[tuple[str, str]], mark: str) -> bool:
