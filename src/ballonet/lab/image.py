@@ -104,7 +104,7 @@ def _build(packages: dict[str, str], work: Path) -> None:
 def _guest_files(unpacked: Path) -> Iterator[tuple[str, int, bytes]]:
     """Name, mode and content of each file of the guest's root, folders before what is in them."""
     files: dict[str, Path] = {"init": _FILES / "init", "workload.py": _FILES / "workload.py"}
-    kernel = next((unpacked / "lib/modules").iterdir())
+    kernel = next(_lies(unpacked, "lib/modules").iterdir())
     files |= {f"modules/{Path(name).name}.ko": next(kernel.glob(f"kernel/drivers/{name}.ko*")) for name in _MODULES}
     files |= {name: _lies(unpacked, name) for name in (*_KEEP, *(f"lib/x86_64-linux-gnu/{one}" for one in _LIBRARIES))}
     files["usr/bin/python3"] = next((unpacked / "usr/bin").glob("python3.*"))

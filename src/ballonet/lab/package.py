@@ -28,8 +28,12 @@ def require_host() -> None:
 
 def image_versions() -> dict[str, str]:
     """The packages that the guest image is made of, as `versions`."""
+    try:
+        kernel = _needed_by(KERNEL, "linux-image-")
+    except LabUnavailableError as error:
+        raise LabUnavailableError(f"{error}; guests of the lab are made of packages of Debian 12 or 13") from error
     python = _needed_by("python3-minimal", "python3.")
-    return versions((_needed_by(KERNEL, "linux-image-"), *PACKAGES, f"lib{python}", python))
+    return versions((kernel, *PACKAGES, f"lib{python}", python))
 
 
 def versions(names: Sequence[str]) -> dict[str, str]:
