@@ -105,7 +105,9 @@ def _guest_files(unpacked: Path) -> Iterator[tuple[str, int, bytes]]:
     """Name, mode and content of each file of the guest's root, folders before what is in them."""
     files: dict[str, Path] = {"init": _FILES / "init", "workload.py": _FILES / "workload.py"}
     kernel = next(_lies(unpacked, "lib/modules").iterdir())
-    files |= {f"modules/{Path(name).name}.ko": next(kernel.glob(f"kernel/drivers/{name}.ko*")) for name in _MODULES}
+    built_in = (kernel / "modules.builtin").read_text().splitlines()  # some drivers are no modules from Linux 6.12 on
+    modules = [name for name in _MODULES if f"kernel/drivers/{name}.ko" not in built_in]
+    files |= {f"modules/{Path(name).name}.ko": next(kernel.glob(f"kernel/drivers/{name}.ko*")) for name in modules}
     files |= {name: _lies(unpacked, name) for name in (*_KEEP, *(f"lib/x86_64-linux-gnu/{one}" for one in _LIBRARIES))}
     files["usr/bin/python3"] = next((unpacked / "usr/bin").glob("python3.*"))
     library = next((unpacked / "usr/lib").glob("python3.*"))
