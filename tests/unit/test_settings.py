@@ -205,3 +205,11 @@ def test_a_pattern_is_for_all_guests_that_are_called_so(tmp_path: Path) -> None:
     assert (two.floor_bytes, two.guaranteed_bytes, two.shares, two.headroom_bytes(10 * GIB)) == (2 * GIB, GIB, 200, GIB)
     other = config.settings("db")
     assert (other.floor_bytes, other.guaranteed_bytes, other.shares) == (GIB, 0, 100)
+
+
+def test_brackets_in_a_pattern_are_letters(tmp_path: Path) -> None:
+    """As in names, in which they stand."""
+    path = tmp_path / "b.toml"
+    path.write_text('[libvirt]\n[guest."web[1]-*"]\nshares = 300\n')
+    config = read_config(path)
+    assert (config.settings("web[1]-a").shares, config.settings("web1-a").shares) == (300, 1000)

@@ -2,7 +2,6 @@
 
 import contextlib
 import re
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, TypeVar
 
@@ -14,6 +13,7 @@ from ballonet.hypervisors.contract import KeptSettings
 from ballonet.model.limits import Limits
 from ballonet.model.settings import NO_HEADROOM, Headroom, SettingsError, Size, convert, parse_toml
 from ballonet.model.snapshot import Mode, least
+from ballonet.model.text import is_called
 from ballonet.sense.picture import GuestSettings
 
 T = TypeVar("T")
@@ -206,7 +206,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         """What is said of all guests of such a name, and of all."""
         found = self.guest.get("default", _UNSAID)
         for pattern in sorted((key for key in self.guest if is_pattern(key)), key=len):
-            if fnmatchcase(name, pattern):
+            if is_called(name, pattern):
                 found = _over(self.guest[pattern], found)
         return found
 

@@ -1,6 +1,7 @@
 """Text from outside, as a value to be read: names, reasons and errors that guests, hypervisors and operators chose."""
 
 import unicodedata
+from fnmatch import fnmatchcase
 from typing import Final
 
 _HIDDEN: Final = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
@@ -22,3 +23,8 @@ def _escape(character: str) -> str:
     if number <= 0xFF:  # noqa: PLR2004 the length of the escape
         return f"\\x{number:02x}"
     return f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"  # noqa: PLR2004 as above
+
+
+def is_called(name: str, pattern: str) -> bool:
+    """Whether a name is of a pattern, in which `*` is any letters and `?` one. Brackets are letters: names have them."""
+    return fnmatchcase(name, pattern.replace("[", "[[]"))

@@ -1,10 +1,10 @@
 """Settings that contradict a guest, its host or each other: they count all the same, and are told."""
 
 from collections.abc import Iterable, Iterator
-from fnmatch import fnmatchcase
 
 from ballonet.model.finding import Finding, Level
 from ballonet.model.snapshot import Guest, Snapshot
+from ballonet.model.text import is_called
 from ballonet.model.units import format_size
 
 
@@ -44,7 +44,7 @@ def findings(snapshot: Snapshot, settled: Iterable[str]) -> list[Finding]:
         found.append(Finding(level=Level.WARNING, where="host", what=what, remedy="smaller guarantees: these cannot be kept"))
     names = {name for guest in snapshot.guests for name in (guest.name, guest.uuid)}
     for name in sorted(set(settled) - names - {"default"}):
-        if any(fnmatchcase(one, name) for one in names):
+        if any(is_called(one, name) for one in names):
             continue  # a pattern
         what = f"[guest.{name}] is in the configuration, and no guest of that name is up"
         found.append(Finding(level=Level.NOTE, where=name, what=what, remedy="nothing, if it will come; else correct the name"))
