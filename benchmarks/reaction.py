@@ -42,9 +42,9 @@ def spikes() -> Scenario:
         phases.append(Phase(at_s=at_s, used=Size(PEAK), per_s=Size(RATE)))
         phases.append(Phase(at_s=at_s + LASTS_S, used=Size(CALM), per_s=Size(RATE)))
     memory, floor = Size(16 * GIB), Size(4 * GIB)
-    spiky = Group(name="spiky", memory=memory, floor=floor, count=GUESTS, stagger_s=PERIOD_S / GUESTS, phases=tuple(phases))
+    spiky = Group(name="spiky", memory=memory, floor_bytes=floor, count=GUESTS, stagger_s=PERIOD_S / GUESTS, phases=tuple(phases))
     # What nobody needs is theirs, so that those that spike live at their need.
-    idle = Group(name="idle", memory=memory, floor=floor, count=2, shares=50_000, phases=tuple(phases[:1]))
+    idle = Group(name="idle", memory=memory, floor_bytes=floor, count=2, shares=50_000, phases=tuple(phases[:1]))
     return Scenario(
         name="spikes",
         about="Five guests that take 4 GiB more as fast as they can, in turn",

@@ -10,8 +10,9 @@ from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.lab.budget import BudgetHost
 from ballonet.lab.machine import Machine
 from ballonet.model.limits import Limits
+from ballonet.model.terms import GuestSettings, Terms
 from ballonet.model.tick import Tick
-from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sense.picture import Eye
 
 
 @dataclass
@@ -42,7 +43,7 @@ async def flying(sockets: tuple[str, ...], machines: list[Machine], budget_bytes
     """Runs the loop; a loop that ends by itself fails the test."""
     flight = Flight()
     hypervisor = QemuHypervisor(sockets)
-    eye = Eye(BudgetHost(budget_bytes, machines), hypervisor, lambda _name: GuestSettings(floor_bytes=128 << 20))
+    eye = Eye(BudgetHost(budget_bytes, machines), hypervisor, lambda _name: GuestSettings(Terms(floor_bytes=128 << 20)))
     await hypervisor.open()
     running = asyncio.create_task(Loop(eye, hypervisor, Limits(), on_tick=flight.ticks.append).run())
     try:

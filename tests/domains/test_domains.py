@@ -11,13 +11,14 @@ import pytest
 
 libvirt = pytest.importorskip("libvirt", reason="no libvirt-python; as root: tools/setup libvirt")
 
-from ballonet.hypervisors.contract import GuestGoneError, KeptSettings
+from ballonet.hypervisors.contract import GuestGoneError
 from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor
 from ballonet.hypervisors.libvirt.guest import LibvirtGuest
 from ballonet.hypervisors.libvirt.settings import NAMESPACE
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, Mode, Voice
+from ballonet.model.terms import Terms
 from ballonet.model.units import GIB, MIB
 from ballonet.testing import check_hypervisor
 from libvirtd import DOMAIN, Guests, Libvirtd
@@ -64,11 +65,11 @@ async def test_domains_come_change_and_go(guests: Guests) -> None:
         await until(hypervisor.guests)
         word = '<guest min="128MiB" guaranteed="256MiB" priority="high" mode="observe"/>'
         xml.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, word, "ballonet", NAMESPACE, libvirt.VIR_DOMAIN_AFFECT_LIVE)
-        wanted = KeptSettings(floor_bytes=128 * MIB, guaranteed_bytes=256 * MIB, shares=2000, mode=Mode.OBSERVE)
-        await until(lambda: hypervisor.settings("a") == wanted)
+        wanted = Terms(floor_bytes=128 * MIB, guaranteed_bytes=256 * MIB, shares=2000, mode=Mode.OBSERVE)
+        await until(lambda: hypervisor.terms("a") == wanted)
         xml.setMetadata(libvirt.VIR_DOMAIN_METADATA_ELEMENT, '<guest min="lots"/>', "ballonet", NAMESPACE, 0)
         await until(lambda: "its metadata are not in force" in " ".join(one.what for one in hypervisor.findings()))
-        assert hypervisor.settings("a") == wanted  # what cannot be read changes nothing
+        assert hypervisor.terms("a") == wanted  # what cannot be read changes nothing
         xml.suspend()
         await until(lambda: "not running (paused)" in only(hypervisor).leave_alone)
         xml.resume()
@@ -238,7 +239,7 @@ async def test_migrated_to_another_host(guests: Guests, elsewhere: Libvirtd) -> 
         await until(lambda: hypervisor.guests() == ())
     async with watched(Guests(elsewhere, there)) as hypervisor:
         await until(lambda: hypervisor.guests() and only(hypervisor).can_balloon, 60.0)
-        await until(lambda: hypervisor.settings("a") == KeptSettings(floor_bytes=300 << 20))
+        await until(lambda: hypervisor.terms("a") == Terms(floor_bytes=300 << 20))
     there.close()
 
 

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from ballonet.hypervisors.contract import KeptSettings
 from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
 from ballonet.hypervisors.qemu.qmp import QmpSession
 from ballonet.lab.machine import Machine
 from ballonet.model.snapshot import Guest
+from ballonet.model.terms import Terms
 from ballonet.model.units import MIB
 from ballonet.testing import check_hypervisor
 
@@ -59,7 +59,7 @@ async def test_a_vm_keeps_the_contract_and_pvestatds_are_left_alone(tmp_path: Pa
     """The contract on a VM that was handed over; the other one is left alone until it is handed over too."""
     async with node(tmp_path, machines) as hypervisor:
         await check_hypervisor(hypervisor, "a")
-        assert hypervisor.settings("a") == KeptSettings(floor_bytes=160 * MIB, shares=500)
+        assert hypervisor.terms("a") == Terms(floor_bytes=160 * MIB, shares=500)
         await until(lambda: says(hypervisor, "b", "qm set 101 --shares 0"))
         write(tmp_path, 101, "memory: 512\nballoon: 160\nshares: 0\n")
         await until(lambda: says(hypervisor, "b", ""))

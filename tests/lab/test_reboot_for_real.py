@@ -19,9 +19,10 @@ from ballonet.lab.machine import Machine, boot, qmp_folder
 from ballonet.lab.template import template
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, Host
+from ballonet.model.terms import GuestSettings
 from ballonet.model.units import MIB
 from ballonet.sense.host import Around
-from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sense.picture import Eye
 
 pytestmark = pytest.mark.lab
 BUDGET_BYTES = 640 * MIB

@@ -11,7 +11,6 @@ from ballonet.daemon.config import (
     Config,
     ControlConfig,
     EmergencyConfig,
-    GuestConfig,
     HistoryConfig,
     HostConfig,
     LibvirtConfig,
@@ -24,6 +23,7 @@ from ballonet.model.limits import RULES, Limits
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError, convert, parse_toml
 from ballonet.model.snapshot import Budget, Guest, GuestStats, Host
+from ballonet.model.terms import WrittenTerms
 from ballonet.model.wire import read_snapshot
 from ballonet.scenarios.scenario import Fault, Group, HostPart, LimitPart, Phase, Scenario
 
@@ -40,9 +40,9 @@ def test_reference_names_every_key() -> None:
     parts = msgspec.structs.fields(Config)
     assert len(parts) > 8
     for part in parts:
-        kinds = [GuestConfig] if part.name == "guest" else [one for one in (part.type, *get_args(part.type)) if is_table(one)]
+        kinds = [WrittenTerms] if part.name == "guest" else [one for one in (part.type, *get_args(part.type)) if is_table(one)]
         place = "guest.NAME" if part.name == "guest" else part.name
-        for field in kinds[0].__struct_fields__:
+        for field in kinds[0].__struct_encode_fields__:
             assert f"`{place}.{field}`" in text
 
 
@@ -60,8 +60,8 @@ def test_the_packaged_configuration_has_every_key_at_its_default() -> None:
     assert told.proxmox == ProxmoxConfig()
     assert told.control == replace(ControlConfig(), listen="127.0.0.1:9717")
     assert (told.history, told.emergency, told.loop) == (HistoryConfig(), EmergencyConfig(), LoopConfig())
-    for kind in (ControlConfig, HistoryConfig, EmergencyConfig, LoopConfig, HostConfig, GuestConfig):
-        assert [field for field in kind.__struct_fields__ if not re.search(rf"(?m)^(# )?{field} = ", text)] == []
+    for kind in (ControlConfig, HistoryConfig, EmergencyConfig, LoopConfig, HostConfig, WrittenTerms):
+        assert [field for field in kind.__struct_encode_fields__ if not re.search(rf"(?m)^(# )?{field} = ", text)] == []
 
 
 def test_reference_names_every_rule() -> None:
@@ -74,7 +74,7 @@ def test_reference_names_every_key_of_scenarios() -> None:
     """Every key of a scenario is in its reference, but those of [expect], which are the result's."""
     text = (ROOT / "docs/reference/scenario.md").read_text()
     for kind in (Scenario, HostPart, Group, Phase, Fault, LimitPart):
-        assert [key for key in kind.__struct_fields__ if f"`{key}`" not in text and key not in PARTS] == []
+        assert [key for key in kind.__struct_encode_fields__ if f"`{key}`" not in text and key not in PARTS] == []
 
 
 def test_the_example_of_a_result_is_one() -> None:

@@ -8,9 +8,10 @@ from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.fake import FakeGuest, FakeHypervisor
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Host
+from ballonet.model.terms import GuestSettings
 from ballonet.model.units import GIB
 from ballonet.sense.host import Around
-from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sense.picture import Eye
 
 
 class FixedHost:

@@ -3,9 +3,10 @@
 import msgspec
 import pytest
 
-from ballonet.control.messages import ConflictError, GuestOrder, HoldOrder, Orders
+from ballonet.control.messages import ConflictError, HoldOrder, Orders
 from ballonet.control.orders import bound, deflates, held, key_of, order_of, with_guest, with_hold, without_hold
 from ballonet.model.snapshot import Guest
+from ballonet.model.terms import UNSAID, Terms
 from ballonet.model.units import GIB
 
 WHY = HoldOrder(why="backup")
@@ -59,11 +60,11 @@ def test_a_guest_is_let_go_by_name_or_uuid_up_or_not(called: str) -> None:
 
 def test_settings_go_with_the_guest() -> None:
     """As holds do; what is set later is added."""
-    orders = with_guest(Orders(), "101", GuestOrder(shares=7), "web")
-    orders = with_guest(orders, "101", GuestOrder(floor_bytes=GIB), "web")
-    assert order_of(orders, guest("anything", "101")) == GuestOrder(shares=7, floor_bytes=GIB)
-    assert order_of(orders, guest("web", "102")) is None
-    assert with_guest(orders, "101", GuestOrder(shares=None, floor_bytes=None), "web").guests == {}
+    orders = with_guest(Orders(), "101", {"shares": 7}, "web")
+    orders = with_guest(orders, "101", {"floor_bytes": GIB}, "web")
+    assert order_of(orders, guest("anything", "101")) == Terms(shares=7, floor_bytes=GIB)
+    assert order_of(orders, guest("web", "102")) == UNSAID
+    assert with_guest(orders, "101", {"shares": None, "floor_bytes": None}, "web").guests == {}
 
 
 def test_a_hold_comes_before_what_is_given_back() -> None:

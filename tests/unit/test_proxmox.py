@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from ballonet.hypervisors.contract import KeptSettings
 from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
 from ballonet.hypervisors.proxmox.vm import VmConfig, read_vm
+from ballonet.model.terms import Terms
 
 GIB = 1 << 30
 CONF = """#web server, balloon: 1
@@ -27,7 +27,7 @@ def test_a_vm_is_read() -> None:
     """The part before the snapshots; minimum and priority are settings."""
     vm = read_vm("101", CONF)
     assert vm == VmConfig(vmid="101", memory_mib=8192, balloon_mib=2048, shares=0, tags=frozenset({"prod", "ballonet_prio_high"}))
-    assert vm.settings == KeptSettings(floor_bytes=2 * GIB, shares=2000)
+    assert vm.terms == Terms(floor_bytes=2 * GIB, shares=2000)
     assert vm.why_alone == ""
 
 

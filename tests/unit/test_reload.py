@@ -7,10 +7,11 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ballonet.daemon.config import Config, GuestConfig, HypervConfig, LibvirtConfig, ProxmoxConfig, QemuConfig, VsphereConfig
+from ballonet.daemon.config import Config, HypervConfig, LibvirtConfig, ProxmoxConfig, QemuConfig, VsphereConfig
 from ballonet.daemon.reload import findings, reloaded
 from ballonet.model.settings import Size
 from ballonet.model.snapshot import Mode
+from ballonet.model.terms import WrittenTerms
 
 OLD = Config(
     qemu=QemuConfig(),
@@ -59,7 +60,7 @@ def test_each_key_is_in_force_or_said_not_to_be(section: str, key: str) -> None:
 
 def test_guests_and_whole_sections() -> None:
     """A guest's settings are in force at once; a section that comes or goes waits."""
-    guests = replace(OLD, guest={"web": GuestConfig(shares=2000)})
+    guests = replace(OLD, guest={"web": WrittenTerms(shares=2000)})
     assert reloaded(OLD, guests) == (guests, ())
     assert reloaded(OLD, replace(OLD, libvirt=None))[1] == ("[libvirt]",)
     assert reloaded(replace(OLD, hyperv=None), OLD)[1] == ("[hyperv]",)

@@ -6,13 +6,12 @@ from pathlib import Path
 import pytest
 
 from ballonet.daemon.config import read_config
-from ballonet.hypervisors.contract import KeptSettings
 from ballonet.hypervisors.libvirt.settings import kept, read
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
+from ballonet.model.terms import Terms
 from ballonet.model.units import GIB
 from ballonet.scenarios.scenario import load, scripts, standard_names
-from ballonet.sense.picture import GuestSettings
 
 GOOD = '[qemu]\nsockets = ["/x/*.sock"]\n'
 
@@ -86,19 +85,19 @@ def test_settings_of_a_domain_come_between_its_own_and_the_default(tmp_path: Pat
     """Setting by setting: what the file says of a guest by UUID or name counts before metadata, they before `guest.default`."""
     path = tmp_path / "b.toml"
     path.write_text('[libvirt]\n[loop]\nmode = "act"\n[guest.default]\nfloor = "1GiB"\nshares = 700\n[guest.a]\nfloor = "2GiB"\n')
-    config, kept = read_config(path), KeptSettings(floor_bytes=3 << 30, mode=Mode.ADVISE)
-    assert config.settings("a", kept) == GuestSettings(floor_bytes=2 << 30, shares=700, mode=Mode.ADVISE)
+    config, kept = read_config(path), Terms(floor_bytes=3 << 30, mode=Mode.ADVISE)
+    assert config.settings("a", kept) == Terms(floor_bytes=2 << 30, guaranteed_bytes=0, shares=700, mode=Mode.ADVISE)
     assert config.settings("other", kept, uuid="a") == config.settings("a", kept)
-    assert config.settings("b", kept) == GuestSettings(floor_bytes=3 << 30, shares=700, mode=Mode.ADVISE)
-    assert config.settings("b") == GuestSettings(floor_bytes=1 << 30, shares=700)
+    assert config.settings("b", kept) == Terms(floor_bytes=3 << 30, guaranteed_bytes=0, shares=700, mode=Mode.ADVISE)
+    assert config.settings("b") == Terms(floor_bytes=1 << 30, guaranteed_bytes=0, shares=700, mode=Mode.ACT)
 
 
 def test_metadata_of_a_domain_are_read() -> None:
     """All attributes, and priority as shares."""
     found = kept(read('<guest min="4GiB" max="12GiB" guaranteed="6GiB" priority="low" mode="act"/>', "a"))
-    assert found == KeptSettings(floor_bytes=4 << 30, ceiling_bytes=12 << 30, guaranteed_bytes=6 << 30, shares=500, mode=Mode.ACT)
+    assert found == Terms(floor_bytes=4 << 30, ceiling_bytes=12 << 30, guaranteed_bytes=6 << 30, shares=500, mode=Mode.ACT)
     assert kept(read('<guest shares="300" priority="low"/>', "a")).shares == 300
-    assert kept(read("<guest/>", "a")) == KeptSettings()
+    assert kept(read("<guest/>", "a")) == Terms()
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ def test_a_guest_s_own_table_leaves_the_default_s_other_settings(tmp_path: Path)
     path = tmp_path / "b.toml"
     rest = '[guest.default]\nfloor = "1GiB"\nceiling = "3GiB"\nguaranteed = "512MiB"\nmode = "advise"\n'
     path.write_text(f'[libvirt]\n[loop]\nmode = "act"\n{rest}[guest.a]\nshares = 7\n')
-    assert read_config(path).settings("a") == GuestSettings(
+    assert read_config(path).settings("a") == Terms(
         floor_bytes=1 << 30, ceiling_bytes=3 << 30, guaranteed_bytes=512 << 20, shares=7, mode=Mode.ADVISE
     )
     path.write_text(f'[libvirt]\n{rest}[guest.a]\nfloor = "4GiB"\n')
@@ -199,7 +198,7 @@ def test_a_pattern_is_for_all_guests_that_are_called_so(tmp_path: Path) -> None:
             floor = "3GiB"
             """)
     config = read_config(path)
-    one = config.settings("web-front-1", KeptSettings(guaranteed_bytes=5 * GIB))
+    one = config.settings("web-front-1", Terms(guaranteed_bytes=5 * GIB))
     assert (one.floor_bytes, one.guaranteed_bytes, one.shares) == (3 * GIB, 5 * GIB, 300)
     two = config.settings("web-2")
     assert (two.floor_bytes, two.guaranteed_bytes, two.shares, two.headroom_bytes(10 * GIB)) == (2 * GIB, GIB, 200, GIB)

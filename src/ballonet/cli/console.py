@@ -12,6 +12,7 @@ from rich.console import Console
 from rich.text import Text
 
 import ballonet
+from ballonet.model.decode import encode
 from ballonet.model.text import visible
 
 UNMET, USAGE, UNAVAILABLE = 1, 2, 3
@@ -63,8 +64,7 @@ def for_our_own() -> dict[str, str]:
 
 def write_json(value: object) -> None:
     """To stdout, for programs."""
-    # Sizes of a configuration are integers of a kind of their own.
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value, enc_hook=int), indent=1).decode() + "\n")
+    sys.stdout.write(msgspec.json.format(encode(value), indent=1).decode() + "\n")
 
 
 def heading(text: str) -> Text:

@@ -7,36 +7,34 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 import typer
-from msgspec import UNSET, UnsetType
 from rich import box
 from rich.table import Table
 
 from ballonet.cli.console import UNMET, ConfigPath, Json, Plot, err, out, tell, tell_age, write_json
+from ballonet.cli.terms import option_of, with_terms
 from ballonet.cli.times import format_time, parse_span, parse_time
 from ballonet.control.client import Client, guest_path
 from ballonet.control.messages import (
-    MOST_SHARES,
     Change,
     ControlError,
     Explanation,
-    GuestOrder,
     HoldOrder,
     HostSample,
     ModeOrder,
     Orders,
     Sample,
     Status,
-    given,
 )
 from ballonet.control.orders import in_words, is_over
 from ballonet.daemon.config import PATH, ControlConfig, read_config, socket_as_said
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
-from ballonet.model.units import SizeError, format_size, parse_size
+from ballonet.model.terms import FIELDS, read_term, sentence
+from ballonet.model.units import format_size
 from ballonet.report.past import draw_past
 
 
@@ -112,49 +110,15 @@ def explain(
         tell_age(told.at)
 
 
-def set_guest(
-    vm: Vm,
-    floor: Annotated[str | None, typer.Option(help='Never below: "2GiB".')] = None,
-    ceiling: Annotated[str | None, typer.Option(help="Never above.")] = None,
-    guaranteed: Annotated[str | None, typer.Option(help="Comes first when not everything fits.")] = None,
-    shares: Annotated[str | None, typer.Option(help="Weight when memory is divided, 1 to 50000; 1000 is normal.")] = None,
-    mode: Annotated[str | None, typer.Option(help="observe, advise or act; never more than the host's.")] = None,
-    config: ConfigPath = PATH,
-    json: Json = False,
-) -> None:
+@with_terms
+def set_guest(vm: Vm, config: ConfigPath = PATH, json: Json = False, **terms: str | None) -> None:
     """Set something of one guest, from now on and after restarts; `--floor default` takes the floor's order back."""
-    order = GuestOrder(
-        floor_bytes=_size(floor),
-        ceiling_bytes=_size(ceiling),
-        guaranteed_bytes=_size(guaranteed),
-        shares=_shares(shares),
-        mode=_mode(mode) if mode is not None else UNSET,
-    )
-    if order == GuestOrder():
-        raise SettingsError("nothing to set: give --floor, --ceiling, --guaranteed, --shares or --mode")
+    said = {name: text for name, text in terms.items() if text is not None}
+    if not said:
+        raise SettingsError(f"nothing to set: give {' or '.join(map(option_of, FIELDS))}")
+    order = {name: None if text == DEFAULT else read_term(name, text, option_of(name)) for name, text in said.items()}
     with client(config) as daemon:
         _told(daemon.ask("PATCH", guest_path(vm), Orders, body=order), f"{vm}: set", json=json)
-
-
-def _size(text: str | None) -> int | UnsetType | None:
-    if text is None:
-        return UNSET
-    if text == DEFAULT:
-        return None
-    try:
-        return parse_size(text)
-    except SizeError as error:
-        raise SettingsError(str(error)) from error
-
-
-def _shares(text: str | None) -> int | UnsetType | None:
-    if text is None:
-        return UNSET
-    if text == DEFAULT:
-        return None
-    if not text.isdecimal() or not 1 <= int(text) <= MOST_SHARES:
-        raise SettingsError(f"--shares: {text!r} is no number of 1 to {MOST_SHARES}")
-    return int(text)
 
 
 def _mode(text: str) -> Mode | None:
@@ -233,18 +197,8 @@ def _ordered(found: Orders, names: dict[str, str]) -> Iterator[str]:
         yield f"{name or 'all guests'}: {in_words(hold, now, f'ballonet release {name}'.rstrip())}"
     for key, order in sorted(found.guests.items()):
         name = names.get(key) or found.names.get(key, key)
-        options = " ".join(f"--{one.removesuffix('_bytes')} default" for one in given(order))
-        yield f"{name}: {_in_words(order)}; as configured again: ballonet set {name} {options}"
-
-
-def _in_words(order: GuestOrder) -> str:
-    """What was set of one guest."""
-    said: dict[str, Any] = given(order)
-    sizes = {name.removesuffix("_bytes"): value for name, value in said.items() if value is not None}
-    return ", ".join(
-        f"{name} {value.value if isinstance(value, Mode) else value if name == 'shares' else format_size(value)}"
-        for name, value in sizes.items()
-    )
+        options = " ".join(f"{option_of(one)} default" for one in order.said())
+        yield f"{name}: {sentence(order.said())}; as configured again: ballonet set {name} {options}"
 
 
 def top(config: ConfigPath = PATH, json: Json = False) -> None:

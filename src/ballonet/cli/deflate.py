@@ -30,10 +30,11 @@ from ballonet.model.knobs import Steering
 from ballonet.model.plan import limit_of
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, Mode
+from ballonet.model.terms import GuestSettings, Terms
 from ballonet.model.tick import Tick
 from ballonet.model.units import MIB, format_size
 from ballonet.sense.host import host_sense
-from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sense.picture import Eye
 
 STILL_S: Final = 15.0
 """When nothing has come back for so long, what is missing is told: a balloon that moves gives some each second."""
@@ -224,8 +225,8 @@ async def _alone(config: Config, vm: str) -> Deflated:
 
     def settings(guest: Guest) -> GuestSettings:
         if vm in ("", guest.name, guest.uuid):
-            return GuestSettings(mode=Mode.ACT, hold=NO_DAEMON, deflates=True)
-        return GuestSettings(mode=Mode.OBSERVE)
+            return GuestSettings(Terms(mode=Mode.ACT), hold=NO_DAEMON, deflates=True)
+        return GuestSettings(Terms(mode=Mode.OBSERVE))
 
     locks = Locks()
     locks.take_steered(config)

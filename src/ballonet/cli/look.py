@@ -14,6 +14,7 @@ from ballonet.hypervisors.alone import NOT_HEARD
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.model.finding import Finding
 from ballonet.model.snapshot import Voice
+from ballonet.model.terms import GuestSettings
 from ballonet.model.tick import Tick
 from ballonet.sense.host import host_sense
 from ballonet.sense.picture import Eye
@@ -41,7 +42,9 @@ async def look(config: Config) -> tuple[Tick, list[Finding]]:
         eye = Eye(
             host_sense(hypervisor, Path(config.host.root)),
             hypervisor,
-            lambda guest: config.settings(guest.name, hypervisor.settings(guest.name), uuid=guest.uuid),
+            lambda guest: GuestSettings(
+                config.settings(guest.name, hypervisor.terms(guest.name), uuid=guest.uuid, tags=guest.tags)
+            ),
         )
         snapshot, found = eye.look(), hypervisor.findings()
     _, plan = step(START, snapshot, config.limits(), time.monotonic(), config.loop.policy)

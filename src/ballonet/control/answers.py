@@ -2,15 +2,15 @@
 
 from typing import Any
 
-import msgspec
 from starlette.responses import Response
 
 from ballonet.control.messages import Trouble
+from ballonet.model.decode import encode
 
 
 def answer(value: Any, status: int = 200) -> Response:
     """A value of `control.messages`."""
-    return Response(msgspec.json.encode(value), status, media_type="application/json")
+    return Response(encode(value), status, media_type="application/json")
 
 
 def trouble(status: int, text: str) -> Response:

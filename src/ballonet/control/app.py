@@ -18,7 +18,7 @@ from ballonet.control.desk import Desk
 from ballonet.control.messages import ControlError
 from ballonet.control.openapi import openapi
 from ballonet.control.routes import LIVE, METRICS, NAME, ROUTES, Asked, Param, Route
-from ballonet.model.settings import explain
+from ballonet.model.settings import explain, from_text
 from ballonet.model.wire import whole
 
 log = logging.getLogger(__name__)
@@ -107,7 +107,7 @@ async def _body(route: Route, request: Request) -> Any:
     except TimeoutError as error:
         raise ControlError(f"the body has not come within {LONGEST_S:.0f} s") from error
     try:
-        return msgspec.convert(whole(msgspec.json.decode(data)), route.body)
+        return msgspec.convert(whole(msgspec.json.decode(data)), route.body, dec_hook=from_text)
     except msgspec.ValidationError as error:
         raise ControlError(explain(str(error), route.body)) from error
     except (msgspec.DecodeError, ValueError, RecursionError) as error:

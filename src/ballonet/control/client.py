@@ -11,6 +11,7 @@ import msgspec
 
 from ballonet.control.messages import ControlError, Status, Trouble
 from ballonet.control.routes import LIVE
+from ballonet.model.decode import decode, encode
 
 T = TypeVar("T")
 
@@ -49,13 +50,13 @@ class Client:
         """
         self._reach()
         given = {name: value for name, value in query.items() if value is not None}
-        content = None if body is None else msgspec.json.encode(body)
+        content = None if body is None else encode(body)
         try:
             answer = self._http.request(method, path, params=given, content=content)
         except httpx.HTTPError as error:
             raise self._nobody(error) from error
         if answer.is_success:
-            return msgspec.json.decode(answer.content, type=kind)
+            return decode(answer.content, kind)
         raise ControlError(_text(answer))
 
     def live(self) -> Iterator[Status]:

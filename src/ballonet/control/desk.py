@@ -1,11 +1,11 @@
 """What the daemon does for whoever asks over the API."""
 
-from collections.abc import AsyncIterator
-from typing import Protocol
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, Protocol
 
 import msgspec
 
-from ballonet.control.messages import Explanation, GuestOrder, HoldOrder, Orders, Status
+from ballonet.control.messages import Explanation, HoldOrder, Orders, Status
 from ballonet.model.finding import Finding
 from ballonet.model.snapshot import Mode
 
@@ -33,7 +33,7 @@ class Desk(Protocol):
         """What stands."""
         ...
 
-    async def set_guest(self, name: str, order: GuestOrder, by: str) -> Orders:
+    async def set_guest(self, name: str, order: Mapping[str, Any], by: str) -> Orders:
         """Sets what `order` names, of a guest that may come later."""
         ...
 

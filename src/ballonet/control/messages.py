@@ -2,15 +2,11 @@
 
 from typing import Annotated, Final
 
-import msgspec
-from msgspec import UNSET, Meta, Struct, UnsetType
+from msgspec import Meta, Struct
 
 from ballonet.model.snapshot import Mode
+from ballonet.model.terms import Terms
 
-Bytes = Annotated[int, Meta(ge=0, le=1 << 60)]
-"""As much as an exbibyte: no host has more, and sums of many stay exact."""
-MOST_SHARES: Final = 50000
-Shares = Annotated[int, Meta(ge=1, le=MOST_SHARES)]
 Seconds = Annotated[float, Meta(gt=0, le=31_536_000)]
 """Up to a year."""
 Why = Annotated[str, Meta(max_length=200)]
@@ -140,16 +136,6 @@ class Explanation(Struct, frozen=True, kw_only=True):
     """What would change it: what ballonet waits for, and what an operator can do."""
 
 
-class GuestOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
-    """What to set of a guest until it is set otherwise; null goes back to the configuration, what is left out stays."""
-
-    floor_bytes: Bytes | UnsetType | None = UNSET
-    ceiling_bytes: Bytes | UnsetType | None = UNSET
-    guaranteed_bytes: Bytes | UnsetType | None = UNSET
-    shares: Shares | UnsetType | None = UNSET
-    mode: Mode | UnsetType | None = UNSET
-
-
 class HoldOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
     """For how long nothing is moved, and why; without `for_s` until released."""
 
@@ -183,7 +169,7 @@ class Orders(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of all guests."""
     holds: dict[str, Hold] = {}
     """By UUID; by name until one of that name is up."""
-    guests: dict[str, GuestOrder] = {}
+    guests: dict[str, Terms] = {}
     """The same."""
     names: dict[str, str] = {}
     """By UUID: the name that the guest had when it was ordered."""
@@ -279,8 +265,3 @@ class NotYetError(ControlError):
     """The daemon has just started."""
 
     status = 503
-
-
-def given(order: GuestOrder) -> dict[str, object]:
-    """What an order names."""
-    return {name: value for name, value in msgspec.structs.asdict(order).items() if value is not UNSET}

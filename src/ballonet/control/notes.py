@@ -6,22 +6,22 @@ from typing import Any
 from msgspec.structs import replace
 
 from ballonet.decide.floor import default_floor_bytes
-from ballonet.model.snapshot import Guest, Mode
+from ballonet.model.snapshot import Guest
+from ballonet.model.terms import Terms, in_words, name_of, sentence
 from ballonet.model.units import format_size
 from ballonet.sense.contradictions import of_guest
-from ballonet.sense.picture import GuestSettings
 
 
-def set_notes(guest: Guest, ordered: Mapping[str, Any], before: GuestSettings, after: GuestSettings) -> tuple[str, ...]:
+def set_notes(guest: Guest, ordered: Mapping[str, Any], before: Terms, after: Terms) -> tuple[str, ...]:
     """One line on each thing that was set, then what of it contradicts the guest or what else is set.
 
     Args:
         guest: as it was at the last look.
-        ordered: what was set, by the names of GuestOrder.
+        ordered: what was set, by the names of Terms.
         before: what counted for it.
         after: what counts now.
     """
-    told = [f"{name.removesuffix('_bytes')} {_now(guest, name, after)} (was {_now(guest, name, before)})" for name in ordered]
+    told = [f"{name_of(name)} {_now(guest, name, after)} (was {_now(guest, name, before)})" for name in ordered]
     most = guest.ceiling_bytes if after.ceiling_bytes is None else after.ceiling_bytes
     if before.ceiling_bytes is None:  # else what the guest has is not known here, but that it has so much
         most = min(most, guest.ceiling_bytes)
@@ -31,23 +31,11 @@ def set_notes(guest: Guest, ordered: Mapping[str, Any], before: GuestSettings, a
 
 def order_sentence(ordered: Mapping[str, Any]) -> str:
     """What was set, in words: for history."""
-    return "set " + ", ".join(f"{name.removesuffix('_bytes')} {_said(name, value)}" for name, value in ordered.items())
+    return f"set {sentence(ordered)}"
 
 
-def _said(name: str, value: Any) -> str:
-    if value is None:
-        return "as configured"
-    if isinstance(value, Mode):
-        return value.value
-    return str(value) if name == "shares" else format_size(value)
-
-
-def _now(guest: Guest, name: str, settings: GuestSettings) -> str:
-    value = getattr(settings, name)
-    if isinstance(value, Mode):
-        return value.value
-    if name == "shares":
-        return str(value)
-    if value is not None:
-        return format_size(value)
-    return f"{format_size(default_floor_bytes(guest.ceiling_bytes))}, by its size" if name == "floor_bytes" else "none"
+def _now(guest: Guest, name: str, terms: Terms) -> str:
+    value = getattr(terms, name)
+    if value is None and name == "floor_bytes":
+        return f"{format_size(default_floor_bytes(guest.ceiling_bytes))}, by its size"
+    return "none" if value is None else in_words(name, value)

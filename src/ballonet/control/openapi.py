@@ -7,6 +7,7 @@ import msgspec
 import ballonet
 from ballonet.control.messages import Status, Trouble
 from ballonet.control.routes import LIVE, METRICS, NAME, ROUTES, Param, Route
+from ballonet.model.settings import Headroom
 
 TROUBLES: Final = {
     "400": "The request is wrong; the text says where",
@@ -21,7 +22,7 @@ _SCHEMAS: Final = "#/components/schemas/{name}"
 def openapi() -> dict[str, Any]:
     """The document."""
     kinds = [Status, Trouble, *(kind for route in ROUTES for kind in (route.returns, route.body) if kind is not None)]
-    schemas, components = msgspec.json.schema_components(kinds, ref_template=_SCHEMAS)
+    schemas, components = msgspec.json.schema_components(kinds, ref_template=_SCHEMAS, schema_hook=_text_schema)
     by_kind = dict(zip(map(repr, kinds), schemas, strict=True))
     paths: dict[str, Any] = {}
     for route in ROUTES:
@@ -37,6 +38,13 @@ def openapi() -> dict[str, Any]:
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer", "description": "Over TCP only"}},
         },
     }
+
+
+def _text_schema(kind: type) -> dict[str, Any]:
+    """Of types that are text as JSON."""
+    if kind is Headroom:
+        return {"type": "string", "examples": ["1GiB", "10%"]}
+    raise NotImplementedError(kind.__name__)
 
 
 def _operation(route: Route, by_kind: dict[str, Any]) -> dict[str, Any]:

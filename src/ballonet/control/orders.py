@@ -5,16 +5,16 @@ The configuration is the operator's own file and is never written. Orders count 
 
 import contextlib
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import msgspec
 from msgspec.structs import replace
 
-from ballonet.control.messages import ConflictError, ControlError, GuestOrder, Hold, HoldOrder, Orders, given
-from ballonet.model.decode import UndecodableError, decoded
+from ballonet.control.messages import ConflictError, ControlError, Hold, HoldOrder, Orders
+from ballonet.model.decode import UndecodableError, decoded, encode
 from ballonet.model.snapshot import Guest, Mode
+from ballonet.model.terms import UNSAID, Terms
 from ballonet.model.units import format_size
 
 
@@ -52,9 +52,9 @@ def _kept(orders: Orders, key: str = "", name: str = "") -> Orders:
     return replace(orders, names={key: name for key, name in names.items() if key in orders.guests or key in orders.holds})
 
 
-def order_of(orders: Orders, guest: Guest) -> GuestOrder | None:
+def order_of(orders: Orders, guest: Guest) -> Terms:
     """What was ordered of a guest."""
-    return orders.guests.get(guest.uuid) or orders.guests.get(guest.name)
+    return orders.guests.get(guest.uuid) or orders.guests.get(guest.name) or UNSAID
 
 
 def held(orders: Orders, guest: Guest | None, now: float) -> str:
@@ -133,16 +133,19 @@ def with_mode(orders: Orders, mode: Mode | None) -> Orders:
     return replace(orders, mode=mode)
 
 
-def with_guest(orders: Orders, key: str, order: GuestOrder, name: str) -> Orders:
-    """The same with what `order` names set. Raises ConflictError when floor and ceiling contradict each other."""
-    old = given(orders.guests.get(key, GuestOrder()))
-    both: dict[str, Any] = {key: value for key, value in (old | given(order)).items() if value is not None}
-    floor, ceiling = both.get("floor_bytes"), both.get("ceiling_bytes")
+def with_guest(orders: Orders, key: str, order: Mapping[str, Any], name: str) -> Orders:
+    """The same with what `order` names set, or taken back where it says None.
+
+    Raises:
+        ConflictError: floor and ceiling contradict each other.
+    """
+    both = Terms(**(orders.guests.get(key, UNSAID).said() | dict(order)))
+    floor, ceiling = both.floor_bytes, both.ceiling_bytes
     if floor is not None and ceiling is not None and floor > ceiling:
         text = f"a floor of {format_size(floor)} is above the ceiling of {format_size(ceiling)}; lower it or raise the ceiling"
         raise ConflictError(f"{name}: {text}")
     rest = {one: kept for one, kept in orders.guests.items() if one != key}
-    return _kept(replace(orders, guests=rest | ({key: GuestOrder(**both)} if both else {})), key, name)
+    return _kept(replace(orders, guests=rest | ({key: both} if both.said() else {})), key, name)
 
 
 class OrderBook:
@@ -179,7 +182,7 @@ class OrderBook:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
             with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-                file.write(msgspec.json.encode(replace(orders, notes=())))
+                file.write(encode(replace(orders, notes=())))
                 file.flush()
                 os.fsync(file.fileno())
             new.replace(self._path)

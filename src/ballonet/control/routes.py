@@ -9,7 +9,6 @@ from ballonet.control.desk import Desk
 from ballonet.control.messages import (
     Change,
     Explanation,
-    GuestOrder,
     HoldOrder,
     HostSample,
     ModeOrder,
@@ -18,6 +17,7 @@ from ballonet.control.messages import (
     Status,
 )
 from ballonet.model.finding import Finding
+from ballonet.model.terms import Patch, patched
 
 LIMIT: Final = 1000
 """Rows of history in one answer, unless another number is asked for."""
@@ -25,7 +25,6 @@ MOST: Final = 100_000
 TIMES: Final = {"type": "number", "minimum": 0, "maximum": 1e11}
 """Seconds since 1970: three thousand years are enough."""
 NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
-_NAME_PART: Final = NAME | {"pattern": r"^[^/]+$"}
 
 
 class Asked(NamedTuple):
@@ -72,7 +71,7 @@ async def _orders(asked: Asked) -> Orders:
 
 
 async def _set(asked: Asked) -> Orders:
-    return await asked.desk.set_guest(asked.values["name"], asked.body, asked.by)
+    return await asked.desk.set_guest(asked.values["name"], patched(asked.body), asked.by)
 
 
 async def _hold(asked: Asked) -> Orders:
@@ -118,9 +117,7 @@ ROUTES: Final = (
     Route("DELETE", "/v1/hold", "Let all guests go", Orders, _release),
     Route("PUT", "/v1/guests/{name}/hold", "Move nothing of a guest", Orders, _hold, body=HoldOrder),
     Route("DELETE", "/v1/guests/{name}/hold", "Let a guest go", Orders, _release),
-    Route(
-        "PATCH", "/v1/guests/{name}", "Set floor, ceiling, guarantee, shares or mode of a guest", Orders, _set, body=GuestOrder
-    ),
+    Route("PATCH", "/v1/guests/{name}", "Set floor, ceiling, guarantee, shares or mode of a guest", Orders, _set, body=Patch),
     Route(
         "GET",
         "/v1/guests/{name}/explanation",

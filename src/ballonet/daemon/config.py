@@ -1,22 +1,22 @@
 """The daemon's configuration: TOML, checked whole before any of it is used. docs/reference/config.md."""
 
 import contextlib
+import functools
 import re
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal
 
 from msgspec import Meta, Struct
+from msgspec.structs import replace
 
 from ballonet.control.doors import address_of
 from ballonet.decide.policies import POLICIES
-from ballonet.hypervisors.contract import KeptSettings
 from ballonet.model.limits import Limits
-from ballonet.model.settings import NO_HEADROOM, Headroom, SettingsError, Size, convert, parse_toml
+from ballonet.model.settings import SettingsError, Size, convert, parse_toml
 from ballonet.model.snapshot import Mode, least
+from ballonet.model.terms import NORMAL, UNSAID, Terms, WrittenTerms
 from ballonet.model.text import is_called
-from ballonet.sense.picture import GuestSettings
-
-T = TypeVar("T")
 
 PATH: Final = Path("/etc/ballonet/ballonet.toml")
 """Where it is looked for when nobody says where."""
@@ -136,23 +136,6 @@ class EmergencyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """In host states hard and low: have the kernel page out guests that hold more than they need, into zswap or swap."""
 
 
-class GuestConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[guest.NAME]`; `[guest.default]` for all that are not named."""
-
-    floor: Size | None = None
-    """Never below. Unset: what Linux's hv_balloon keeps for a guest of that size."""
-    ceiling: Size | None = None
-    guaranteed: Size | None = None
-    """Comes first when not everything fits. Unset: nothing."""
-    shares: Annotated[int, Meta(ge=1, le=50000)] | None = None
-    """Unset: 1000."""
-    headroom: Headroom | None = None
-    """What it shall have free at any time, in bytes or as a share of what it has: for guests whose own guardians act on what is
-    free, as a kubelet that evicts."""
-    mode: Mode | None = None
-    """Overrides the loop's, towards less only."""
-
-
 class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -166,7 +149,7 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     control: ControlConfig = ControlConfig()
     history: HistoryConfig = HistoryConfig()
     emergency: EmergencyConfig = EmergencyConfig()
-    guest: dict[str, GuestConfig] = {}
+    guest: dict[str, WrittenTerms] = {}
 
     def limits(self) -> Limits:
         """Of every decision."""
@@ -179,59 +162,62 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
             may_reclaim=self.emergency.reclaim,
         )
 
-    def settings(self, name: str, kept: KeptSettings | None = None, most: Mode | None = None, uuid: str = "") -> GuestSettings:
-        """The operator's word on a guest, each setting by itself: what the file says of this very guest, by its UUID before its
-        name; else what the hypervisor keeps of it; else what the file says of names like its own, the longest pattern first; else
-        what `[guest.default]` says. Modes never add up to more than the loop's, or than `most` in its place.
+    def settings(
+        self,
+        name: str,
+        kept: Terms = UNSAID,
+        most: Mode | None = None,
+        *,
+        uuid: str = "",
+        tags: Collection[str] = (),
+        order: Terms = UNSAID,
+    ) -> Terms:
+        """The operator's word on a guest, each setting by itself. The first that says it counts: an order; the file on this very
+        guest, by its UUID, then by its name; the hypervisor; the file on names like its own, the longest pattern first, then on
+        its tags; `[guest.default]`.
+
+        Args:
+            name: of the guest.
+            kept: what the operator has written down at the hypervisor.
+            most: no mode is more than this; the loop's when it is left out.
+            uuid: of the guest.
+            tags: of the guest, at its hypervisor.
+            order: what was ordered while the daemon runs.
         """
         most = most or self.loop.mode
-        own, kept, rest = self._own(name, uuid), kept or KeptSettings(), self._rest(name)
-        guaranteed = _first(own.guaranteed, kept.guaranteed_bytes, rest.guaranteed)
-        shares = _first(own.shares, kept.shares, rest.shares)
-        return GuestSettings(
-            floor_bytes=_plain(_first(own.floor, kept.floor_bytes, rest.floor)),
-            ceiling_bytes=_plain(_first(own.ceiling, kept.ceiling_bytes, rest.ceiling)),
-            guaranteed_bytes=int(guaranteed or 0),
-            shares=NORMAL_SHARES if shares is None else shares,
-            headroom=_first(own.headroom, rest.headroom) or NO_HEADROOM,
-            mode=least(most, own.mode or kept.mode or rest.mode or most),
-        )
+        sources = (order, *self._own(name, uuid), kept, *self._alike(name, tags), self.guest.get(DEFAULT, UNSAID), NORMAL)
+        found = functools.reduce(Terms.over, sources)
+        return replace(found, mode=least(most, found.mode or most))
 
-    def _own(self, name: str, uuid: str) -> GuestConfig:
-        """What is said of a guest by its UUID, and what that leaves open by its name."""
-        by_uuid = self.guest.get(uuid) or self.guest.get(uuid.upper()) if uuid else None
-        return _over(by_uuid or _UNSAID, self.guest.get(name, _UNSAID))
+    def _own(self, name: str, uuid: str) -> Iterator[Terms]:
+        """What is said of this guest alone."""
+        for key in (uuid, uuid.upper(), name):
+            if key and key in self.guest:
+                yield self.guest[key]
 
-    def _rest(self, name: str) -> GuestConfig:
-        """What is said of all guests of such a name, and of all."""
-        found = self.guest.get("default", _UNSAID)
-        for pattern in sorted((key for key in self.guest if is_pattern(key)), key=len):
+    def _alike(self, name: str, tags: Collection[str]) -> Iterator[Terms]:
+        """What is said of all guests that are called or tagged alike; of two patterns, the longer one is nearer."""
+        for pattern in sorted(filter(is_pattern, self.guest), key=len, reverse=True):
             if is_called(name, pattern):
-                found = _over(self.guest[pattern], found)
-        return found
+                yield self.guest[pattern]
+        for tag in sorted(tags):
+            if (key := TAG + tag) in self.guest:
+                yield self.guest[key]
 
 
-_UNSAID: Final = GuestConfig()
-NORMAL_SHARES: Final = 1000
-"""Of a guest of which nobody says any."""
+DEFAULT: Final = "default"
+TAG: Final = "tag:"
+"""Before a tag, where a guest's name could stand: `[guest."tag:batch"]`."""
+
+
+def stands_for_many(name: str) -> bool:
+    """Whether a name in the file is not that of one guest."""
+    return name == DEFAULT or name.startswith(TAG) or is_pattern(name)
 
 
 def is_pattern(name: str) -> bool:
     """Whether a name in the file stands for all guests that are called so: `web-*`, `db-??`."""
-    return "*" in name or "?" in name
-
-
-def _over(one: GuestConfig, other: GuestConfig) -> GuestConfig:
-    """What is said in the first, and what that leaves open."""
-    if one is _UNSAID or other is _UNSAID:
-        return other if one is _UNSAID else one
-    fields = GuestConfig.__struct_fields__
-    return GuestConfig(**{field: _first(getattr(one, field), getattr(other, field)) for field in fields})
-
-
-def _first(*said: T | None) -> T | None:
-    """What the first one says who says something."""
-    return next((one for one in said if one is not None), None)
+    return not name.startswith(TAG) and ("*" in name or "?" in name)
 
 
 def _plain(size: int | None) -> int | None:

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 from msgspec.structs import replace
@@ -13,7 +13,6 @@ from ballonet.control.explain import explain
 from ballonet.control.messages import (
     Change,
     Explanation,
-    GuestOrder,
     HoldOrder,
     NotYetError,
     Orders,
@@ -198,7 +197,7 @@ class DaemonDesk:
         """As the protocol says."""
         return self.ordering.orders
 
-    async def set_guest(self, name: str, order: GuestOrder, by: str) -> Orders:
+    async def set_guest(self, name: str, order: Mapping[str, Any], by: str) -> Orders:
         """As the protocol says."""
         return await self.ordering.set_guest(name, order, by)
 

@@ -3,19 +3,17 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from ballonet.control.messages import (
     Change,
     ControlError,
-    GuestOrder,
     HoldOrder,
     NoSuchGuestError,
     Orders,
-    given,
 )
 from ballonet.control.notes import order_sentence, set_notes
 from ballonet.control.orders import (
@@ -33,7 +31,7 @@ from ballonet.control.orders import (
     without_hold,
 )
 from ballonet.model.snapshot import Guest, Mode
-from ballonet.sense.picture import GuestSettings
+from ballonet.model.terms import NORMAL, Terms
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +61,7 @@ class Ordering:
         """
         self._book, self._clock, self._guests, self._on_orders, self._tell = book, clock, guests, on_orders, tell
         self._changing = asyncio.Lock()
-        self.settings_of: Callable[[Guest], GuestSettings] = lambda _guest: GuestSettings()
+        self.terms_of: Callable[[Guest], Terms] = lambda _guest: NORMAL
         """What counts for a guest, orders and configuration together."""
         self.orders, trouble = book.read(clock())
         if trouble:
@@ -79,7 +77,7 @@ class Ordering:
         """Whether that hold gives the guest all of its memory back."""
         return deflates(self.orders, guest, self._clock())
 
-    def order_of(self, guest: Guest) -> GuestOrder | None:
+    def order_of(self, guest: Guest) -> Terms:
         """What was ordered of a guest."""
         return order_of(self.orders, guest)
 
@@ -93,15 +91,15 @@ class Ordering:
 
     # For whoever asks
 
-    async def set_guest(self, name: str, order: GuestOrder, by: str) -> Orders:
+    async def set_guest(self, name: str, order: Mapping[str, Any], by: str) -> Orders:
         """Sets what `order` names, of a guest that may come later. Raises ControlError."""
         guest = self._guest(name)
-        before = self.settings_of(guest) if guest else None
-        what = order_sentence(given(order))
+        before = self.terms_of(guest) if guest else None
+        what = order_sentence(order)
         orders = await self._change(lambda orders, key: with_guest(orders, key, order, self._called(name)), name, what, by)
         if guest is None or before is None:
             return replace(orders, notes=(self._awaited(name),))
-        return replace(orders, notes=set_notes(guest, given(order), before, self.settings_of(guest)))
+        return replace(orders, notes=set_notes(guest, order, before, self.terms_of(guest)))
 
     async def hold(self, name: str, order: HoldOrder, by: str) -> Orders:
         """Moves nothing of a guest, or of any when `name` is empty. Raises ControlError."""

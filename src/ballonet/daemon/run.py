@@ -7,11 +7,9 @@ import signal
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 from msgspec.structs import replace
 
-from ballonet.control.messages import given
 from ballonet.control.server import ControlServer, Door
 from ballonet.control.tell import reload_change
 from ballonet.daemon.changes import Changes, Outsiders
@@ -28,10 +26,11 @@ from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.model.settings import SettingsError
-from ballonet.model.snapshot import Guest, Mode, least
+from ballonet.model.snapshot import Guest, Mode
+from ballonet.model.terms import GuestSettings, Terms
 from ballonet.model.tick import Tick
 from ballonet.sense.host import HostSense, host_sense
-from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sense.picture import Eye
 
 log = logging.getLogger(__name__)
 
@@ -123,13 +122,15 @@ class Daemon:
         self._server = ControlServer(self._desk, _door(config))
         self._desk.of_guests = hypervisor.findings
         self._waiting: tuple[str, ...] = ()
+        self._terms: dict[tuple[str, str], tuple[tuple[str, ...], tuple[Config, Mode, Terms, Terms], GuestSettings]] = {}
+        """By name and UUID: a guest's tags and what was said of it, and what that came to: most ticks find it unchanged."""
         self._desk.others = lambda: [
             *hypervisor.findings(),
             *self._server.findings(),
             *self._outsiders.findings(),
             *findings(self._waiting),
         ]
-        self._desk.ordering.settings_of = self._settings
+        self._desk.ordering.terms_of = lambda guest: self._settings(guest).terms
         self._desk.settled = lambda: self._config.guest
         self._changes, self._outsiders, self._journal, self._service = Changes(), Outsiders(), Journal(), Service()
         eye = Eye(sense or host_sense(hypervisor, root), hypervisor, self._settings)
@@ -149,16 +150,22 @@ class Daemon:
         return self._config.loop.mode
 
     def _settings(self, guest: Guest) -> GuestSettings:
-        """As ordered, else as kept at the hypervisor or configured; on hold, nothing of it is moved."""
-        order, hold = self._desk.ordering.order_of(guest), self._desk.ordering.hold_of(guest)
-        settings = self._config.settings(guest.name, self._hypervisor.settings(guest.name), self._desk.mode, guest.uuid)
-        if order is not None:
-            ordered: dict[str, Any] = given(order)
-            mode = least(self._desk.mode, ordered.pop("mode", settings.mode))
-            settings = replace(settings, **ordered, mode=mode)
-        return replace(settings, hold=hold, deflates=self._desk.ordering.deflates(guest)) if hold else settings
+        """What counts for a guest now; on hold, nothing of it is moved."""
+        ordering = self._desk.ordering
+        said = (self._config, self._desk.mode, ordering.order_of(guest), self._hypervisor.terms(guest.name))
+        key = (guest.name, guest.uuid)
+        last = self._terms.get(key)
+        if last is None or last[0] != guest.tags or any(one is not other for one, other in zip(last[1], said, strict=True)):
+            config, mode, order, kept = said
+            terms = config.settings(guest.name, kept, mode, uuid=guest.uuid, tags=guest.tags, order=order)
+            last = self._terms[key] = guest.tags, said, GuestSettings(terms)
+        if hold := ordering.hold_of(guest):
+            return replace(last[2], hold=hold, deflates=ordering.deflates(guest))
+        return last[2]
 
     def _on_tick(self, tick: Tick) -> None:
+        if len(self._terms) > 2 * len(tick.snapshot.guests) + 64:
+            self._terms.clear()  # of guests that have gone
         changes = self._changes.of(tick)
         self._journal.tell(tick.plan, changes)
         self._desk.note(tick, changes, self._outsiders.of(tick))

@@ -33,8 +33,8 @@ def demand(ticks: Sequence[Tick]) -> Scenario:
                 name=guest.name,
                 memory=Size(guest.ceiling_bytes),
                 phases=(),
-                floor=None if guest.floor_bytes is None else Size(guest.floor_bytes),
-                guaranteed=Size(guest.guaranteed_bytes),
+                floor_bytes=guest.floor_bytes,
+                guaranteed_bytes=guest.guaranteed_bytes,
                 shares=guest.shares,
                 swap=not (guest.stats and guest.stats.swap_total_bytes == 0),
             )

@@ -13,7 +13,8 @@ from msgspec import Struct
 from ballonet.model.finding import Finding
 from ballonet.model.knobs import Knobs, Steering
 from ballonet.model.plan import Look
-from ballonet.model.snapshot import Guest, Host, Mechanism, Mode
+from ballonet.model.snapshot import Guest, Host, Mechanism
+from ballonet.model.terms import Terms
 
 
 class Capabilities(Struct, frozen=True, kw_only=True):
@@ -23,16 +24,6 @@ class Capabilities(Struct, frozen=True, kw_only=True):
     """The adapter's name in the configuration."""
     steering: Steering
     mechanisms: frozenset[Mechanism]
-
-
-class KeptSettings(Struct, frozen=True, kw_only=True):
-    """What an operator has written down of a guest at its hypervisor. None = nothing."""
-
-    floor_bytes: int | None = None
-    ceiling_bytes: int | None = None
-    guaranteed_bytes: int | None = None
-    shares: int | None = None
-    mode: Mode | None = None
 
 
 class HypervisorError(Exception):
@@ -87,8 +78,8 @@ class Hypervisor(Protocol):
         """What keeps its guests away from it now, all or some, and what of theirs it cannot read; each with its remedy."""
         ...
 
-    def settings(self, name: str) -> KeptSettings | None:
-        """What the operator has written down of a guest at the hypervisor; None where there is no place for that."""
+    def terms(self, name: str) -> Terms:
+        """What the operator has written down of a guest at the hypervisor; nothing where there is no place for that."""
         ...
 
     def pids(self) -> Mapping[str, int]:

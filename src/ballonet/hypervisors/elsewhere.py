@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 
-from ballonet.hypervisors.contract import KeptSettings
 from ballonet.model.finding import Finding
 from ballonet.model.plan import Look
+from ballonet.model.terms import UNSAID, Terms
 
 
 class Elsewhere:
@@ -14,9 +14,9 @@ class Elsewhere:
         """None."""
         return []
 
-    def settings(self, _name: str) -> KeptSettings | None:
-        """None: there is no place for them."""
-        return None
+    def terms(self, _name: str) -> Terms:
+        """There is no place for them."""
+        return UNSAID
 
     def pids(self) -> Mapping[str, int]:
         """None."""

@@ -18,10 +18,11 @@ from ballonet.lab.mortal import mortal_folder
 from ballonet.lab.template import Template, booted, template
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, Snapshot, Voice
+from ballonet.model.terms import GuestSettings
 from ballonet.model.tick import Tick
 from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
 from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario, warm_keeps
-from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sense.picture import Eye
 
 JVM_BYTES = 40 << 20
 """What a Java runtime uses beside its heap, in a guest of the lab."""
@@ -168,7 +169,7 @@ async def _daemon(order: Order, host: BudgetHost, on_tick: Callable[[Tick], None
 
     def settings(guest: Guest) -> GuestSettings:
         script = floors[guest.name]
-        return GuestSettings(floor_bytes=script.floor_bytes, guaranteed_bytes=script.guaranteed_bytes, shares=script.shares)
+        return GuestSettings(script.terms)
 
     loop = Loop(Eye(host, hypervisor, settings), hypervisor, order.limits, policy=order.policy, on_tick=on_tick)
     await hypervisor.open()

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from typing import Any, Final, TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -32,14 +32,19 @@ class Headroom:
         """
         self.bytes, self.share = size, share
 
+    def of(self, size_bytes: int) -> int:
+        """That in bytes, for a guest of this size."""
+        return max(self.bytes, int(self.share * size_bytes))
+
+    def __str__(self) -> str:
+        """As `_decode_headroom` reads it."""
+        return f"{self.share * 100:.10g}%" if self.share else f"{self.bytes}B"
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headroom) and (self.bytes, self.share) == (other.bytes, other.share)
 
     def __hash__(self) -> int:
         return hash((self.bytes, self.share))
-
-
-NO_HEADROOM: Final = Headroom()
 
 
 def decode_toml(text: str, kind: type[T], origin: str) -> T:
@@ -68,16 +73,30 @@ def parse_toml(text: str, origin: str) -> dict[str, Any]:
 def convert(data: object, kind: type[T], origin: str) -> T:
     """The checked value of what was read from elsewhere, as `decode_toml`. Raises SettingsError."""
     try:
-        return msgspec.convert(data, kind, dec_hook=_decode_size)
+        return msgspec.convert(data, kind, dec_hook=from_text)
     except msgspec.ValidationError as error:
         raise SettingsError(f"{origin}: {explain(str(error), kind)}") from error
 
 
-def _decode_size(kind: type, value: Any) -> Any:
+def from_text(kind: type, value: Any) -> Any:
+    """What msgspec asks of types that it does not know: sizes and headroom, written as text."""
     if kind is Headroom:
         return _decode_headroom(value)
     if kind is not Size:
         raise NotImplementedError
+    return _decode_size(value)
+
+
+def to_text(value: Any) -> Any:
+    """The way back."""
+    if isinstance(value, Headroom):
+        return str(value)
+    if isinstance(value, Size):
+        return int(value)
+    raise NotImplementedError(type(value).__name__)
+
+
+def _decode_size(value: Any) -> Size:
     if not isinstance(value, str):
         raise TypeError('write a size as text with its unit, like "16GiB"')
     try:
@@ -90,7 +109,7 @@ def _decode_headroom(value: Any) -> Headroom:
     if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]{1,2}(?:\.[0-9]+)?)\s*%\s*", value)):
         return Headroom(share=float(match[1]) / 100)
     try:
-        return Headroom(_decode_size(Size, value))
+        return Headroom(_decode_size(value))
     except (TypeError, ValueError) as error:
         raise ValueError(f'{error}; or a share of what the guest has, like "10%"') from error
 

@@ -138,6 +138,8 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     deflates: str = ""
     """Why all of its memory is given back to it and nothing is taken of it, in words; empty = its operator has not ordered so."""
     mode: Mode = Mode.ACT
+    tags: tuple[str, ...] = ()
+    """What its hypervisor has it marked with, for settings that are meant for all guests of a kind."""
     uuid: str = ""
     """As the hypervisor knows it; empty = it has none. Joins with what others measure of the same guest."""
     hypervisor: str = ""

@@ -35,7 +35,7 @@ def _unhurt(scenario: Scenario, result: Result) -> dict[str, float]:
 
 def _guaranteed(scenario: Scenario, result: Result) -> dict[str, float]:
     """The guests that are guaranteed what they use at their peak."""
-    groups = [group for group in scenario.guests if group.guaranteed >= max(phase.used for phase in group.phases)]
+    groups = [group for group in scenario.guests if (group.guaranteed_bytes or 0) >= max(phase.used for phase in group.phases)]
     names = {f"{group.name}-{number}" for group in groups for number in range(group.count)}
     found = min((guest.throughput_share for guest in result.guests if guest.name in names), default=1.0)
     return {"throughput_share_guaranteed": found}

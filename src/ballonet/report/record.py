@@ -123,7 +123,7 @@ class GuestRecord:
         return self._asked is not None and self._asked[1] < keep - SLACK_BYTES
 
     def _least_bytes(self) -> int:
-        return (self.script.floor_bytes or 0) - SLACK_BYTES
+        return (self.script.terms.floor_bytes or 0) - SLACK_BYTES
 
     def _note_turn(self, keep: int) -> None:
         way = keep - (keep if self._turn is None else self._turn)

@@ -9,6 +9,8 @@ from typing import Literal
 from msgspec import Struct
 
 from ballonet.model.settings import SettingsError, Size, decode_toml
+from ballonet.model.snapshot import NORMAL_SHARES
+from ballonet.model.terms import NORMAL, Terms, written
 from ballonet.model.units import MIB
 from ballonet.scenarios.course import Course
 
@@ -54,16 +56,14 @@ class LimitPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Names of groups, or of single guests."""
 
 
-class Group(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+@written()
+class Group(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[guests]]`: `count` guests of one kind, named NAME-0, NAME-1, ..."""
 
     name: str
     memory: Size
     phases: tuple[Phase, ...]
     count: int = 1
-    floor: Size | None = None
-    guaranteed: Size = Size(0)
-    shares: int = 1000
     swap: bool = True
     pace: int = 1000
     """Random touches a second. Not scaled."""
@@ -200,9 +200,8 @@ class GuestScript(Struct, frozen=True, kw_only=True):
 
     name: str
     memory_bytes: int
-    floor_bytes: int | None
-    guaranteed_bytes: int
-    shares: int
+    terms: Terms
+    """The operator's word on it, resolved."""
     has_swap: bool
     pace: int
     cold_share: float = 0.0
@@ -220,6 +219,11 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     """When (s) it reads files, and how much of them it has read then (bytes)."""
     phases: tuple[tuple[float, int, int], ...]
     """When (s), how much (bytes), how fast (bytes a second); the first one at 0."""
+
+    @property
+    def shares(self) -> int:
+        """Its weight when memory is divided."""
+        return self.terms.shares or NORMAL_SHARES
 
     def course(self) -> Course:
         """What it needs over time."""
@@ -304,9 +308,7 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
     return GuestScript(
         name=group.name if group.is_exact else f"{group.name}-{number}",
         memory_bytes=_size(group.memory, scale),
-        floor_bytes=None if group.floor is None else group.floor // scale,
-        guaranteed_bytes=group.guaranteed // scale,
-        shares=group.shares,
+        terms=group.over(NORMAL).scaled(scale),
         has_swap=group.swap,
         pace=group.pace,
         cold_share=group.cold_share,

@@ -43,7 +43,8 @@ def findings(snapshot: Snapshot, settled: Iterable[str]) -> list[Finding]:
         what = f"{format_size(promised)} are guaranteed to guests, and the host has {format_size(snapshot.host.total_bytes)}"
         found.append(Finding(level=Level.WARNING, where="host", what=what, remedy="smaller guarantees: these cannot be kept"))
     names = {name for guest in snapshot.guests for name in (guest.name, guest.uuid)}
-    for name in sorted(set(settled) - names - {"default"}):
+    tags = {f"tag:{tag}" for guest in snapshot.guests for tag in guest.tags}
+    for name in sorted(set(settled) - names - tags - {"default"}):
         if any(is_called(one, name) for one in names):
             continue  # a pattern
         what = f"[guest.{name}] is in the configuration, and no guest of that name is up"

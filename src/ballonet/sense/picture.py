@@ -1,35 +1,17 @@
 """One picture per tick: the host, and every guest with its operator's settings."""
 
 from collections.abc import Callable
+from typing import Final
 
-from msgspec import Struct
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Hypervisor
-from ballonet.model.settings import NO_HEADROOM, Headroom
 from ballonet.model.snapshot import Guest, Mode, Snapshot
+from ballonet.model.terms import FIELDS, NORMAL, GuestSettings
 from ballonet.sense.host import HostSense
 
-
-class GuestSettings(Struct, frozen=True, kw_only=True):
-    """What the operator says of one guest."""
-
-    floor_bytes: int | None = None
-    ceiling_bytes: int | None = None
-    """Less than the guest was given, if it shall never have all of it back."""
-    guaranteed_bytes: int = 0
-    shares: int = 1000
-    mode: Mode = Mode.ACT
-    headroom: Headroom = NO_HEADROOM
-    """What it shall have free at any time."""
-    hold: str = ""
-    """Why nothing of it is to be moved, in words; empty = it may be."""
-    deflates: bool = False
-    """Whether a guest on hold gets all of its memory back first."""
-
-    def headroom_bytes(self, ceiling_bytes: int) -> int:
-        """That in bytes, for a guest of this size."""
-        return max(self.headroom.bytes, int(self.headroom.share * ceiling_bytes))
+_PLAIN: Final = tuple(name for name in FIELDS if name in Guest.__struct_fields__ and name not in {"ceiling_bytes", "mode"})
+"""Terms that a guest has as they are said."""
 
 
 class Eye:
@@ -59,24 +41,28 @@ class Eye:
 
     def _with_settings(self, guest: Guest, own_limit: int | None) -> tuple[Guest, GuestSettings, Guest]:
         settings = self._settings(guest)
-        if own_limit is not None and own_limit < (settings.ceiling_bytes or guest.ceiling_bytes):
-            settings = replace(settings, ceiling_bytes=own_limit)
+        terms = settings.terms
+        if own_limit is not None and own_limit < (terms.ceiling_bytes or guest.ceiling_bytes):
+            settings = replace(settings, terms=replace(terms, ceiling_bytes=own_limit))
         last = self._last.get(guest.name)
         if last is not None and last[0] is guest and last[1] == settings and last[2].limit_bytes == own_limit:
             return last  # the very same reading stays the very same guest, which `decide` need not look at again
-        ceiling = guest.ceiling_bytes if settings.ceiling_bytes is None else settings.ceiling_bytes
-        made = replace(
-            guest,
-            ceiling_bytes=min(guest.ceiling_bytes, ceiling),
-            floor_bytes=settings.floor_bytes,
-            guaranteed_bytes=settings.guaranteed_bytes,
-            limit_bytes=own_limit,
-            given_bytes=guest.ceiling_bytes if ceiling < guest.ceiling_bytes else None,
-            headroom_bytes=settings.headroom_bytes(guest.ceiling_bytes),
-            shares=settings.shares,
-            mode=settings.mode,
-            leave_alone=guest.leave_alone if settings.deflates else settings.hold or guest.leave_alone,
-            deflates=settings.hold if settings.deflates else "",
-            grows_to_bytes=ceiling if ceiling > guest.ceiling_bytes else None,
-        )
-        return guest, settings, made
+        return guest, settings, _with_terms(guest, settings, own_limit)
+
+
+def _with_terms(guest: Guest, settings: GuestSettings, own_limit: int | None) -> Guest:
+    terms = settings.terms.over(NORMAL)
+    ceiling = guest.ceiling_bytes if terms.ceiling_bytes is None else terms.ceiling_bytes
+    plain = {name: getattr(terms, name) for name in _PLAIN}
+    return replace(
+        guest,
+        **plain,
+        ceiling_bytes=min(guest.ceiling_bytes, ceiling),
+        limit_bytes=own_limit,
+        given_bytes=guest.ceiling_bytes if ceiling < guest.ceiling_bytes else None,
+        headroom_bytes=terms.headroom_bytes(guest.ceiling_bytes),
+        mode=terms.mode or Mode.ACT,
+        leave_alone=guest.leave_alone if settings.deflates else settings.hold or guest.leave_alone,
+        deflates=settings.hold if settings.deflates else "",
+        grows_to_bytes=ceiling if ceiling > guest.ceiling_bytes else None,
+    )

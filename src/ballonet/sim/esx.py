@@ -8,8 +8,8 @@ from msgspec.structs import replace
 from ballonet.decide.steering.entitlement import SHARES_PER_MIB
 from ballonet.model.knobs import Entitlement, Knobs, Steering
 from ballonet.model.snapshot import NORMAL_SHARES
+from ballonet.model.terms import GuestSettings
 from ballonet.model.units import MIB
-from ballonet.sense.picture import GuestSettings
 from ballonet.sim.on_top import Face
 
 
@@ -31,4 +31,4 @@ class EsxFace(Face):
         assert isinstance(one, Entitlement)
         size = self._guests.world.by_name[name].script.memory_bytes
         shares = max(1, round(NORMAL_SHARES * one.shares * MIB / (SHARES_PER_MIB * size)))
-        return replace(settings, guaranteed_bytes=one.reservation_bytes, shares=shares)
+        return replace(settings, terms=replace(settings.terms, guaranteed_bytes=one.reservation_bytes, shares=shares))

@@ -184,7 +184,7 @@ def _parts(guests: list[SimGuest], pool: float) -> Mapping[str, float]:
         done = [guest for guest in open_ones if _wants(guest) <= least[guest.script.name]]
         if not done:
             return parts | {
-                guest.script.name: max(least[guest.script.name], guest.script.floor_bytes or 0) for guest in open_ones
+                guest.script.name: max(least[guest.script.name], guest.script.terms.floor_bytes or 0) for guest in open_ones
             }
         for guest in done:
             parts[guest.script.name] = _wants(guest)
@@ -196,4 +196,4 @@ def _parts(guests: list[SimGuest], pool: float) -> Mapping[str, float]:
 
 
 def _wants(guest: SimGuest) -> float:
-    return max(guest.need_bytes, guest.script.floor_bytes or 0)
+    return max(guest.need_bytes, guest.script.terms.floor_bytes or 0)

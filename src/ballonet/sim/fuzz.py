@@ -132,7 +132,7 @@ def _group(source: random.Random, number: int, duration_s: float) -> Group:
         memory=Size(memory),
         phases=tuple(phases),
         swap=swap,
-        floor=Size(memory // 4),
+        floor_bytes=Size(memory // 4),
         shares=source.choice((500, 1000, 1000, 1000, 2000)),
         swap_known=source.random() < 0.3,  # noqa: PLR2004 those with an agent
         starts_s=source.uniform(0, duration_s / 2) if lives else None,

@@ -9,7 +9,7 @@ from ballonet.decide.policies.hyperv import BUFFER_SHARE
 from ballonet.decide.steering.bounds import NORMAL_PRIORITY
 from ballonet.model.knobs import Bounds, Knobs, Steering
 from ballonet.model.snapshot import NORMAL_SHARES
-from ballonet.sense.picture import GuestSettings
+from ballonet.model.terms import GuestSettings
 from ballonet.sim.on_top import Face
 
 
@@ -28,8 +28,9 @@ class HypervFace(Face):
     def told(self, name: str, settings: GuestSettings) -> GuestSettings:
         """Its minimum, and its priority as shares."""
         one = self._bounds(name)
-        floor = max(one.minimum_bytes, settings.floor_bytes or 0) or None
-        return replace(settings, floor_bytes=floor, shares=max(1, round(NORMAL_SHARES * one.priority / NORMAL_PRIORITY)))
+        floor = max(one.minimum_bytes, settings.terms.floor_bytes or 0) or None
+        shares = max(1, round(NORMAL_SHARES * one.priority / NORMAL_PRIORITY))
+        return replace(settings, terms=replace(settings.terms, floor_bytes=floor, shares=shares))
 
     def options(self) -> dict[str, float]:
         """Each guest's buffer."""

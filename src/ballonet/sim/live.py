@@ -16,8 +16,8 @@ from msgspec.structs import replace
 
 from ballonet.daemon.journal import open_journal
 from ballonet.daemon.run import Daemon
-from ballonet.hypervisors.contract import KeptSettings
 from ballonet.model.settings import SettingsError
+from ballonet.model.terms import UNSAID, Terms
 from ballonet.scenarios.scenario import GuestScript, Scenario, load, members, scripts, warm_keeps
 from ballonet.sim import beasts
 from ballonet.sim.hypervisor import SimHypervisor
@@ -61,14 +61,11 @@ class LiveHypervisor(SimHypervisor):
         guests: their scripts.
         """
         super().__init__(world)
-        self._kept = {
-            one.name: KeptSettings(floor_bytes=one.floor_bytes, guaranteed_bytes=one.guaranteed_bytes, shares=one.shares)
-            for one in guests
-        }
+        self._kept = {one.name: one.terms for one in guests}
 
-    def settings(self, name: str) -> KeptSettings | None:
+    def terms(self, name: str) -> Terms:
         """As the contract says."""
-        return self._kept.get(name)
+        return self._kept.get(name, UNSAID)
 
 
 def in_rounds(scenario: Scenario) -> Scenario:

@@ -17,9 +17,10 @@ from ballonet.hypervisors.elsewhere import Elsewhere
 from ballonet.model.knobs import Knobs, Steering
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mechanism, Snapshot, Voice
+from ballonet.model.terms import GuestSettings
 from ballonet.model.tick import Tick
 from ballonet.sense.host import RemoteHost
-from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sense.picture import Eye
 from ballonet.sim.hypervisor import SimHypervisor
 
 ON_TOP: Final = "+ballonet"

@@ -12,11 +12,12 @@ from ballonet.daemon.loop import Loop
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest
+from ballonet.model.terms import GuestSettings
 from ballonet.model.tick import Tick
 from ballonet.report.flight import Flight
 from ballonet.report.record import GuestRecord, Record
 from ballonet.scenarios.scenario import GuestScript, Scenario, members, scripts, warm_keeps
-from ballonet.sense.picture import Eye, GuestSettings
+from ballonet.sense.picture import Eye
 from ballonet.sim import beasts, clairvoyant, clock, on_top
 from ballonet.sim.esx import EsxFace
 from ballonet.sim.hyperv import HypervFace
@@ -166,7 +167,7 @@ async def _controlled(
 async def _lives(what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_tick: Callable[[Tick], None]) -> None:
     """One daemon after the other: each is killed at the next fault of the kind `restart`, with all that it remembers."""
     clock = asyncio.get_running_loop().time
-    by_name = {script.name: _settings(script) for script in what.scripts}
+    by_name = {script.name: GuestSettings(script.terms) for script in what.scripts}
 
     def settings(guest: Guest) -> GuestSettings:
         return by_name[guest.name]
@@ -180,10 +181,6 @@ async def _lives(what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end if end < math.inf else None):
                 await loop.run()
-
-
-def _settings(script: GuestScript) -> GuestSettings:
-    return GuestSettings(floor_bytes=script.floor_bytes, guaranteed_bytes=script.guaranteed_bytes, shares=script.shares)
 
 
 class _Recorder:

@@ -18,7 +18,7 @@ from typing import Any, Final
 
 import libvirt
 
-from ballonet.hypervisors.contract import Capabilities, HypervisorError, KeptSettings
+from ballonet.hypervisors.contract import Capabilities, HypervisorError
 from ballonet.hypervisors.herd import Herd
 from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.guest import LibvirtGuest
@@ -27,6 +27,7 @@ from ballonet.hypervisors.tended import tended
 from ballonet.model.finding import Finding, Level, fault
 from ballonet.model.knobs import Steering
 from ballonet.model.snapshot import Mechanism
+from ballonet.model.terms import UNSAID, Terms
 
 log = logging.getLogger(__name__)
 
@@ -119,10 +120,10 @@ class LibvirtHypervisor(Herd[LibvirtGuest]):
                 found.append(Finding(level=Level.WARNING, where=guest.name, what=what, remedy=remedy))
         return found
 
-    def settings(self, name: str) -> KeptSettings | None:
+    def terms(self, name: str) -> Terms:
         """What the domain's metadata say."""
         guest = self._named(name)
-        return guest.settings if guest else None
+        return guest.terms if guest else UNSAID
 
     # Its own life
 

@@ -25,7 +25,7 @@ import libvirt
 from ballonet.hypervisors import agent
 from ballonet.hypervisors.agent import AgentChannel
 from ballonet.hypervisors.alone import is_booting, why_alone
-from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, KeptSettings, NoAnswerError, RefusedError
+from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.libvirt import settings
 from ballonet.hypervisors.libvirt.worker import Worker
 from ballonet.hypervisors.process import Occupied, Process, find_qemu
@@ -33,6 +33,7 @@ from ballonet.hypervisors.tended import tended
 from ballonet.hypervisors.watched import WatchedGuest
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
+from ballonet.model.terms import UNSAID
 
 log = logging.getLogger(__name__)
 
@@ -93,7 +94,8 @@ class LibvirtGuest(WatchedGuest):
         """
         super().__init__(domain.name(), news)
         self.uuid: str = domain.UUIDString()
-        self.settings = KeptSettings()
+        self.terms = UNSAID
+        self._tags: tuple[str, ...] = ()
         self.wrong_settings = ""
         """What of them cannot be read; empty = nothing."""
         self._words = ""
@@ -151,6 +153,7 @@ class LibvirtGuest(WatchedGuest):
             is_starting=self._is_starting,
             silence=self._silence,
             leave_alone=alone,
+            tags=self._tags,
             uuid=self.uuid,
             hypervisor=self._version,
             reports_free_pages=self._reports_free_pages,
@@ -360,7 +363,8 @@ class LibvirtGuest(WatchedGuest):
         self._words = words
         self.wrong_settings = ""
         try:
-            self.settings = settings.kept(settings.read(words, self.name)) if words else KeptSettings()
+            said = settings.read(words, self.name) if words else settings.DomainSettings()
+            self.terms, self._tags = settings.kept(said), tuple(sorted(set(said.tags.split())))
         except SettingsError as error:  # the last good ones stay
             self.wrong_settings = str(error)
             self._tell(str(error))

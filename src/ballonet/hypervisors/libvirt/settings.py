@@ -5,31 +5,24 @@ virsh metadata VM https://ballonet.org/xmlns/guest/1 --key ballonet \
 """
 
 import xml.etree.ElementTree as ET
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
-from msgspec import Meta, Struct
-
-from ballonet.hypervisors.contract import KeptSettings
-from ballonet.model.settings import SettingsError, Size, convert
-from ballonet.model.snapshot import Mode
+from ballonet.model.settings import SettingsError, convert
+from ballonet.model.terms import Terms, written
 
 NAMESPACE: Final = "https://ballonet.org/xmlns/guest/1"
 PRIORITIES: Final = {"low": 500, "normal": 1000, "high": 2000}
 """Shares by priority, one to two to four, as ESXi has them (vSphere Resource Management, Resource Allocation Shares)."""
 
 
-class DomainSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`<guest .../>`: all of it attributes, each may be missing."""
+@written(floor="min", ceiling="max")
+class DomainSettings(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`<guest .../>`: all of it attributes, each may be missing. `min` is its floor and `max` its ceiling."""
 
-    min: Size | None = None
-    """Never below."""
-    max: Size | None = None
-    """Less than the domain's memory, if it shall never have all of it back."""
-    guaranteed: Size | None = None
-    shares: Annotated[int, Meta(ge=1, le=50000)] | None = None
     priority: Literal["low", "normal", "high"] | None = None
     """Shares in words; `shares` counts before it."""
-    mode: Mode | None = None
+    tags: str = ""
+    """Words, with spaces between them: for settings that are meant for all guests of a kind."""
 
 
 def read(text: str, name: str) -> DomainSettings:
@@ -51,18 +44,12 @@ def read(text: str, name: str) -> DomainSettings:
     if "shares" in values:
         values["shares"] = int(shares) if (shares := str(values["shares"])).isdecimal() else shares
     found = convert(values, DomainSettings, origin)
-    if found.min is not None and found.max is not None and found.min > found.max:
+    if found.floor_bytes is not None and found.ceiling_bytes is not None and found.floor_bytes > found.ceiling_bytes:
         raise SettingsError(f"{origin}: at `min`: above `max`; lower it or raise `max`")
     return found
 
 
-def kept(settings: DomainSettings) -> KeptSettings:
-    """The same in the contract's words."""
-    by_priority = None if settings.priority is None else PRIORITIES[settings.priority]
-    return KeptSettings(
-        floor_bytes=settings.min,
-        ceiling_bytes=settings.max,
-        guaranteed_bytes=settings.guaranteed,
-        shares=by_priority if settings.shares is None else settings.shares,
-        mode=settings.mode,
-    )
+def kept(settings: DomainSettings) -> Terms:
+    """The same as terms: priority as shares."""
+    by_priority = Terms(shares=None if settings.priority is None else PRIORITIES[settings.priority])
+    return settings.over(by_priority)

@@ -12,7 +12,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.hypervisors.contract import Capabilities, KeptSettings
+from ballonet.hypervisors.contract import Capabilities
 from ballonet.hypervisors.paths import matching
 from ballonet.hypervisors.proxmox.vm import VmConfig, read_vm
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
@@ -21,6 +21,7 @@ from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.told import Told
 from ballonet.model.finding import Finding, Level, fault
 from ballonet.model.snapshot import Guest
+from ballonet.model.terms import UNSAID, Terms
 
 log = logging.getLogger(__name__)
 
@@ -51,10 +52,10 @@ class ProxmoxHypervisor(QemuHypervisor):
         """Those of QEMU."""
         return replace(super().capabilities, name="proxmox")
 
-    def settings(self, name: str) -> KeptSettings | None:
+    def terms(self, name: str) -> Terms:
         """Its minimum and its priority."""
         guest = self._named(name)
-        return self._config(guest).settings if guest else None
+        return self._config(guest).terms if guest else UNSAID
 
     def findings(self) -> list[Finding]:
         """As the contract says. A node without a running VM is none of its faults."""
@@ -66,11 +67,8 @@ class ProxmoxHypervisor(QemuHypervisor):
     def guests(self) -> tuple[Guest, ...]:
         """As the contract says; whoever is pvestatd's or says no is to be left alone."""
         found = super().guests()
-        alone = {guest.name: self._config(guest).why_alone for guest in self._guests.values()}
-        return tuple(
-            replace(one, can_balloon=False, leave_alone=why) if (why := alone.get(one.name)) and one.can_balloon else one
-            for one in found
-        )
+        said = {guest.name: self._config(guest) for guest in self._guests.values()}
+        return tuple(_with_config(one, said[one.name]) if one.name in said else one for one in found)
 
     def _config(self, guest: QemuGuest) -> VmConfig:
         """What is known of it; at first that it is not ours."""
@@ -104,3 +102,10 @@ class ProxmoxHypervisor(QemuHypervisor):
         else:
             self._unread.failed(UNREADABLE, trouble, has_trace=False)
         return found
+
+
+def _with_config(guest: Guest, config: VmConfig) -> Guest:
+    """The guest with what its configuration file says of it."""
+    tagged = replace(guest, tags=tuple(sorted(config.tags))) if config.tags else guest
+    why = config.why_alone if guest.can_balloon else ""
+    return replace(tagged, can_balloon=False, leave_alone=why) if why else tagged

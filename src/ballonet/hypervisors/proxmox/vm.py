@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from ballonet.hypervisors.contract import KeptSettings
+from ballonet.model.terms import Terms
 from ballonet.model.units import MIB
 
 DEFAULT_MEMORY_MIB: Final = 512
@@ -45,10 +45,10 @@ class VmConfig(Struct, frozen=True, kw_only=True):
         return ""
 
     @property
-    def settings(self) -> KeptSettings:
+    def terms(self) -> Terms:
         """In the contract's words. Shares say nothing here: to hand a VM over they must be 0."""
         shares = next((PRIORITIES[tag] for tag in sorted(self.tags & PRIORITIES.keys(), reverse=True)), None)
-        return KeptSettings(floor_bytes=self.balloon_mib * MIB if self.balloon_mib else None, shares=shares)
+        return Terms(floor_bytes=self.balloon_mib * MIB if self.balloon_mib else None, shares=shares)
 
 
 def read_vm(vmid: str, text: str) -> VmConfig:

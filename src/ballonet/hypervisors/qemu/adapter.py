@@ -4,7 +4,7 @@ import asyncio
 import logging
 from pathlib import Path
 
-from ballonet.hypervisors.contract import Capabilities, KeptSettings
+from ballonet.hypervisors.contract import Capabilities
 from ballonet.hypervisors.herd import Herd
 from ballonet.hypervisors.paths import lies_there, matching, text_of
 from ballonet.hypervisors.qemu.guest import QemuGuest
@@ -13,6 +13,7 @@ from ballonet.hypervisors.told import Told
 from ballonet.model.finding import HOST, Finding, Level, fault
 from ballonet.model.knobs import Steering
 from ballonet.model.snapshot import Guest, Mechanism
+from ballonet.model.terms import UNSAID, Terms
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +97,9 @@ class QemuHypervisor(Herd[QemuGuest]):
             return [Finding(level=Level.WARNING, where=HOST, what=what, remedy=remedy)]
         return []
 
-    def settings(self, _name: str) -> KeptSettings | None:
+    def terms(self, _name: str) -> Terms:
         """As the contract says: there is no place for them."""
-        return None
+        return UNSAID
 
     async def _discover(self) -> None:
         while True:
