@@ -30,7 +30,7 @@ from rich.console import Console
 
 from ballonet.control.messages import Orders, Status
 from ballonet.history.shelf import unpacked
-from ballonet.hypervisors.agent import Message
+from ballonet.hypervisors.local.agent import Message
 from ballonet.hypervisors.qemu import answers
 from ballonet.model.text import visible
 from daemon_cost import scripted

@@ -24,7 +24,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor
-from ballonet.hypervisors.process import find_qemu
+from ballonet.hypervisors.local.process import find_qemu
 from ballonet.lab.arm import Order, Progress, fly, qemu
 from ballonet.lab.image import build_image
 from ballonet.lab.machine import SWAP_IOPS, Hardware, Machine, qmp_folder

@@ -15,7 +15,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from ballonet.hypervisors.vsphere.session import VsphereSession, Where
+from ballonet.hypervisors.vsphere.config import VsphereConfig
+from ballonet.hypervisors.vsphere.session import VsphereSession
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests"))
 from vsphere.build import build
@@ -34,8 +35,8 @@ def measured(program: Path, vms: int) -> dict[str, object]:
         with tempfile.NamedTemporaryFile("w") as file:
             file.write(ssl.get_server_certificate((host, int(port))))
             file.flush()
-            where = Where(server=host, port=int(port), user="ballonet", password="secret", ca_file=file.name)  # noqa: S106 the simulator's
-            session = VsphereSession(where)
+            where = VsphereConfig(server=host, port=int(port), user="ballonet", ca_file=file.name)
+            session = VsphereSession(where, "secret")
         session.calls.clear()
         took = []
         for _ in range(READS):

@@ -7,8 +7,8 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
-from ballonet.hypervisors import agent
-from ballonet.hypervisors.agent import AgentChannel, Message
+from ballonet.hypervisors.local import agent
+from ballonet.hypervisors.local.agent import AgentChannel, Message
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from ballonet.hypervisors import guest_agent
-from ballonet.hypervisors.guest_agent import GuestAgent, stats_of
+from ballonet.hypervisors.local import guest_agent
+from ballonet.hypervisors.local.guest_agent import GuestAgent, stats_of
 from ballonet.model.snapshot import GuestStats
 
 MEMINFO = (

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from ballonet.hypervisors.contract import NoAnswerError, RefusedError
+from ballonet.hypervisors.local.process import Process
 from ballonet.hypervisors.paths import lies_there, matching
-from ballonet.hypervisors.process import Process
 from ballonet.hypervisors.qemu import qmp
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.hypervisors.qemu.answers import Status

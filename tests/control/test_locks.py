@@ -6,16 +6,21 @@ from pathlib import Path
 import pytest
 
 from ballonet.daemon import locks
-from ballonet.daemon.config import Config, ControlConfig, HypervConfig, LibvirtConfig, ProxmoxConfig, VsphereConfig
-from ballonet.daemon.locks import Locks, steered
+from ballonet.daemon.config import Config, ControlConfig
+from ballonet.daemon.locks import Locks
+from ballonet.hypervisors.hyperv.config import HypervConfig
+from ballonet.hypervisors.libvirt.config import LibvirtConfig
+from ballonet.hypervisors.proxmox.config import ProxmoxConfig
+from ballonet.hypervisors.section import Around
+from ballonet.hypervisors.vsphere.config import VsphereConfig
 from ballonet.model.settings import SettingsError
 from daemons import PROGRAM, Daemon, running, until
 
 KINDS = (
-    Config(libvirt=LibvirtConfig()),
-    Config(proxmox=ProxmoxConfig()),
-    Config(vsphere=VsphereConfig(server="vcenter", user="u", host="esx-1")),
-    Config(hyperv=HypervConfig(server="hv1", user="u")),
+    Config.of(LibvirtConfig()),
+    Config.of(ProxmoxConfig()),
+    Config.of(VsphereConfig(server="vcenter", user="u", host="esx-1")),
+    Config.of(HypervConfig(server="hv1", user="u")),
 )
 
 
@@ -34,7 +39,7 @@ def test_the_same_state_is_kept_by_one(tmp_path: Path) -> None:
         daemon.until_up(1)
 
 
-@pytest.mark.parametrize("config", KINDS, ids=lambda one: steered(one).split()[0])
+@pytest.mark.parametrize("config", KINDS, ids=lambda one: one.source.called)
 def test_the_same_guests_are_steered_by_one(config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever each keeps and wherever it listens; others' guests are others' matter."""
     monkeypatch.setattr(locks, "RUN", tmp_path / "run")
@@ -56,10 +61,14 @@ def test_the_same_guests_are_steered_by_one(config: Config, tmp_path: Path, monk
 )
 def test_a_libvirt_is_one_however_it_is_spelt(uri: str) -> None:
     """By its URI; another socket, user's session or host is another."""
-    same = steered(Config(libvirt=LibvirtConfig()))
-    assert steered(Config(libvirt=LibvirtConfig(uri=uri))) == same
+    same = steered(LibvirtConfig())
+    assert steered(LibvirtConfig(uri=uri)) == same
     others = {"qemu:///session", "qemu+ssh://root@b/system", "qemu+unix:///system?socket=/tmp/s", "xen:///system"}
-    assert len({same, *(steered(Config(libvirt=LibvirtConfig(uri=one))) for one in others)}) == 1 + len(others)
+    assert len({same, *(steered(LibvirtConfig(uri=one)) for one in others)}) == 1 + len(others)
+
+
+def steered(one: LibvirtConfig) -> str:
+    return one.steers(Around(Path("/"), Path("/var/lib/ballonet")))
 
 
 def with_state(config: Config, folder: Path) -> Config:

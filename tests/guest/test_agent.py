@@ -16,7 +16,7 @@ import pytest
 
 from ballonet.guest import agent, bundle, kernel, words
 from ballonet.guest.settings import Settings, SettingsError, read
-from ballonet.hypervisors.agent import Message
+from ballonet.hypervisors.local.agent import Message
 
 MEMINFO = """MemTotal:        {total} kB
 MemFree:          {free} kB

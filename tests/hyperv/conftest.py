@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ballonet.hypervisors.hyperv.session import Where
+from ballonet.hypervisors.hyperv.config import Auth, HypervConfig
 from hyperv.toy import ToyHost
 from hyperv.winrm import WinrmServer
 
@@ -16,7 +16,7 @@ class Server:
     """One that runs."""
 
     winrm: WinrmServer
-    where: Where
+    where: HypervConfig
 
     @property
     def host(self) -> ToyHost:
@@ -32,15 +32,14 @@ def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[
     monkeypatch.setenv("NTLM_USER_FILE", str(users))
     running: list[WinrmServer] = []
 
-    def started(host: ToyHost, *, tls: bool = True, auth: str = "basic", until_days: int = 1) -> Server:
+    def started(host: ToyHost, *, tls: bool = True, auth: Auth = "basic", until_days: int = 1) -> Server:
         server = WinrmServer(host, tmp_path, tls=tls, until_days=until_days)
         running.append(server)
         ca_file = str(server.certificate) if tls else ""
-        where = Where(
+        where = HypervConfig(
             server="127.0.0.1",
             port=server.server_port,
             user="ballonet" if auth == "basic" else "TOY\\ballonet",
-            password="secret",  # noqa: S106 the toy's
             tls=tls,
             auth=auth,
             ca_file=ca_file,

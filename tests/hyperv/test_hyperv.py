@@ -33,7 +33,7 @@ def vms(count: int, **fields: int) -> list[ToyVm]:
 def test_what_is_read(start: Start, auth: str, *, tls: bool) -> None:
     """By each way in, in one pipeline; sizes beyond 2 GiB are whole, both ways; nothing crosses in the clear."""
     server = start(ToyHost([ToyVm("a", demand=3 * GIB), ToyVm("off", is_running=False)], memory=256 * GIB), tls=tls, auth=auth)
-    session = HypervSession(server.where)
+    session = HypervSession(server.where, "secret")
     server.winrm.seen.clear()
     picture = session.read()
     assert session.calls == {"read": 1}
@@ -69,7 +69,7 @@ def test_what_is_read(start: Start, auth: str, *, tls: bool) -> None:
 def test_who_cannot_be_ballooned_is_told_apart(start: Start) -> None:
     """Static memory is not Dynamic Memory, a silent driver is neither; counters that may not be read are missing only."""
     host = ToyHost([ToyVm("dynamic"), ToyVm("static", is_dynamic=False), ToyVm("silent", demand=0)], has_counters=False)
-    session = HypervSession(start(host).where)
+    session = HypervSession(start(host).where, "secret")
     rows = {row.guest.name: row.guest for row in session.read().rows}
     session.close()
     assert rows["dynamic"].leave_alone == ""
@@ -82,7 +82,7 @@ def test_who_cannot_be_ballooned_is_told_apart(start: Start) -> None:
 async def test_contract(start: Start, tmp_path: Path) -> None:
     """The suite that every adapter must pass, as far as its steering goes; and 500 VMs in one look."""
     server = start(ToyHost(vms(500), memory=4096 * GIB))
-    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    hypervisor = HypervHypervisor(server.where, "secret", tmp_path / "state")
     await hypervisor.open()
     try:
         await check_hypervisor(hypervisor, "vm-7")
@@ -97,7 +97,7 @@ async def test_contract(start: Start, tmp_path: Path) -> None:
 async def test_the_ratchet_is_put_back_when_it_can(start: Start, tmp_path: Path) -> None:
     """While a VM runs buffer and priority are; its minimum and maximum once it is off."""
     server = start(ToyHost(vms(1)))
-    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    hypervisor = HypervHypervisor(server.where, "secret", tmp_path / "state")
     await hypervisor.open()
     try:
         await holds_soon(lambda: bool(hypervisor.guests()))
@@ -123,7 +123,7 @@ async def test_the_ratchet_is_put_back_when_it_can(start: Start, tmp_path: Path)
 async def test_what_was_there_before_is_known_after_a_restart_and_to_one_at_a_time(start: Start, tmp_path: Path) -> None:
     """Or a daemon would take its own values for the operator's; and nobody puts back what another still turns."""
     server = start(ToyHost(vms(2)))
-    first, second = (HypervHypervisor(server.where, tmp_path / "state") for _ in range(2))
+    first, second = (HypervHypervisor(server.where, "secret", tmp_path / "state") for _ in range(2))
     await first.open()
     try:
         await holds_soon(lambda: len(first.guests()) == 2)
@@ -146,7 +146,7 @@ async def test_who_has_the_name_of_another(start: Start, tmp_path: Path) -> None
     """A copy that is off takes no name from the one that runs; of two that run, both are named in full."""
     twin, off = ToyVm("twin"), ToyVm("web", is_running=False)
     server = start(ToyHost([off, ToyVm("web"), twin, ToyVm("twin")]))
-    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    hypervisor = HypervHypervisor(server.where, "secret", tmp_path / "state")
     try:
         await hypervisor.look()
         names = {guest.name for guest in hypervisor.guests()}
@@ -169,9 +169,11 @@ async def test_who_has_the_name_of_another(start: Start, tmp_path: Path) -> None
 )
 def test_who_does_not_get_in_reads_why(start: Start, change: dict[str, object], until_days: int, says: str) -> None:
     """One line with its remedy, and the password is not in it."""
-    where = replace(start(ToyHost(vms(1)), until_days=until_days).where, **change)
+    rest = dict(change)
+    password = str(rest.pop("password", "secret"))
+    where = replace(start(ToyHost(vms(1)), until_days=until_days).where, **rest)
     with pytest.raises(HypervisorError, match=says) as caught:
-        HypervSession(where)
+        HypervSession(where, password)
     assert "\n" not in str(caught.value)
     assert "secret" not in str(caught.value)
     assert "wrong" not in str(caught.value)
@@ -189,7 +191,7 @@ def test_error_records_are_told(start: Start, fields: dict[str, bool], says: str
     host = ToyHost(vms(1))
     for name, value in fields.items():
         setattr(host, name, value)
-    session = HypervSession(start(host).where)
+    session = HypervSession(start(host).where, "secret")
     with pytest.raises(RefusedError, match=says):
         session.read()
     session.close()
@@ -198,7 +200,7 @@ def test_error_records_are_told(start: Start, fields: dict[str, bool], says: str
 def test_what_is_forbidden_is_told_and_who_is_gone_too(start: Start) -> None:
     """By the server's own word, where a check of ours would have been passed by."""
     server = start(ToyHost(vms(1)))
-    session = HypervSession(server.where)
+    session = HypervSession(server.where, "secret")
     row = session.read().rows[0]
     assert isinstance(row.knobs, Bounds)
     with pytest.raises(RefusedError, match="vm-0: while it runs"):
@@ -225,7 +227,7 @@ def test_what_is_forbidden_is_told_and_who_is_gone_too(start: Start) -> None:
 async def test_faults_end_in_a_clear_error_and_a_retry_that_ends(start: Start, tmp_path: Path, fault: str, says: str) -> None:
     """Some are survived in place (no data yet, slow); after the others the next look has a new session."""
     server = start(ToyHost(vms(3)))
-    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    hypervisor = HypervHypervisor(server.where, "secret", tmp_path / "state")
     try:
         await hypervisor.look()
         server.winrm.faults.append(fault)
@@ -243,7 +245,7 @@ async def test_faults_end_in_a_clear_error_and_a_retry_that_ends(start: Start, t
 async def test_answer_that_comes_too_late_meets_nobody(start: Start, tmp_path: Path) -> None:
     """The thread that still waits for it keeps its session; the next look has another."""
     server = start(ToyHost(vms(2)))
-    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    hypervisor = HypervHypervisor(server.where, "secret", tmp_path / "state")
     try:
         await hypervisor.look()
         old = hypervisor.knobs()["vm-0"]
@@ -263,7 +265,7 @@ def test_host_that_hangs_ends_in_an_error(start: Start, monkeypatch: pytest.Monk
     """Pypsrp would ask for ever: each answer is that there is nothing yet."""
     monkeypatch.setattr("ballonet.hypervisors.hyperv.session.PIPELINE_S", 0.3)
     server = start(ToyHost(vms(1)))
-    session = HypervSession(server.where)
+    session = HypervSession(server.where, "secret")
     server.winrm.faults += ["Receive:2150858793"] * 1000
     with pytest.raises(NoAnswerError, match="the host may hang"):
         session.read()
@@ -274,7 +276,7 @@ def test_host_that_hangs_ends_in_an_error(start: Start, monkeypatch: pytest.Monk
 async def test_login_that_was_refused_is_not_tried_again_soon(start: Start, tmp_path: Path) -> None:
     """It would lock the account; what is merely unreachable is tried again after a second."""
     server = start(ToyHost(vms(1)))
-    hypervisor = HypervHypervisor(replace(server.where, password="wrong"), tmp_path / "state")  # noqa: S106 on purpose
+    hypervisor = HypervHypervisor(server.where, "wrong", tmp_path / "state")
     await hypervisor.open()
     try:
         await holds_soon(lambda: server.winrm.turned_away == 1)
@@ -287,7 +289,7 @@ async def test_login_that_was_refused_is_not_tried_again_soon(start: Start, tmp_
 async def test_no_session_is_left_behind(start: Start, tmp_path: Path) -> None:
     """Windows gives a user some thirty of them, and keeps each for two hours."""
     server = start(ToyHost(vms(1)))
-    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    hypervisor = HypervHypervisor(server.where, "secret", tmp_path / "state")
     await hypervisor.look()
     server.winrm.faults.append("Command:2150859173")
     with pytest.raises(NoAnswerError):
@@ -307,7 +309,7 @@ async def test_no_session_is_left_behind(start: Start, tmp_path: Path) -> None:
 async def test_server_that_dies_is_told(start: Start, tmp_path: Path) -> None:
     """Commands fail meanwhile, the numbers grow old, and the loop goes on."""
     server = start(ToyHost(vms(1)))
-    hypervisor = HypervHypervisor(server.where, tmp_path / "state")
+    hypervisor = HypervHypervisor(server.where, "secret", tmp_path / "state")
     await hypervisor.open()
     try:
         await holds_soon(lambda: bool(hypervisor.guests()))

@@ -58,7 +58,7 @@ def recorded() -> dict[str, list[Shape]]:
 def test_envelopes_are_as_windows_sends_them(start: Callable[..., Server], recorded: dict[str, list[Shape]]) -> None:
     """Whatever is in each answer of Windows is in ours, and nothing that is in none of them."""
     server = start(ToyHost([ToyVm("a")]))
-    session = HypervSession(server.where)
+    session = HypervSession(server.where, "secret")
     session.read()
     server.winrm.faults.append("Command:2150859173")
     with pytest.raises(HypervisorError):

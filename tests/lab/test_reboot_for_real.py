@@ -11,8 +11,8 @@ from msgspec import Struct
 
 from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
-from ballonet.hypervisors.qemu.brief import BriefGuest
 from ballonet.hypervisors.qemu.guest import QemuGuest
+from ballonet.hypervisors.qemu.shared_socket import SharedSocketGuest
 from ballonet.lab.errors import LabUnavailableError
 from ballonet.lab.image import build_image
 from ballonet.lab.machine import Machine, boot, qmp_folder
@@ -71,7 +71,7 @@ async def machines() -> AsyncIterator[list[Machine]]:
                 await machine.close()
 
 
-@pytest.fixture(params=[QemuGuest, BriefGuest], ids=["events", "no-events"])
+@pytest.fixture(params=[QemuGuest, SharedSocketGuest], ids=["events", "no-events"])
 async def hypervisor(request: pytest.FixtureRequest, machines: list[Machine]) -> AsyncIterator[QemuHypervisor]:
     """One that QEMU tells of a reset, and one that it does not: Proxmox VE's tools share the socket."""
     opened = QemuHypervisor((f"{qmp_folder(machines[0].folder)}/*.sock",), kind=request.param)

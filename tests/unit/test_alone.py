@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from ballonet.hypervisors import process as processes
-from ballonet.hypervisors.alone import is_migrating, why_alone
-from ballonet.hypervisors.process import Occupied, Process, ProcessFacts
+from ballonet.hypervisors.local import process as processes
+from ballonet.hypervisors.local.alone import is_migrating, why_alone
+from ballonet.hypervisors.local.process import Occupied, Process, ProcessFacts
 from ballonet.model.units import MIB
 
 FREE = ProcessFacts(age_s=500)

@@ -4,7 +4,7 @@ from ballonet.cli.deflate import _plan
 from ballonet.control.messages import Status
 from ballonet.control.tell import status_of
 from ballonet.decide.step import START, step
-from ballonet.hypervisors.alone import NOT_HEARD
+from ballonet.hypervisors.local.alone import NOT_HEARD
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Budget, Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.tick import Tick

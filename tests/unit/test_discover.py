@@ -7,6 +7,9 @@ import pytest
 
 from ballonet.cli.init import text_of
 from ballonet.daemon.config import Config, read_config
+from ballonet.hypervisors.libvirt.config import LibvirtConfig
+from ballonet.hypervisors.proxmox.config import ProxmoxConfig
+from ballonet.hypervisors.qemu.config import QemuConfig
 from ballonet.sense.discover import Found, discover
 
 
@@ -26,12 +29,17 @@ def configured(tmp_path: Path, found: Found) -> Config:
     return read_config(tmp_path / "ballonet.toml")
 
 
+def sockets(config: Config) -> tuple[str, ...]:
+    section = config.section(QemuConfig)
+    return section.sockets if section else ()
+
+
 def test_nothing_is_found_where_nothing_is(tmp_path: Path) -> None:
     """And the configuration is good all the same, with a place to put sockets at."""
     runs(tmp_path, 1, "/sbin/init")
     found = discover(tmp_path)
     assert found == Found()
-    assert configured(tmp_path, found).qemu.sockets == ("/run/qemu/*.qmp",)
+    assert sockets(configured(tmp_path, found)) == ("/run/qemu/*.qmp",)
     assert configured(tmp_path, found).loop.mode.value == "observe"
 
 
@@ -50,7 +58,7 @@ def test_sockets_of_qemu_are_found_in_each_form(tmp_path: Path) -> None:
     found = discover(tmp_path)
     assert found.processes == 6
     assert found.sockets == ("/srv/c", "/vm/a.qmp", "/vm/b.qmp")
-    assert configured(tmp_path, found).qemu.sockets == ("/srv/c", "/vm/*.qmp")
+    assert sockets(configured(tmp_path, found)) == ("/srv/c", "/vm/*.qmp")
 
 
 @pytest.mark.parametrize("name", ['a"]\nmode = "act', "a\\b", "a[0-9]*?.qmp", "Zürich \u202e.qmp"])
@@ -59,8 +67,8 @@ def test_a_path_is_a_path_whatever_it_says(tmp_path: Path, name: str) -> None:
     runs(tmp_path, 10, "qemu-system-x86_64", "-qmp", f"unix:/vm/{name}")
     config = configured(tmp_path, discover(tmp_path))
     assert config.loop.mode.value == "observe"
-    assert len(config.qemu.sockets) == 1
-    assert (name in config.qemu.sockets[0]) == (not set(name) & set("[*?"))
+    assert len(sockets(config)) == 1
+    assert (name in sockets(config)[0]) == (not set(name) & set("[*?"))
 
 
 def test_only_whole_paths_and_no_wildcard_where_others_may_put_what_they_like(tmp_path: Path) -> None:
@@ -68,7 +76,7 @@ def test_only_whole_paths_and_no_wildcard_where_others_may_put_what_they_like(tm
     for number, path in enumerate(("/tmp/a.sock", "/tmp/b.sock", "relative.sock", "", "/vm/\U0001f600\x7f.qmp")):  # noqa: S108
         runs(tmp_path, 10 + number, "qemu-system-x86_64", "-qmp", f"unix:{path},server")
     config = configured(tmp_path, discover(tmp_path))
-    assert config.qemu.sockets == ("/tmp/a.sock", "/tmp/b.sock", "/vm/\U0001f600\x7f.qmp")  # noqa: S108
+    assert sockets(config) == ("/tmp/a.sock", "/tmp/b.sock", "/vm/\U0001f600\x7f.qmp")  # noqa: S108
 
 
 def test_libvirt_and_proxmox_come_before_sockets(tmp_path: Path) -> None:
@@ -77,12 +85,12 @@ def test_libvirt_and_proxmox_come_before_sockets(tmp_path: Path) -> None:
     (tmp_path / "usr/sbin/libvirtd").touch()
     found = discover(tmp_path)
     assert (found.libvirt, found.is_libvirt_up) == ("/usr/sbin/libvirtd", False)
-    assert configured(tmp_path, found).libvirt is not None
+    assert configured(tmp_path, found).section(LibvirtConfig)
     runs(tmp_path, 10, "qemu-system-x86_64", "-qmp", "unix:/vm/a.qmp")
-    assert configured(tmp_path, discover(tmp_path)).qemu.sockets == ("/vm/a.qmp",)
+    assert sockets(configured(tmp_path, discover(tmp_path))) == ("/vm/a.qmp",)
     listens(tmp_path / "run/libvirt/virtqemud-sock")
-    assert configured(tmp_path, discover(tmp_path)).libvirt is not None
+    assert configured(tmp_path, discover(tmp_path)).section(LibvirtConfig)
     (tmp_path / "etc/pve/qemu-server").mkdir(parents=True)
     (tmp_path / "etc/pve/qemu-server/100.conf").touch()
     assert discover(tmp_path).proxmox == 1
-    assert configured(tmp_path, discover(tmp_path)).proxmox is not None
+    assert configured(tmp_path, discover(tmp_path)).section(ProxmoxConfig)

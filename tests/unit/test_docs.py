@@ -13,12 +13,12 @@ from ballonet.daemon.config import (
     EmergencyConfig,
     HistoryConfig,
     HostConfig,
-    LibvirtConfig,
     LoopConfig,
-    ProxmoxConfig,
 )
 from ballonet.decide.policies import POLICIES
 from ballonet.decide.step import START, step
+from ballonet.hypervisors.libvirt.config import LibvirtConfig
+from ballonet.hypervisors.proxmox.config import ProxmoxConfig
 from ballonet.model.limits import RULES, Limits
 from ballonet.model.result import Result
 from ballonet.model.settings import SettingsError, convert, parse_toml
@@ -54,10 +54,10 @@ def test_the_packaged_configuration_has_every_key_at_its_default() -> None:
     """It says nothing but `observe` and whose guests; with every comment taken away it says the same again."""
     text = (ROOT / "src/ballonet/daemon/ballonet.toml").read_text()
     shipped = convert(parse_toml(text, "shipped"), Config, "shipped")
-    assert shipped == Config(libvirt=LibvirtConfig())
+    assert shipped == Config.of(LibvirtConfig())
     bare = re.sub(r"(?m)^# (?=\[|[a-z_]+ = )", "", text)
     told = convert(parse_toml(bare, "bare"), Config, "bare")
-    assert told.proxmox == ProxmoxConfig()
+    assert told.section(ProxmoxConfig) == ProxmoxConfig()
     assert told.control == replace(ControlConfig(), listen="127.0.0.1:9717")
     assert (told.history, told.emergency, told.loop) == (HistoryConfig(), EmergencyConfig(), LoopConfig())
     for kind in (ControlConfig, HistoryConfig, EmergencyConfig, LoopConfig, HostConfig, WrittenTerms):

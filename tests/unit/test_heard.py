@@ -7,27 +7,27 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from ballonet.hypervisors.local.guest import SAYS_NOTHING, LocalGuest, SwapUnits
 from ballonet.hypervisors.qemu.answers import Report
 from ballonet.hypervisors.qemu.guest import QemuGuest
-from ballonet.hypervisors.watched import SAYS_NOTHING, SwapUnits, WatchedGuest
 from ballonet.model.snapshot import GuestStats
 from ballonet.model.units import GIB, MIB, PAGE_BYTES
 
 GOOD = GuestStats(total_bytes=8 * GIB, available_bytes=2 * GIB)
 
 
-def guest() -> WatchedGuest:
-    return WatchedGuest("g", lambda: None)
+def guest() -> LocalGuest:
+    return LocalGuest("g", lambda: None)
 
 
-def note(one: WatchedGuest, stats: GuestStats, updated: int) -> float:
+def note(one: LocalGuest, stats: GuestStats, updated: int) -> float:
     """Takes a report that was asked for now; how old the guest's statistics are then."""
     now = time.monotonic()
     one._note(stats, updated, now)
     return age(one)
 
 
-def age(one: WatchedGuest) -> float:
+def age(one: LocalGuest) -> float:
     found = one._heard(time.monotonic())[1]
     assert found is not None
     return found

@@ -7,18 +7,19 @@ import pytest
 from msgspec import Struct
 from msgspec.structs import replace
 
-from ballonet.daemon.config import Config, HypervConfig, LibvirtConfig, ProxmoxConfig, QemuConfig, VsphereConfig
+from ballonet.daemon.config import Config
 from ballonet.daemon.reload import findings, reloaded
+from ballonet.hypervisors.hyperv.config import HypervConfig
+from ballonet.hypervisors.libvirt.config import LibvirtConfig
+from ballonet.hypervisors.proxmox.config import ProxmoxConfig
+from ballonet.hypervisors.qemu.config import QemuConfig
+from ballonet.hypervisors.vsphere.config import VsphereConfig
 from ballonet.model.settings import Size
 from ballonet.model.snapshot import Mode
 from ballonet.model.terms import WrittenTerms
 
-OLD = Config(
-    qemu=QemuConfig(),
-    libvirt=LibvirtConfig(),
-    proxmox=ProxmoxConfig(),
-    vsphere=VsphereConfig(server="s", user="u"),
-    hyperv=HypervConfig(server="s", user="u"),
+OLD = Config.of(
+    QemuConfig(), LibvirtConfig(), ProxmoxConfig(), VsphereConfig(server="s", user="u"), HypervConfig(server="s", user="u")
 )
 
 

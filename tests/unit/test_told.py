@@ -5,14 +5,17 @@ import io
 import pytest
 
 from ballonet.cli.console import Plain
-from ballonet.cli.run import _whose
 from ballonet.cli.status import table
 from ballonet.control.messages import BOUND
 from ballonet.control.metrics import Counters, exposition
 from ballonet.control.tell import status_of
-from ballonet.daemon.config import Config, HypervConfig, LibvirtConfig, ProxmoxConfig, QemuConfig, VsphereConfig
 from ballonet.decide.step import START, step
-from ballonet.hypervisors.alone import NOT_HEARD
+from ballonet.hypervisors.hyperv.config import HypervConfig
+from ballonet.hypervisors.libvirt.config import LibvirtConfig
+from ballonet.hypervisors.local.alone import NOT_HEARD
+from ballonet.hypervisors.proxmox.config import ProxmoxConfig
+from ballonet.hypervisors.qemu.config import QemuConfig
+from ballonet.hypervisors.vsphere.config import VsphereConfig
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.tick import Tick
@@ -55,8 +58,8 @@ def test_not_heard_yet_is_no_guest_that_is_left_alone() -> None:
 
 def test_whose_guests_a_configuration_means() -> None:
     """By what they are of."""
-    assert _whose(Config(hyperv=HypervConfig(server="hv1", user="u"))) == "hv1"
-    assert _whose(Config(vsphere=VsphereConfig(server="vc", user="u"))) == "vc"
-    assert _whose(Config(libvirt=LibvirtConfig())) == "qemu:///system"
-    assert "Proxmox" in _whose(Config(proxmox=ProxmoxConfig()))
-    assert _whose(Config(qemu=QemuConfig(sockets=("/a", "/b")))) == "/a, /b"
+    assert HypervConfig(server="hv1", user="u").guests_of() == "hv1"
+    assert VsphereConfig(server="vc", user="u").guests_of() == "vc"
+    assert LibvirtConfig().guests_of() == "qemu:///system"
+    assert "Proxmox" in ProxmoxConfig().guests_of()
+    assert QemuConfig(sockets=("/a", "/b")).guests_of() == "/a, /b"

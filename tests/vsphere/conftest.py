@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from pyVmomi import vim
 
-from ballonet.hypervisors.vsphere.session import VsphereSession, Where
+from ballonet.hypervisors.vsphere.config import VsphereConfig
+from ballonet.hypervisors.vsphere.session import VsphereSession
 from vsphere.build import build
 
 
@@ -19,12 +20,12 @@ class Server:
     """One that runs."""
 
     process: "subprocess.Popen[str]"
-    where: Where
+    where: VsphereConfig
     session: VsphereSession | None = None
 
     def vms(self) -> dict[str, Any]:
         """Its VMs by name, through a session of the test's own."""
-        self.session = self.session or VsphereSession(self.where)
+        self.session = self.session or VsphereSession(self.where, "secret")
         return {vm.name: vm for vm in self.session._view.view}
 
     def script(self, name: str, **numbers: int) -> None:
@@ -53,7 +54,7 @@ def start(program: Path, tmp_path: Path) -> Iterator[Callable[..., Server]]:
         host, _, port = process.stdout.readline().strip().partition(":")
         certificate = tmp_path / f"{port}.pem"
         certificate.write_text(ssl.get_server_certificate((host, int(port))))
-        where = Where(server=host, port=int(port), user=user, password=password, ca_file=str(certificate))
+        where = VsphereConfig(server=host, port=int(port), user=user, ca_file=str(certificate))
         running.append(Server(process, where))
         return running[-1]
 

@@ -28,7 +28,7 @@ def test_what_is_read(start: Start) -> None:
     server.script(
         FIRST, guestMemoryUsage=1500, hostMemoryUsage=2500, balloonedMemory=512, swappedMemory=256, compressedMemory=2048
     )
-    session = VsphereSession(server.where)
+    session = VsphereSession(server.where, "secret")
     session.calls.clear()
     picture = session.read()
     assert session.calls == {"RetrievePropertiesEx": 2, "QueryPerf": 1}
@@ -53,7 +53,7 @@ def test_what_is_read(start: Start) -> None:
 async def test_entitlements_are_set_kept_and_put_back(start: Start, tmp_path: Path) -> None:
     """Only what changes is sent; a limit that somebody had stays; `restore` gives back level and all."""
     server = start("-vms", "2")
-    hypervisor = VsphereHypervisor(server.where, tmp_path)
+    hypervisor = VsphereHypervisor(server.where, "secret", tmp_path)
     await hypervisor.open()
     try:
         await holds_soon(lambda: len(hypervisor.guests()) == 2)
@@ -79,7 +79,7 @@ async def test_entitlements_are_set_kept_and_put_back(start: Start, tmp_path: Pa
 async def test_contract(start: Start, tmp_path: Path) -> None:
     """The suite that every adapter must pass, as far as its steering goes."""
     server = start("-vms", "2")
-    hypervisor = VsphereHypervisor(server.where, tmp_path)
+    hypervisor = VsphereHypervisor(server.where, "secret", tmp_path)
     await hypervisor.open()
     try:
         await check_hypervisor(hypervisor, FIRST)
@@ -97,7 +97,7 @@ async def test_nothing_is_sent_that_cannot_be_put_back(start: Start, tmp_path: P
         if damage:
             state.mkdir()
             (state / "originals.json").write_text(damage)
-        hypervisor = VsphereHypervisor(server.where, state)
+        hypervisor = VsphereHypervisor(server.where, "secret", state)
         await hypervisor.open()
         try:
             await holds_soon(lambda hypervisor=hypervisor: bool(hypervisor.guests()))  # type: ignore[misc]
@@ -111,7 +111,7 @@ async def test_nothing_is_sent_that_cannot_be_put_back(start: Start, tmp_path: P
 async def test_limit_forces_a_balloon_and_is_put_back(start: Start, tmp_path: Path) -> None:
     """The simulator's toy balloon shows what a limit does; a limit below the reservation is never sent."""
     server = start("-vms", "1")
-    hypervisor = VsphereHypervisor(server.where, tmp_path)
+    hypervisor = VsphereHypervisor(server.where, "secret", tmp_path)
     await hypervisor.open()
     try:
         await holds_soon(lambda: bool(hypervisor.guests()))
@@ -129,15 +129,15 @@ async def test_limit_forces_a_balloon_and_is_put_back(start: Start, tmp_path: Pa
         await hypervisor.close()
 
 
-@pytest.mark.parametrize("despite_drs", [False, True])
-def test_drs_is_another_controller(start: Start, *, despite_drs: bool) -> None:
+@pytest.mark.parametrize("drs", [False, True])
+def test_drs_is_another_controller(start: Start, *, drs: bool) -> None:
     """R15: VMs in a cluster with DRS are watched only, until the operator says otherwise."""
     server = start("-vms", "1", "-cluster")
-    session = VsphereSession(replace(server.where, despite_drs=despite_drs))
+    session = VsphereSession(replace(server.where, drs=drs), "secret")
     alone = {row.guest.leave_alone for row in session.read().rows}
     session.close()
     assert len(alone) == 1
-    assert ("vsphere.drs = true" in alone.pop()) is not despite_drs
+    assert ("vsphere.drs = true" in alone.pop()) is not drs
 
 
 @pytest.mark.parametrize(
@@ -156,9 +156,11 @@ def test_what_is_wrong_is_one_line_with_its_remedy(
     start: Start, words: tuple[str, ...], change: dict[str, object], says: str
 ) -> None:
     """And the password is in none of them."""
-    where = replace(start("-vms", "1", *words).where, **change)
+    rest = dict(change)
+    password = str(rest.pop("password", "secret"))
+    where = replace(start("-vms", "1", *words).where, **rest)
     with pytest.raises(HypervisorError, match=says) as caught:
-        VsphereSession(where)
+        VsphereSession(where, password)
     text = str(caught.value)
     assert "\n" not in text
     assert "secret" not in text
@@ -168,7 +170,7 @@ def test_what_is_wrong_is_one_line_with_its_remedy(
 async def test_missing_privilege_is_named(start: Start, tmp_path: Path) -> None:
     """And nothing is changed."""
     server = start("-vms", "1", "-read-only")
-    hypervisor = VsphereHypervisor(server.where, tmp_path)
+    hypervisor = VsphereHypervisor(server.where, "secret", tmp_path)
     await hypervisor.open()
     try:
         await holds_soon(lambda: bool(hypervisor.guests()))
@@ -181,7 +183,7 @@ async def test_missing_privilege_is_named(start: Start, tmp_path: Path) -> None:
 async def test_server_that_dies_is_told_and_found_again(start: Start, tmp_path: Path) -> None:
     """Commands fail meanwhile, the numbers grow old, and the loop goes on."""
     server = start("-vms", "1")
-    hypervisor = VsphereHypervisor(server.where, tmp_path)
+    hypervisor = VsphereHypervisor(server.where, "secret", tmp_path)
     await hypervisor.open()
     try:
         await holds_soon(lambda: bool(hypervisor.guests()))

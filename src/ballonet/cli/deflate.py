@@ -25,7 +25,7 @@ from ballonet.control.tell import status_of
 from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
-from ballonet.hypervisors.alone import NOT_HEARD
+from ballonet.hypervisors.local.alone import NOT_HEARD
 from ballonet.model.knobs import Steering
 from ballonet.model.plan import limit_of
 from ballonet.model.settings import SettingsError

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from ballonet.cli.console import ConfigPath, Json, err, out, write_json
-from ballonet.daemon.config import PATH, Config
+from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.model.settings import SettingsError, convert, parse_toml
 from ballonet.sense.discover import Found, discover
 
@@ -40,7 +40,7 @@ def init(
     convert(parse_toml(text, "what was to be written"), Config, "what was to be written")
     _write(config, text, is_forced=force)
     if not json:
-        for line in _next(config, found):
+        for line in _next(config):
             out.print(line)
 
 
@@ -101,23 +101,13 @@ def _write(path: Path, text: str, *, is_forced: bool) -> None:
         raise SettingsError(f"cannot write {path}: {error.strerror}; as root, or to a place of yours with -c") from error
 
 
-def _next(path: Path, found: Found) -> Iterator[str]:
+def _next(path: Path) -> Iterator[str]:
     """What to do now."""
     named = "" if path == PATH else f" -c {path}"
-    if _is_libvirts(found) and found.proxmox is None and not _has_libvirt():
-        from ballonet.daemon.run import how_libvirt_comes  # noqa: PLC0415 adapters take a while to load
-
-        yield f"[libvirt] needs Python's libvirt: {how_libvirt_comes()}"
+    if missing := read_config(path).source.missing():
+        yield missing
     yield f"wrote {path}: mode observe, nothing is touched"
     if path == PATH and Path("/usr/lib/systemd/system/ballonet.service").exists():
         yield "next: ballonet doctor; ballonet status (the service runs by itself, and only watches)"
     else:
         yield f"next: ballonet doctor{named}; ballonet run{named}; ballonet status{named}"
-
-
-def _has_libvirt() -> bool:
-    try:
-        import libvirt  # noqa: F401, PLC0415 only whether it is installed
-    except ImportError:
-        return False
-    return True

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Final
 
 from ballonet.daemon.config import Config
-from ballonet.daemon.run import adapter
 from ballonet.decide.step import START, step
-from ballonet.hypervisors.alone import NOT_HEARD
 from ballonet.hypervisors.contract import Hypervisor
+from ballonet.hypervisors.local.alone import NOT_HEARD
 from ballonet.model.finding import Finding
 from ballonet.model.snapshot import Voice
 from ballonet.model.terms import GuestSettings
@@ -54,7 +53,7 @@ async def look(config: Config) -> tuple[Tick, list[Finding]]:
 @contextlib.asynccontextmanager
 async def opened(config: Config) -> AsyncIterator[Hypervisor]:
     """The hypervisor of a configuration, for a command that is done with it soon."""
-    hypervisor = adapter(config)
+    hypervisor = config.source.hypervisor(config.around)
     await hypervisor.open()
     try:
         yield hypervisor

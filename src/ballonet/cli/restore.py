@@ -10,7 +10,6 @@ from rich.table import Table
 
 from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, write_json
 from ballonet.daemon.config import PATH, read_config
-from ballonet.daemon.run import adapter
 from ballonet.hypervisors.contract import Guided, HypervisorError
 from ballonet.model.knobs import Bounds, Knobs
 from ballonet.model.settings import SettingsError
@@ -41,7 +40,8 @@ def restore(config: ConfigPath = PATH, json: Json = False) -> None:
 
 
 async def _restored(config: Path) -> Restored:
-    hypervisor = adapter(read_config(config))
+    found = read_config(config)
+    hypervisor = found.source.hypervisor(found.around)
     if not isinstance(hypervisor, Guided):
         raise SettingsError(f"{config}: only [vsphere] and [hyperv] have what `restore` puts back")
     try:

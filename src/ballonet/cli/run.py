@@ -6,7 +6,7 @@ import sys
 
 from ballonet.cli.console import ConfigPath, Json, err, for_our_own, out, write_json
 from ballonet.control.token import read_token
-from ballonet.daemon.config import PATH, Config, read_config
+from ballonet.daemon.config import PATH, read_config
 from ballonet.model.settings import SettingsError
 
 
@@ -24,16 +24,14 @@ def run(config: ConfigPath = PATH) -> None:
 
 def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
     """Check a configuration, with the files of the conf.d beside it, and say what it comes to. Exits 2 when it is wrong."""
-    from ballonet.daemon.run import adapter  # noqa: PLC0415 adapters take a while to load
-
     found = read_config(config)
-    adapter(found)  # whether what it needs is installed, and its secrets can be read; nothing is opened
+    found.source.hypervisor(found.around)  # whether what it needs is installed, and its secrets can be read; nothing is opened
     if found.control.listen:
         _warn_of_token(found.control.token_file)
     if json:
         write_json(found)
         return
-    out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {_whose(found)}")
+    out.print(f"{config}: good. Mode {found.loop.mode.value}, policy {found.loop.policy}, guests of {found.source.guests_of()}")
     named = ", ".join(sorted(found.guest))
     out.print(f"settings for: {named}" if named else "no guest has settings of its own")
 
@@ -44,14 +42,3 @@ def _warn_of_token(path: str) -> None:
         read_token(path)
     except SettingsError as error:
         err.print(f"warning: nobody can come over TCP: {error}")
-
-
-def _whose(found: Config) -> str:
-    """Whose guests a configuration means."""
-    if found.libvirt is not None:
-        return found.libvirt.uri
-    if found.vsphere is not None:
-        return found.vsphere.server
-    if found.hyperv is not None:
-        return found.hyperv.server
-    return "this Proxmox VE node" if found.proxmox is not None else ", ".join(found.qemu.sockets)

@@ -10,7 +10,7 @@ from typing import Final
 
 from ballonet.control.messages import GuestStatus, HostStatus, Status
 from ballonet.decide.states import NAMES
-from ballonet.hypervisors.alone import NOT_HEARD
+from ballonet.hypervisors.local.alone import NOT_HEARD
 
 GUEST_GAUGES: Final = {
     "ceiling_bytes": ("has_bytes", "What it has with its balloon empty"),

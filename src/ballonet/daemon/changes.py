@@ -3,7 +3,7 @@
 import logging
 from typing import Final, NamedTuple
 
-from ballonet.hypervisors.alone import NOT_HEARD
+from ballonet.hypervisors.local.alone import NOT_HEARD
 from ballonet.model.finding import Finding, Level
 from ballonet.model.knobs import Steering
 from ballonet.model.plan import Decision, Keep, Reason

@@ -5,13 +5,16 @@ import functools
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, TypeVar, cast
 
+import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
 from ballonet.control.doors import address_of
 from ballonet.decide.policies import POLICIES
+from ballonet.hypervisors.registry import SECTIONS
+from ballonet.hypervisors.section import Around, Section
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError, Size, convert, parse_toml
 from ballonet.model.snapshot import Mode, least
@@ -39,69 +42,6 @@ class LoopConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     policy: str = "adaptive"
     interval_s: Annotated[float, Meta(ge=0.1, le=60)] = 1.0
     """Between two ticks when nothing happens. News brings the next one at once."""
-
-
-class QemuConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[qemu]`."""
-
-    sockets: tuple[str, ...] = ()
-    """QMP sockets, wildcards allowed. ballonet needs one to itself: a socket serves one client at a time."""
-    agents: bool = True
-    """Whether to hear agents in guests, ballonet's and QEMU's, where a guest has a port for one."""
-
-
-class LibvirtConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[libvirt]`."""
-
-    uri: str = "qemu:///system"
-    """The libvirt on this host, as `virsh -c` takes it."""
-    agents: bool = True
-    """Whether to hear ballonet's agent in guests, where a domain has a channel for it."""
-
-
-class ProxmoxConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[proxmox]`: the VMs of this node."""
-
-    agents: bool = True
-    """Whether to hear agents in guests, where a guest has a port for one."""
-
-
-class VsphereConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[vsphere]`: one ESXi host, by itself or through its vCenter; ballonet steers shares and reservations."""
-
-    server: str
-    """The host's name, or its vCenter's."""
-    user: str
-    port: Annotated[int, Meta(ge=1, le=65535)] = 443
-    host: str = ""
-    """Which of a vCenter's hosts; empty = the only one."""
-    password_file: str = ""
-    """A file that nobody else may read. The variable BALLONET_VSPHERE_PASSWORD comes first."""
-    ca_file: str = ""
-    """Certificates to trust, PEM; empty = the system's."""
-    limits: bool = False
-    """Also set limits while the host is short: the only way to force a balloon; taken back from a VM that waits for memory."""
-    drs: bool = False
-    """Steer though the host is in a cluster whose DRS moves VMs."""
-
-
-class HypervConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """`[hyperv]`: one Hyper-V host by PowerShell remoting; ballonet steers minimum, maximum, buffer and priority."""
-
-    server: str
-    user: str
-    """As Windows has it: `HOST\\user` or `user@domain`."""
-    port: Annotated[int, Meta(ge=1, le=65535)] | None = None
-    """Of WinRM; unset: 5986, or 5985 without TLS."""
-    tls: bool = True
-    auth: Literal["negotiate", "kerberos", "ntlm", "basic"] = "negotiate"
-    """`basic` sends the password itself, and only over TLS."""
-    endpoint: str = "Microsoft.PowerShell"
-    """The session configuration: one of Just Enough Administration, where there is one."""
-    password_file: str = ""
-    """A file that nobody else may read. The variable BALLONET_HYPERV_PASSWORD comes first."""
-    ca_file: str = ""
-    """Certificates to trust, PEM; empty = the system's."""
 
 
 class ControlConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -136,14 +76,24 @@ class EmergencyConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     """In host states hard and low: have the kernel page out guests that hold more than they need, into zswap or swap."""
 
 
-class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The whole file."""
+C = TypeVar("C", bound="Config")
+N = TypeVar("N", bound=Section)
 
-    qemu: QemuConfig = QemuConfig()
-    libvirt: LibvirtConfig | None = None
-    proxmox: ProxmoxConfig | None = None
-    vsphere: VsphereConfig | None = None
-    hyperv: HypervConfig | None = None
+
+def _with_sections(kind: type[C]) -> type[C]:
+    """The same with a section for each hypervisor of the registry."""
+    fields: list[tuple[str, Any, None]] = [(one.called, one | None, None) for one in SECTIONS]
+    made = msgspec.defstruct(
+        kind.__name__, fields, bases=(kind,), module=kind.__module__, frozen=True, kw_only=True, forbid_unknown_fields=True
+    )
+    made.__doc__ = kind.__doc__
+    return cast("type[C]", made)
+
+
+@_with_sections
+class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole file: these, and one section of the registry's."""
+
     host: HostConfig = HostConfig()
     loop: LoopConfig = LoopConfig()
     control: ControlConfig = ControlConfig()
@@ -151,13 +101,38 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     emergency: EmergencyConfig = EmergencyConfig()
     guest: dict[str, WrittenTerms] = {}
 
+    @classmethod
+    def of(cls, *sources: Section, **sections: Any) -> "Config":
+        """A configuration by its parts."""
+        parts: dict[str, Any] = {one.called: one for one in sources}
+        return cls(**parts, **sections)
+
+    def section(self, kind: type[N]) -> N | None:
+        """The section of one hypervisor; None = there is none."""
+        found = getattr(self, kind.called)
+        return found if isinstance(found, kind) else None
+
+    def sources(self) -> list[Section]:
+        """The sections that say whose guests they are; in a configuration that was checked there is one."""
+        found = (getattr(self, one.called) for one in SECTIONS)
+        return [one for one in found if one is not None and one.names_guests]
+
+    @property
+    def source(self) -> Section:
+        """The one of a configuration that was checked."""
+        return self.sources()[0]
+
+    @property
+    def around(self) -> Around:
+        """What its source needs from the other sections."""
+        return Around(Path(self.host.root), Path(self.control.state))
+
     def limits(self) -> Limits:
         """Of every decision."""
-        may_limit = self.vsphere is not None and self.vsphere.limits
         return Limits(
             reserve_bytes=_plain(self.host.reserve),
             interval_s=self.loop.interval_s,
-            may_limit=may_limit,
+            may_limit=any(one.may_limit for one in self.sources()),
             may_ksm=self.emergency.ksm,
             may_reclaim=self.emergency.reclaim,
         )
@@ -277,24 +252,15 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 def _check(config: Config, path: Path) -> None:
     """What no single key shows."""
-    named = [
-        name
-        for name, one in (
-            ("[qemu]", config.qemu.sockets),
-            ("[libvirt]", config.libvirt),
-            ("[proxmox]", config.proxmox),
-            ("[vsphere]", config.vsphere),
-            ("[hyperv]", config.hyperv),
-        )
-        if one
-    ]
-    if not named:
-        text = 'names no guests: add [libvirt], [proxmox], [vsphere], [hyperv], or [qemu] with sockets = ["/run/qemu/*.qmp"]'
-        raise SettingsError(f"{path}: {text}")
-    if len(named) > 1:
-        raise SettingsError(f"{path}: {' and '.join(named)}: keep one; a daemon steers all guests of a host in one way")
-    if config.hyperv is not None and config.hyperv.auth == "basic" and not config.hyperv.tls:
-        raise SettingsError(f"{path}: at `hyperv.auth`: basic sends the password itself; set hyperv.tls, or another auth")
+    sources = config.sources()
+    if not sources:
+        *first, last = sorted((one.example for one in SECTIONS), key=lambda text: " " in text)
+        raise SettingsError(f"{path}: names no guests: add {', '.join(first)}, or {last}")
+    if len(sources) > 1:
+        named = " and ".join(f"[{one.called}]" for one in sources)
+        raise SettingsError(f"{path}: {named}: keep one; a daemon steers all guests of a host in one way")
+    if wrong := config.source.contradiction():
+        raise SettingsError(f"{path}: {wrong}")
     if config.loop.policy not in POLICIES:
         raise SettingsError(f"{path}: at `loop.policy`: no policy {config.loop.policy!r}; there are {', '.join(POLICIES)}")
     if config.control.listen:

@@ -11,39 +11,14 @@ import logging
 import os
 from pathlib import Path
 from typing import Final
-from urllib.parse import parse_qsl, urlsplit
 
 from ballonet.daemon.config import Config
 from ballonet.model.settings import SettingsError
 
 log = logging.getLogger(__name__)
 
-LOCAL: Final = ("localhost", "127.0.0.1", "::1")
 RUN: Final = Path("/run/ballonet")
 """Root's alone: in a folder that others may write, any of them could keep the daemon from starting."""
-
-
-def steered(config: Config) -> str:
-    """What one daemon at a time may steer by this configuration, in words; empty = its sockets see to that."""
-    if config.libvirt is not None:
-        return f"libvirt {_one_spelling(config.libvirt.uri)}"
-    if config.proxmox is not None:
-        return f"Proxmox VE's VMs below {config.host.root}"
-    if config.vsphere is not None:
-        return f"{config.vsphere.server}:{config.vsphere.port} {config.vsphere.host}".rstrip()
-    if config.hyperv is not None:
-        return f"{config.hyperv.server}"
-    return ""
-
-
-def _one_spelling(uri: str) -> str:
-    """A libvirt URI, however it is spelt: `qemu:///system` is `qemu+unix://localhost/system`, too. Of its parameters the one
-    counts that names another daemon's socket.
-    """
-    parts = urlsplit(uri)
-    host = "" if parts.hostname in LOCAL else f"{parts.hostname or ''}"
-    sockets = [f"?socket={value}" for key, value in parse_qsl(parts.query) if key == "socket"]
-    return f"{parts.scheme.split('+')[0]}://{host}{parts.path.rstrip('/') or '/system'}{''.join(sockets)}"
 
 
 class Locks:
@@ -61,7 +36,7 @@ class Locks:
 
     def take_steered(self, config: Config) -> None:
         """On whom it steers alone. Raises SettingsError."""
-        if what := steered(config):
+        if what := config.source.steers(config.around):
             name = hashlib.sha256(what.encode()).hexdigest()[:16]
             self._take(RUN / f"{name}.lock", f"steers {what}", "two would undo each other's work")
 

@@ -7,9 +7,10 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ballonet.daemon.config import Config
+from ballonet.hypervisors.registry import SECTIONS
 from ballonet.model.finding import HOST, Finding, Level
 
-WITH_A_RESTART: Final = ("qemu", "libvirt", "proxmox", "vsphere", "hyperv", "control", "host.root", "history.keep")
+WITH_A_RESTART: Final = (*(one.called for one in SECTIONS), "control", "host.root", "history.keep")
 """Sections and keys: whose guests they are, where the daemon listens and what it keeps open."""
 
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import sys
 import time
 from pathlib import Path
 
@@ -13,18 +12,15 @@ from msgspec.structs import replace
 from ballonet.control.server import ControlServer, Door
 from ballonet.control.tell import reload_change
 from ballonet.daemon.changes import Changes, Outsiders
-from ballonet.daemon.config import Config, HypervConfig, VsphereConfig, read_config
+from ballonet.daemon.config import Config, read_config
 from ballonet.daemon.desk import DaemonDesk
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
 from ballonet.daemon.reload import findings, reloaded
-from ballonet.daemon.secret import secret
 from ballonet.daemon.service import Service
 from ballonet.history.tidy import Bounds
 from ballonet.hypervisors.contract import Hypervisor
-from ballonet.hypervisors.proxmox.adapter import ProxmoxHypervisor
-from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.terms import GuestSettings, Terms
@@ -33,72 +29,6 @@ from ballonet.sense.host import HostSense, host_sense
 from ballonet.sense.picture import Eye
 
 log = logging.getLogger(__name__)
-
-
-def adapter(config: Config) -> Hypervisor:
-    """The hypervisor that a configuration names; not opened yet. Raises SettingsError when what it needs is not installed."""
-    root = Path(config.host.root)
-    if config.proxmox is not None:
-        return ProxmoxHypervisor(root, listens=config.proxmox.agents)
-    if config.vsphere is not None:
-        return _vsphere(config.vsphere, Path(config.control.state))
-    if config.hyperv is not None:
-        return _hyperv(config.hyperv, Path(config.control.state))
-    if config.libvirt is None:
-        return QemuHypervisor(config.qemu.sockets, root, listens=config.qemu.agents)
-    try:
-        from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor  # noqa: PLC0415 only where it is installed
-    except ImportError as error:
-        raise SettingsError(
-            f"the configuration has [libvirt], and Python's libvirt is not installed ({error}): {how_libvirt_comes()}"
-        ) from error
-    return LibvirtHypervisor(config.libvirt.uri, root, listens=config.libvirt.agents)
-
-
-def how_libvirt_comes() -> str:
-    """The one command that installs Python's libvirt for this very ballonet."""
-    if sys.prefix == sys.base_prefix:  # the package, or a system's own Python
-        return "apt-get install python3-libvirt"
-    return f"{sys.prefix}/bin/pip install libvirt-python (in a clone: make setup where libvirt is, or requirements-libvirt.lock)"
-
-
-def _vsphere(config: VsphereConfig, state: Path) -> Hypervisor:
-    try:
-        from ballonet.hypervisors.vsphere.adapter import VsphereHypervisor  # noqa: PLC0415 only where it is installed
-        from ballonet.hypervisors.vsphere.session import Where  # noqa: PLC0415
-    except ImportError as error:
-        raise SettingsError(f"[vsphere] needs pyVmomi: pip install 'ballonet[vsphere]' ({error})") from error
-    password = secret("BALLONET_VSPHERE_PASSWORD", config.password_file, "vsphere.password_file")
-    where = Where(
-        server=config.server,
-        port=config.port,
-        user=config.user,
-        password=password,
-        host=config.host,
-        ca_file=config.ca_file,
-        despite_drs=config.drs,
-    )
-    return VsphereHypervisor(where, state)
-
-
-def _hyperv(config: HypervConfig, state: Path) -> Hypervisor:
-    try:
-        from ballonet.hypervisors.hyperv.adapter import HypervHypervisor  # noqa: PLC0415 only where it is installed
-        from ballonet.hypervisors.hyperv.session import Where  # noqa: PLC0415
-    except ImportError as error:
-        raise SettingsError(f"[hyperv] needs pypsrp: pip install 'ballonet[hyperv]' ({error})") from error
-    password = secret("BALLONET_HYPERV_PASSWORD", config.password_file, "hyperv.password_file")
-    where = Where(
-        server=config.server,
-        port=config.port or (5986 if config.tls else 5985),
-        user=config.user,
-        password=password,
-        tls=config.tls,
-        auth=config.auth,
-        endpoint=config.endpoint,
-        ca_file=config.ca_file,
-    )
-    return HypervHypervisor(where, state)
 
 
 class Daemon:
@@ -117,7 +47,7 @@ class Daemon:
         root = Path(config.host.root)
         self._locks = Locks()
         self._locks.take(config)
-        self._hypervisor = hypervisor = hypervisor or adapter(config)
+        self._hypervisor = hypervisor = hypervisor or config.source.hypervisor(config.around)
         self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
         self._server = ControlServer(self._desk, _door(config))
         self._desk.of_guests = hypervisor.findings

@@ -2,7 +2,7 @@
 """ballonet-agent: a guest's voice. Tells the host over a virtio-serial port how the guest's memory is, and at once when it
 runs out.
 
-Place in the loop: inside the guest, before `sense`. The host end is hypervisors/agent.py; docs/reference/agent.md has the
+Place in the loop: inside the guest, before `sense`. The host end is hypervisors/local/agent.py; docs/reference/agent.md has the
 messages. One file (`make agent`), Python 3.9 or later, Linux 4.20 or later for pressure (PSI); runs as root, or as a user that may open the
 port.
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError
-from ballonet.hypervisors.elsewhere import Elsewhere
+from ballonet.hypervisors.remote.guests import RemoteGuests
 from ballonet.model.knobs import Steering
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism
 from ballonet.model.units import GIB
@@ -78,7 +78,7 @@ class FakeGuest:
         return GuestStats(**(true | self.says))
 
 
-class FakeHypervisor(Elsewhere):
+class FakeHypervisor(RemoteGuests):
     """Fake guests behind the contract, and a fake host that they live on."""
 
     def __init__(self, guests: Iterable[FakeGuest] = (), clock: Callable[[], float] = time.monotonic) -> None:

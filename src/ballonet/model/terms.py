@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, TypeVar, cast
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ballonet.model.settings import Headroom, Size, convert
+from ballonet.model.settings import Headroom, SettingsError, Size, convert
 from ballonet.model.snapshot import NORMAL_SHARES, Mode
 from ballonet.model.units import format_size
 
@@ -150,7 +150,11 @@ def read_term(field: str, text: str, origin: str) -> Any:
     """The value of one field that was written as text. Raises SettingsError."""
     name = name_of(field)
     value: Any = int(text) if _field(field).name == "shares" and text.isascii() and text.isdecimal() else text
-    return getattr(convert({name: value}, WrittenTerms, origin).over(UNSAID), field)
+    try:
+        return getattr(convert({name: value}, WrittenTerms, origin).over(UNSAID), field)
+    except SettingsError as error:
+        reason = str(error).removeprefix(f"{origin}: at `{name}`: ")
+        raise SettingsError(f"{origin}: {text!r}: {reason}. {describe(field)}") from error
 
 
 def in_words(field: str, value: Any) -> str:

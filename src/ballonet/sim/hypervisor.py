@@ -3,7 +3,7 @@
 import asyncio
 
 from ballonet.hypervisors.contract import Capabilities, GuestGoneError, NoAnswerError, RefusedError
-from ballonet.hypervisors.elsewhere import Elsewhere
+from ballonet.hypervisors.remote.guests import RemoteGuests
 from ballonet.model.knobs import Steering
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
@@ -15,7 +15,7 @@ SILENT_S = 3.0
 """After which an adapter says that a guest does not answer."""
 
 
-class SimHypervisor(Elsewhere):
+class SimHypervisor(RemoteGuests):
     """An adapter whose guests are simulated. Time passes in a task of its own, on the running loop's clock."""
 
     def __init__(self, world: SimWorld) -> None:

@@ -13,7 +13,7 @@ from msgspec.structs import replace
 
 from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.contract import Capabilities, GuestGoneError, Guided
-from ballonet.hypervisors.elsewhere import Elsewhere
+from ballonet.hypervisors.remote.guests import RemoteGuests
 from ballonet.model.knobs import Knobs, Steering
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mechanism, Snapshot, Voice
@@ -27,7 +27,7 @@ ON_TOP: Final = "+ballonet"
 """Ends the name of such an arm, after the peer's that it stands on."""
 
 
-class Face(Elsewhere, Guided, abc.ABC):
+class Face(RemoteGuests, Guided, abc.ABC):
     """What ballonet sees and sets of a simulated host with a loop of its own."""
 
     steering: Steering

@@ -5,8 +5,9 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Capabilities, RefusedError
-from ballonet.hypervisors.hyperv.session import HypervSession, Where
-from ballonet.hypervisors.remote import RemoteHypervisor, Row
+from ballonet.hypervisors.hyperv.config import HypervConfig
+from ballonet.hypervisors.hyperv.session import HypervSession
+from ballonet.hypervisors.remote.adapter import RemoteHypervisor, Row
 from ballonet.model.knobs import BUFFER_PERCENT, PRIORITY, Bounds, Knobs, Steering
 from ballonet.model.snapshot import Mechanism
 
@@ -14,13 +15,14 @@ from ballonet.model.snapshot import Mechanism
 class HypervHypervisor(RemoteHypervisor):
     """The VMs of one host."""
 
-    def __init__(self, where: Where, state: Path) -> None:
+    def __init__(self, where: HypervConfig, password: str, state: Path) -> None:
         """Args:
         where: how to get in.
+        password: of the user.
         state: folder for what guests' bounds were before.
         """
         super().__init__(where.server, state)
-        self._where = where
+        self._where, self._password = where, password
 
     @property
     def capabilities(self) -> Capabilities:
@@ -28,7 +30,7 @@ class HypervHypervisor(RemoteHypervisor):
         return Capabilities(name="hyperv", steering=Steering.BOUNDS, mechanisms=frozenset({Mechanism.BALLOON}))
 
     def _connect(self) -> HypervSession:
-        return HypervSession(self._where)
+        return HypervSession(self._where, self._password)
 
     def _check(self, row: Row, wish: Knobs) -> None:
         """The rules of Set-VMMemory, on a running VM."""

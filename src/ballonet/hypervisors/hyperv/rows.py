@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from ballonet.hypervisors.contract import RefusedError
-from ballonet.hypervisors.remote import Row
+from ballonet.hypervisors.remote.adapter import Row
 from ballonet.model.knobs import Bounds
 from ballonet.model.snapshot import Guest, GuestStats, Host, Voice
 from ballonet.model.units import KIB, MIB

@@ -14,15 +14,15 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 import requests
-from msgspec import Struct
 from pypsrp.complex_objects import ObjectMeta, PSInvocationState
 from pypsrp.exceptions import AuthenticationError, WinRMError, WinRMTransportError, WSManFaultError
 from pypsrp.powershell import PowerShell, RunspacePool
 from pypsrp.wsman import WSMan
 
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
+from ballonet.hypervisors.hyperv.config import HypervConfig
 from ballonet.hypervisors.hyperv.rows import COUNTERS, MEMORY, SYSTEM, VM, host_of, vm_row
-from ballonet.hypervisors.remote import DeniedError, Picture, Row, reached
+from ballonet.hypervisors.remote.adapter import DeniedError, Picture, Row, reached
 from ballonet.model.knobs import Bounds, Knobs
 
 DEADLINE_S: Final = 10
@@ -42,27 +42,10 @@ ACCESS_DENIED: Final = 5
 logging.getLogger("pypsrp").setLevel(logging.CRITICAL)  # it tells of each retry with a stack trace; what went wrong is raised
 
 
-class Where(Struct, frozen=True, kw_only=True):
-    """How to get in."""
-
-    server: str
-    port: int
-    user: str
-    password: str
-    tls: bool = True
-    auth: str = "negotiate"
-    endpoint: str = "Microsoft.PowerShell"
-    ca_file: str = ""
-
-    def __repr__(self) -> str:
-        """Without the password."""
-        return f"{self.user} at {self.server}:{self.port}"
-
-
 class HypervSession:
     """Open until it is closed or breaks."""
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self, where: HypervConfig, password: str) -> None:
         """Logs in. Raises HypervisorError."""
         self._where = where
         self.calls: Counter[str] = Counter()
@@ -70,15 +53,15 @@ class HypervSession:
         self._pool: Any = None
         with _told(where):
             if where.tls:
-                reached(where.server, where.port, where.ca_file, DEADLINE_S, "hyperv.ca_file")
+                reached(where.server, where.winrm_port, where.ca_file, DEADLINE_S, "hyperv.ca_file")
             else:
-                socket.create_connection((where.server, where.port), DEADLINE_S).close()
+                socket.create_connection((where.server, where.winrm_port), DEADLINE_S).close()
             trusted: Any = where.ca_file or True  # a path too, says requests
             connection = WSMan(
                 where.server,
-                port=where.port,
+                port=where.winrm_port,
                 username=where.user,
-                password=where.password,
+                password=password,
                 ssl=where.tls,
                 auth=where.auth,
                 cert_validation=trusted,
@@ -148,7 +131,7 @@ def _properties(one: Any) -> dict[str, Any]:
     return {**getattr(one, "adapted_properties", {}), **getattr(one, "extended_properties", {})}
 
 
-def _picture(said: list[dict[str, Any]], where: Where) -> Picture:
+def _picture(said: list[dict[str, Any]], where: HypervConfig) -> Picture:
     """Told apart by what they have."""
     system = next((one for one in said if SYSTEM[0] in one), None)
     if system is None:
@@ -168,7 +151,7 @@ def _blamed(error: Any) -> str:
     return f"{getattr(error, 'target_object', '')} {getattr(error, 'fq_error', '')} {error}"
 
 
-def _refusal(where: Where, name: str, error: Any) -> HypervisorError:
+def _refusal(where: HypervConfig, name: str, error: Any) -> HypervisorError:
     """An error record of a cmdlet, as errors of the contract."""
     code, text = str(getattr(error, "fq_error", "") or ""), " ".join(str(error).split())
     place = f"{name or where.server}"
@@ -184,9 +167,9 @@ def _refusal(where: Where, name: str, error: Any) -> HypervisorError:
 
 
 @contextlib.contextmanager
-def _told(where: Where, name: str = "") -> Iterator[None]:
+def _told(where: HypervConfig, name: str = "") -> Iterator[None]:
     """What goes wrong, as errors of the contract. Never with the password: nothing of the request is quoted."""
-    place = f"{where.server}:{where.port}"
+    place = f"{where.server}:{where.winrm_port}"
     try:
         yield
     except HypervisorError:
@@ -203,13 +186,13 @@ def _told(where: Where, name: str = "") -> Iterator[None]:
     except (requests.Timeout, TimeoutError) as error:
         raise NoAnswerError(f"{name or place}: no answer in time; whether it took effect is not known") from error
     except (OSError, requests.RequestException) as error:
-        text = f"{place}: cannot be reached ({_reason(error)}); see hyperv.server, and whether TCP {where.port} is open"
+        text = f"{place}: cannot be reached ({_reason(error)}); see hyperv.server, and whether TCP {where.winrm_port} is open"
         raise NoAnswerError(text) from error
     except (WinRMError, ValueError, SyntaxError) as error:  # ElementTree's is the last
         raise NoAnswerError(f"{place}: what it says is not PowerShell remoting as it should be ({error})") from error
 
 
-def _fault(place: str, where: Where, error: Any) -> HypervisorError:
+def _fault(place: str, where: HypervConfig, error: Any) -> HypervisorError:
     reason = " ".join(str(error.reason or error.provider_fault or "refused").split())
     if error.code == ACCESS_DENIED:
         group = "Remote Management Users, or have a right to the endpoint"

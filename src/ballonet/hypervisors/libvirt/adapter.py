@@ -19,10 +19,10 @@ from typing import Any, Final
 import libvirt
 
 from ballonet.hypervisors.contract import Capabilities, HypervisorError
-from ballonet.hypervisors.herd import Herd
 from ballonet.hypervisors.libvirt import events
 from ballonet.hypervisors.libvirt.guest import LibvirtGuest
 from ballonet.hypervisors.libvirt.worker import Worker
+from ballonet.hypervisors.local.adapter import LocalAdapter
 from ballonet.hypervisors.tended import tended
 from ballonet.model.finding import Finding, Level, fault
 from ballonet.model.knobs import Steering
@@ -57,7 +57,7 @@ _INACTIVE: Final = -1
 GONE: Final = {libvirt.VIR_DOMAIN_EVENT_STOPPED, libvirt.VIR_DOMAIN_EVENT_CRASHED}
 
 
-class LibvirtHypervisor(Herd[LibvirtGuest]):
+class LibvirtHypervisor(LocalAdapter[LibvirtGuest]):
     """Every running domain of one libvirt. Guests come and go by themselves."""
 
     def __init__(self, uri: str = "qemu:///system", root: Path = Path("/"), *, listens: bool = True) -> None:

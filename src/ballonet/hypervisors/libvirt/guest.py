@@ -22,15 +22,15 @@ from typing import Any, Final
 
 import libvirt
 
-from ballonet.hypervisors import agent
-from ballonet.hypervisors.agent import AgentChannel
-from ballonet.hypervisors.alone import is_booting, why_alone
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
 from ballonet.hypervisors.libvirt import settings
 from ballonet.hypervisors.libvirt.worker import Worker
-from ballonet.hypervisors.process import Occupied, Process, find_qemu
+from ballonet.hypervisors.local import agent
+from ballonet.hypervisors.local.agent import AgentChannel
+from ballonet.hypervisors.local.alone import is_booting, why_alone
+from ballonet.hypervisors.local.guest import LocalGuest
+from ballonet.hypervisors.local.process import Occupied, Process, find_qemu
 from ballonet.hypervisors.tended import tended
-from ballonet.hypervisors.watched import WatchedGuest
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
 from ballonet.model.terms import UNSAID
@@ -81,7 +81,7 @@ JOB: Final = "libvirt does something with it that takes its time (a snapshot, a 
 _SILENT: Final = {libvirt.VIR_ERR_OPERATION_TIMEOUT, libvirt.VIR_ERR_RPC, libvirt.VIR_ERR_SYSTEM_ERROR}
 
 
-class LibvirtGuest(WatchedGuest):
+class LibvirtGuest(LocalGuest):
     """One active domain."""
 
     def __init__(self, uri: str, domain: Any, root: Path, news: Callable[[], None], *, listens: bool) -> None:

@@ -16,8 +16,8 @@ from ballonet.hypervisors.contract import Capabilities
 from ballonet.hypervisors.paths import matching
 from ballonet.hypervisors.proxmox.vm import VmConfig, read_vm
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
-from ballonet.hypervisors.qemu.brief import BriefGuest
 from ballonet.hypervisors.qemu.guest import QemuGuest
+from ballonet.hypervisors.qemu.shared_socket import SharedSocketGuest
 from ballonet.hypervisors.told import Told
 from ballonet.model.finding import Finding, Level, fault
 from ballonet.model.snapshot import Guest
@@ -41,7 +41,7 @@ class ProxmoxHypervisor(QemuHypervisor):
         root: where /proc, /etc/pve and /var/run are found.
         listens: whether to hear agents in the guests.
         """
-        super().__init__((str(root / SOCKETS),), root, listens=listens, kind=BriefGuest)
+        super().__init__((str(root / SOCKETS),), root, listens=listens, kind=SharedSocketGuest)
         self._configs = root / CONFIGS
         self._unread = Told(log)
         self._read: dict[str, tuple[float, VmConfig]] = {}

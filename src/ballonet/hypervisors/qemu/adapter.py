@@ -5,7 +5,7 @@ import logging
 from pathlib import Path
 
 from ballonet.hypervisors.contract import Capabilities
-from ballonet.hypervisors.herd import Herd
+from ballonet.hypervisors.local.adapter import LocalAdapter
 from ballonet.hypervisors.paths import lies_there, matching, text_of
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.tended import tended
@@ -18,7 +18,7 @@ from ballonet.model.terms import UNSAID, Terms
 log = logging.getLogger(__name__)
 
 
-class QemuHypervisor(Herd[QemuGuest]):
+class QemuHypervisor(LocalAdapter[QemuGuest]):
     """Every guest whose QMP socket matches a pattern. Guests come and go by themselves."""
 
     def __init__(

@@ -20,19 +20,19 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
-from ballonet.hypervisors import agent, guest_agent
-from ballonet.hypervisors.agent import AgentChannel
-from ballonet.hypervisors.alone import is_arriving, is_booting, is_migrating, why_alone
 from ballonet.hypervisors.contract import HypervisorError, NoAnswerError, RefusedError
-from ballonet.hypervisors.guest_agent import GuestAgent
+from ballonet.hypervisors.local import agent, guest_agent
+from ballonet.hypervisors.local.agent import AgentChannel
+from ballonet.hypervisors.local.alone import is_arriving, is_booting, is_migrating, why_alone
+from ballonet.hypervisors.local.guest import LocalGuest
+from ballonet.hypervisors.local.guest_agent import GuestAgent
+from ballonet.hypervisors.local.process import Occupied, Process
 from ballonet.hypervisors.paths import text_of
-from ballonet.hypervisors.process import Occupied, Process
 from ballonet.hypervisors.qemu.answers import Migration, Name, Nothing, Object, Report, Sev, Status, Uuid, Version
 from ballonet.hypervisors.qemu.mover import Mover, read_layout
 from ballonet.hypervisors.qemu.ports import port_sockets
 from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
 from ballonet.hypervisors.tended import tended
-from ballonet.hypervisors.watched import WatchedGuest
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest, GuestStats, Mechanism, Voice
 
@@ -67,7 +67,7 @@ _CONFIDENTIAL: Final = ("child<sev-", "child<tdx-", "child<s390-pv-", "child<pef
 """Types of objects that encrypt a guest's memory (qapi/qom.json, ObjectType)."""
 
 
-class QemuGuest(WatchedGuest):
+class QemuGuest(LocalGuest):
     """One QEMU process behind one QMP socket."""
 
     _hears_events = True

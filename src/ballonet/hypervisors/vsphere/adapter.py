@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from ballonet.hypervisors.contract import Capabilities, RefusedError
-from ballonet.hypervisors.remote import RemoteHypervisor, Row
-from ballonet.hypervisors.vsphere.session import VsphereSession, Where
+from ballonet.hypervisors.remote.adapter import RemoteHypervisor, Row
+from ballonet.hypervisors.vsphere.config import VsphereConfig
+from ballonet.hypervisors.vsphere.session import VsphereSession
 from ballonet.model.knobs import Entitlement, Knobs, Steering
 from ballonet.model.snapshot import Mechanism
 from ballonet.model.units import MIB
@@ -13,13 +14,14 @@ from ballonet.model.units import MIB
 class VsphereHypervisor(RemoteHypervisor):
     """The VMs of one host. quickStats change each 20 s; what changes in between is the list of VMs."""
 
-    def __init__(self, where: Where, state: Path) -> None:
+    def __init__(self, where: VsphereConfig, password: str, state: Path) -> None:
         """Args:
         where: how to get in.
+        password: of the user.
         state: folder for what guests were entitled to before.
         """
         super().__init__(where.server, state)
-        self._where = where
+        self._where, self._password = where, password
 
     @property
     def capabilities(self) -> Capabilities:
@@ -31,7 +33,7 @@ class VsphereHypervisor(RemoteHypervisor):
         )
 
     def _connect(self) -> VsphereSession:
-        return VsphereSession(self._where)
+        return VsphereSession(self._where, self._password)
 
     def _check(self, row: Row, wish: Knobs) -> None:
         if not isinstance(wish, Entitlement):

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-from ballonet.hypervisors.remote import Row
+from ballonet.hypervisors.remote.adapter import Row
 from ballonet.model.knobs import Entitlement
 from ballonet.model.snapshot import Guest, GuestStats, Host, Voice
 from ballonet.model.units import KIB, MIB

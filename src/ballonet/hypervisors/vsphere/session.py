@@ -11,12 +11,12 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
-from msgspec import Struct
 from pyVim.connect import SmartStubAdapter
 from pyVmomi import vim, vmodl
 
 from ballonet.hypervisors.contract import GuestGoneError, HypervisorError, NoAnswerError, RefusedError
-from ballonet.hypervisors.remote import DeniedError, Picture, Row, reached
+from ballonet.hypervisors.remote.adapter import DeniedError, Picture, Row, reached
+from ballonet.hypervisors.vsphere.config import VsphereConfig
 from ballonet.hypervisors.vsphere.rows import HOST_PROPERTIES, VM_PROPERTIES, Felt, host_of, vm_row
 from ballonet.model.knobs import Entitlement, Knobs
 from ballonet.model.units import KIB, MIB
@@ -35,28 +35,10 @@ STATE: Final = "mem.state.latest"
 DRS: Final = "DRS moves the VMs of its cluster by what they are entitled to; set vsphere.drs = true to steer it all the same"
 
 
-class Where(Struct, frozen=True, kw_only=True):
-    """How to get in."""
-
-    server: str
-    port: int
-    user: str
-    password: str
-    host: str = ""
-    """The one of a vCenter's; empty = the only one."""
-    ca_file: str = ""
-    despite_drs: bool = False
-    """Steer though DRS moves the VMs of its cluster."""
-
-    def __repr__(self) -> str:
-        """Without the password."""
-        return f"{self.user} at {self.server}:{self.port}"
-
-
 class VsphereSession:
     """Open until it is closed or breaks."""
 
-    def __init__(self, where: Where) -> None:
+    def __init__(self, where: VsphereConfig, password: str) -> None:
         """Logs in. Raises HypervisorError."""
         self._where = where
         self.calls: Counter[str] = Counter()
@@ -66,20 +48,20 @@ class VsphereSession:
         self._content: Any = None
         try:
             with _told(where):
-                self._log_in()
+                self._log_in(password)
         except HypervisorError:
             self.close()
             raise
 
-    def _log_in(self) -> None:
+    def _log_in(self, password: str) -> None:
         where = self._where
         context = reached(where.server, where.port, where.ca_file, DEADLINE_S, "vsphere.ca_file")
         self._stub = SmartStubAdapter(host=where.server, port=where.port, sslContext=context, httpConnectionTimeout=DEADLINE_S)
         self._content = vim.ServiceInstance("ServiceInstance", self._stub).RetrieveContent()
         _check_version(where, self._content.about.apiVersion)
-        self._content.sessionManager.Login(where.user, where.password, None)
+        self._content.sessionManager.Login(where.user, password, None)
         self._host = self._find_host()
-        self._alone = "" if where.despite_drs or not self._has_drs() else DRS
+        self._alone = "" if where.drs or not self._has_drs() else DRS
         self._view = self._content.viewManager.CreateContainerView(self._content.rootFolder, [vim.VirtualMachine], True)
         counters = self._content.perfManager.perfCounter
         self._counters = {f"{one.groupInfo.key}.{one.nameInfo.key}.{one.rollupType}": one.key for one in counters}
@@ -213,7 +195,7 @@ def _why(fault: Any) -> str:
     return str(getattr(fault, "msg", "") or getattr(fault, "invalidProperty", "") or "refused")
 
 
-def _check_version(where: Where, version: str) -> None:
+def _check_version(where: VsphereConfig, version: str) -> None:
     numbers = tuple(int(part) for part in version.split(".")[:2] if part.isdecimal())
     if numbers < OLDEST:
         oldest = ".".join(map(str, OLDEST))
@@ -221,7 +203,7 @@ def _check_version(where: Where, version: str) -> None:
 
 
 @contextlib.contextmanager
-def _told(where: Where, name: str = "") -> Iterator[None]:
+def _told(where: VsphereConfig, name: str = "") -> Iterator[None]:
     """What goes wrong, as errors of the contract. Never with the password: nothing of the request is quoted."""
     place = f"{where.server}:{where.port}"
     try:

@@ -23,7 +23,7 @@ PATIENCE_S: Final = 2 * DEADLINE_S
 """How long to wait for others to let go of the socket; they hold it for some milliseconds."""
 
 
-class BriefGuest(QemuGuest):
+class SharedSocketGuest(QemuGuest):
     """One QEMU process behind a QMP socket that is not ours alone."""
 
     _hears_events = False

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Final
 
-from ballonet.hypervisors.process import ProcessFacts
+from ballonet.hypervisors.local.process import ProcessFacts
 
 BOOT_S: Final = 120.0
 """A guest without a balloon driver after this long does not have one; before, it may still be booting."""

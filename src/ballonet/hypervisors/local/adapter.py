@@ -40,7 +40,7 @@ class Member(Protocol):
 M = TypeVar("M", bound=Member)
 
 
-class Herd(Generic[M]):
+class LocalAdapter(Generic[M]):
     """The part of the contract that every such adapter does alike."""
 
     def __init__(self) -> None:

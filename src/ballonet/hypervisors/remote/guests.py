@@ -7,7 +7,7 @@ from ballonet.model.plan import Look
 from ballonet.model.terms import UNSAID, Terms
 
 
-class Elsewhere:
+class RemoteGuests:
     """The part of the contract that needs a process, an agent or a place for settings on this host."""
 
     def findings(self) -> list[Finding]:

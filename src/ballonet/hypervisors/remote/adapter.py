@@ -26,8 +26,8 @@ from ballonet.hypervisors.contract import (
     NoAnswerError,
     RefusedError,
 )
-from ballonet.hypervisors.elsewhere import Elsewhere
-from ballonet.hypervisors.originals import Original, Originals
+from ballonet.hypervisors.remote.guests import RemoteGuests
+from ballonet.hypervisors.remote.originals import Original, Originals
 from ballonet.hypervisors.tended import tended
 from ballonet.model.finding import Finding, fault
 from ballonet.model.knobs import Knobs
@@ -95,7 +95,7 @@ class Session(Protocol):
         ...
 
 
-class RemoteHypervisor(Elsewhere, abc.ABC):
+class RemoteHypervisor(RemoteGuests, abc.ABC):
     """The guests of one such host."""
 
     def __init__(self, server: str, state: Path) -> None:

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ballonet.hypervisors.agent import AgentChannel, Message
-from ballonet.hypervisors.alone import HEAR_S, RESETTING
-from ballonet.hypervisors.process import Process
+from ballonet.hypervisors.local.agent import AgentChannel, Message
+from ballonet.hypervisors.local.alone import HEAR_S, RESETTING
+from ballonet.hypervisors.local.process import Process
 from ballonet.hypervisors.told import AGAIN_S
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import GuestStats, Voice
@@ -45,7 +45,7 @@ class SwapUnits:
         return replace(stats, swap_in_bytes=into, swap_out_bytes=out)
 
 
-class WatchedGuest:
+class LocalGuest:
     """The part that does not depend on how the hypervisor is asked."""
 
     def __init__(self, name: str, news: Callable[[], None], **where: str) -> None:

@@ -1,0 +1,1 @@
+"""Guests of another machine, whose hypervisor has a loop of its own: what adapters of such hosts share."""
