@@ -28,11 +28,12 @@ import httpx
 import msgspec
 from rich.console import Console
 
-from ballonet.control.messages import Orders, Status
+from ballonet.control.messages import Orders
 from ballonet.history.shelf import unpacked
 from ballonet.hypervisors.local.agent import Message
 from ballonet.hypervisors.qemu import answers
 from ballonet.model.text import visible
+from ballonet.status.words import Status
 from daemon_cost import scripted
 
 PATH = Path(__file__).parent / "results" / "attack.json"

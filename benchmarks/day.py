@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 from agent_cost import resident_bytes
-from ballonet.control.explain import explain
 from ballonet.daemon.changes import Changes
 from ballonet.daemon.desk import DaemonDesk
 from ballonet.history.tidy import Bounds
@@ -22,6 +21,7 @@ from ballonet.model.units import GIB, MIB
 from ballonet.scenarios.trace import traced
 from ballonet.sim.run import order, run_arm
 from ballonet.sim.world import SimWorld
+from ballonet.status.explain import explain
 
 HOURS, GUESTS = 24, 20
 BEGIN = 1_800_000_000.0

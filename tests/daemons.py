@@ -14,7 +14,9 @@ from pathlib import Path
 from urllib.parse import quote
 
 from ballonet.control.client import Client
-from ballonet.control.messages import ControlError, Status
+from ballonet.control.routes import STATUS
+from ballonet.status.errors import ControlError
+from ballonet.status.words import Status
 
 PROGRAM = Path(sys.executable).with_name("ballonet")
 TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 of a test
@@ -132,7 +134,7 @@ class Daemon:
     def status(self) -> Status:
         client = Client(self.folder / "control.sock")
         try:
-            return client.ask("GET", "/v1/status", Status)
+            return client.ask(STATUS)
         finally:
             client.close()
 

@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from ballonet.control.client import Client
-from ballonet.control.messages import ControlError, Explanation, GuestStatus, Status
+from ballonet.control.routes import EXPLANATION, STATUS
+from ballonet.status.errors import ControlError
+from ballonet.status.words import Explanation, GuestStatus, Status
 
 PEER = Path(__file__).with_name("field") / "peer.py"
 MIB = 1 << 20
@@ -113,7 +115,7 @@ class Field:
     def status(self) -> Status:
         client = Client(self.folder / "control.sock")
         try:
-            return client.ask("GET", "/v1/status", Status)
+            return client.ask(STATUS)
         except ControlError:
             return Status(host=None, guests=())  # type: ignore[arg-type]  # not up yet
         finally:
@@ -125,7 +127,7 @@ class Field:
     def explain(self, name: str) -> Explanation:
         client = Client(self.folder / "control.sock")
         try:
-            return client.ask("GET", f"/v1/guests/{name}/explanation", Explanation)
+            return client.ask(EXPLANATION, name)
         finally:
             client.close()
 

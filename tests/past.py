@@ -2,13 +2,13 @@
 
 from pathlib import Path
 
-from ballonet.control.messages import Change
 from ballonet.decide.step import START, step
 from ballonet.history.shelf import open_for_writing, packed
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats, Host, Snapshot
 from ballonet.model.tick import Tick
 from ballonet.model.units import GIB, MIB
+from ballonet.status.words import Change
 
 
 def tick(at: float, used: int = GIB // 2, guests: int = 3) -> Tick:

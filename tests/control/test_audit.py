@@ -5,12 +5,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from ballonet.control.client import Client
-from ballonet.control.messages import ControlError
+from ballonet.control.routes import HISTORY
 from ballonet.hypervisors.qemu.answers import Nothing
 from ballonet.hypervisors.qemu.qmp import QmpSession
+from ballonet.status.errors import ControlError
 from daemons import Daemon, running, until
 
 
@@ -24,7 +26,7 @@ def rows(daemon: Daemon, **like: str) -> list[dict[str, Any]]:
     """Rows of history with these values; none while nobody answers."""
     client = Client(daemon.folder / "control.sock")
     try:
-        found = client.ask("GET", "/v1/history", list[dict[str, Any]])
+        found = [msgspec.to_builtins(row) for row in client.ask(HISTORY)]
     except ControlError:
         return []
     finally:

@@ -20,9 +20,9 @@ from ballonet.cli.console import Plain
 from ballonet.cli.status import table
 from ballonet.cli.times import parse_span, parse_time
 from ballonet.control.client import Client
-from ballonet.control.messages import GuestStatus
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
+from ballonet.status.words import GuestStatus
 from ballonet.tui.top import Top
 from daemons import PROGRAM, Daemon, peers, running, until
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from ballonet.control.messages import Status
+from ballonet.status.words import Status
 from daemons import PROGRAM, Daemon, peers, running, until
 
 KILLS = int(os.environ.get("BALLONET_KILLS", "12"))

@@ -1,14 +1,14 @@
 """What `ballonet deflate` says before it does it, of real decisions."""
 
 from ballonet.cli.deflate import _plan
-from ballonet.control.messages import Status
-from ballonet.control.tell import status_of
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.local.alone import NOT_HEARD
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Budget, Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.tick import Tick
 from ballonet.model.units import GIB
+from ballonet.status.tell import status_of
+from ballonet.status.words import Status
 
 
 def guest(name: str, keep: int, *, is_heard: bool = True) -> Guest:

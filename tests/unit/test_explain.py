@@ -3,13 +3,13 @@
 import pytest
 from msgspec.structs import replace
 
-from ballonet.control.explain import CHANGES, explain
-from ballonet.control.messages import NoSuchGuestError
-from ballonet.control.tell import status_of
 from ballonet.model.plan import Decision, Keep, Plan, PlanBudget, Reason, Reserve, ReserveReason, Shortage
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.tick import Tick
 from ballonet.model.units import GIB, MIB
+from ballonet.status.errors import NoSuchGuestError
+from ballonet.status.explain import CHANGES, explain
+from ballonet.status.tell import status_of
 
 NUMBERS = {
     "used_bytes": 3 * GIB,

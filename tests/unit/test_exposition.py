@@ -5,14 +5,14 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from prometheus_client.parser import text_string_to_metric_families
 
-from ballonet.control.messages import Status
-from ballonet.control.metrics import Counters, exposition
-from ballonet.control.tell import status_of
 from ballonet.model.knobs import Entitlement
 from ballonet.model.plan import Decision, Keep, Plan, Reason
 from ballonet.model.snapshot import Guest, Host, Mode, Snapshot
 from ballonet.model.tick import Tick
 from ballonet.model.units import GIB
+from ballonet.status.metrics import Counters, exposition
+from ballonet.status.tell import status_of
+from ballonet.status.words import Status
 
 
 def status(name: str, **decision: object) -> Status:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from ballonet.control.messages import NoSuchMomentError
 from ballonet.daemon.desk import DaemonDesk
 from ballonet.history import reader
 from ballonet.history.demand import demand
@@ -20,6 +19,7 @@ from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.model.tick import Outcome
 from ballonet.model.units import GIB, MIB
+from ballonet.status.errors import NoSuchMomentError
 from past import change, filled, tick
 
 

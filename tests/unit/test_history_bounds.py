@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from ballonet.control.messages import BusyError, ControlError, Explanation, HostSample, NoSuchMomentError, Orders, Sample
+from ballonet.control.messages import Orders
 from ballonet.control.orders import OrderBook
 from ballonet.history import asker, reader, store
 from ballonet.history.answer import Question
@@ -23,6 +23,8 @@ from ballonet.history.asker import Asker
 from ballonet.history.shelf import open_for_writing, unpacked
 from ballonet.history.store import History
 from ballonet.history.tidy import Bounds, size_bytes, tidy
+from ballonet.status.errors import BusyError, ControlError, NoSuchMomentError
+from ballonet.status.words import Explanation, HostSample, Sample
 from past import change, filled, tick
 
 NOW = 1.7e9

@@ -3,11 +3,12 @@
 import msgspec
 import pytest
 
-from ballonet.control.messages import ConflictError, HoldOrder, Orders
+from ballonet.control.messages import HoldOrder, Orders
 from ballonet.control.orders import bound, deflates, held, key_of, order_of, with_guest, with_hold, without_hold
 from ballonet.model.snapshot import Guest
 from ballonet.model.terms import UNSAID, Terms
 from ballonet.model.units import GIB
+from ballonet.status.errors import ConflictError
 
 WHY = HoldOrder(why="backup")
 

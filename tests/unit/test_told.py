@@ -6,9 +6,6 @@ import pytest
 
 from ballonet.cli.console import Plain
 from ballonet.cli.status import table
-from ballonet.control.messages import BOUND
-from ballonet.control.metrics import Counters, exposition
-from ballonet.control.tell import status_of
 from ballonet.decide.step import START, step
 from ballonet.hypervisors.hyperv.config import HypervConfig
 from ballonet.hypervisors.libvirt.config import LibvirtConfig
@@ -20,6 +17,9 @@ from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.tick import Tick
 from ballonet.model.units import GIB
+from ballonet.status.metrics import Counters, exposition
+from ballonet.status.tell import status_of
+from ballonet.status.words import BOUND
 
 
 def tick(*guests: Guest) -> Tick:

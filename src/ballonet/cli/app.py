@@ -15,11 +15,11 @@ from typer.main import get_command
 
 from ballonet import __version__
 from ballonet.cli.console import UNAVAILABLE, UNMET, USAGE, out, tell
-from ballonet.control.messages import ControlError
 from ballonet.lab.errors import LabError, LabUnavailableError
 from ballonet.model.settings import SettingsError
 from ballonet.report.errors import ReportError
 from ballonet.sense.errors import SenseError
+from ballonet.status.errors import ControlError
 
 
 class Command(NamedTuple):

@@ -17,25 +17,31 @@ from rich.table import Table
 from ballonet.cli.console import UNMET, ConfigPath, Json, Plot, err, out, tell, tell_age, write_json
 from ballonet.cli.terms import option_of, with_terms
 from ballonet.cli.times import format_time, parse_span, parse_time
-from ballonet.control.client import Client, guest_path
-from ballonet.control.messages import (
-    Change,
-    ControlError,
-    Explanation,
-    HoldOrder,
-    HostSample,
-    ModeOrder,
-    Orders,
-    Sample,
-    Status,
-)
+from ballonet.control.client import Client
+from ballonet.control.messages import HoldOrder, ModeOrder, Orders
 from ballonet.control.orders import in_words, is_over
+from ballonet.control.routes import (
+    EXPLANATION,
+    HISTORY,
+    HOLD,
+    HOLD_ALL,
+    HOST_SAMPLES,
+    MODE,
+    ORDERS,
+    RELEASE,
+    RELEASE_ALL,
+    SAMPLES,
+    SET,
+    STATUS,
+)
 from ballonet.daemon.config import PATH, ControlConfig, read_config, socket_as_said
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.model.terms import FIELDS, read_term, sentence
 from ballonet.model.units import format_size
 from ballonet.report.past import draw_past
+from ballonet.status.errors import ControlError
+from ballonet.status.words import Change, HostSample, Sample
 
 
 def names_like(incomplete: str) -> list[str]:
@@ -44,7 +50,7 @@ def names_like(incomplete: str) -> list[str]:
         contextlib.suppress(ControlError, SettingsError, OSError),
         client(Path(os.environ.get("BALLONET_CONFIG", PATH))) as daemon,
     ):
-        return [one.name for one in daemon.ask("GET", "/v1/status", Status).guests if one.name.startswith(incomplete)]
+        return [one.name for one in daemon.ask(STATUS).guests if one.name.startswith(incomplete)]
     return []
 
 
@@ -89,7 +95,7 @@ def explain(
 ) -> None:
     """Say why a guest keeps what it keeps: the numbers, how the host stands, and what would change it."""
     with client(config) as daemon:
-        told = daemon.ask("GET", guest_path(vm, "/explanation"), Explanation, at=None if at is None else parse_time(at))
+        told = daemon.ask(EXPLANATION, vm, at=None if at is None else parse_time(at))
     if json:
         write_json(told)
         return
@@ -118,7 +124,7 @@ def set_guest(vm: Vm, config: ConfigPath = PATH, json: Json = False, **terms: st
         raise SettingsError(f"nothing to set: give {' or '.join(map(option_of, FIELDS))}")
     order = {name: None if text == DEFAULT else read_term(name, text, option_of(name)) for name, text in said.items()}
     with client(config) as daemon:
-        _told(daemon.ask("PATCH", guest_path(vm), Orders, body=order), f"{vm}: set", json=json)
+        _told(daemon.ask(SET, vm, body=order), f"{vm}: set", json=json)
 
 
 def _mode(text: str) -> Mode | None:
@@ -140,7 +146,7 @@ def hold(
     """Move nothing of a guest, or of any: everything stays as it is, and is watched. Holds outlive restarts."""
     order = HoldOrder(for_s=None if span is None else parse_span(span), why=why)
     with client(config) as daemon:
-        told = daemon.ask("PUT", guest_path(vm, "/hold") if vm else "/v1/hold", Orders, body=order)
+        told = daemon.ask(HOLD if vm else HOLD_ALL, vm, body=order)
     rest = f" for {span}" if span else ""
     _told(told, f"{vm or 'every guest'} is on hold{rest}; to let it go: ballonet release {vm}".rstrip(), json=json)
 
@@ -148,7 +154,7 @@ def hold(
 def release(vm: VmOrAll = "", config: ConfigPath = PATH, json: Json = False) -> None:
     """Let a guest that is on hold go again; without a name, all of them."""
     with client(config) as daemon:
-        told = daemon.ask("DELETE", guest_path(vm, "/hold") if vm else "/v1/hold", Orders)
+        told = daemon.ask(RELEASE if vm else RELEASE_ALL, vm)
     _told(told, f"{vm or 'every guest'} is let go" + ("; all are on hold still" if vm and told.hold else ""), json=json)
 
 
@@ -163,9 +169,9 @@ def mode(
     """
     with client(config) as daemon:
         if wanted:
-            daemon.ask("PUT", "/v1/mode", Orders, body=ModeOrder(mode=_mode(wanted)))
-        status = daemon.ask("GET", "/v1/status", Status)
-        orders = daemon.ask("GET", "/v1/orders", Orders)
+            daemon.ask(MODE, body=ModeOrder(mode=_mode(wanted)))
+        status = daemon.ask(STATUS)
+        orders = daemon.ask(ORDERS)
     if json:
         write_json({"mode": status.host.mode, "ordered": orders.mode, "hold": status.host.hold})
     else:
@@ -176,7 +182,7 @@ def mode(
 def orders(config: ConfigPath = PATH, json: Json = False) -> None:
     """List what was ordered and stands: the mode, holds, what was set of guests, each with what takes it back."""
     with client(config) as daemon:
-        found, status = daemon.ask("GET", "/v1/orders", Orders), daemon.ask("GET", "/v1/status", Status)
+        found, status = daemon.ask(ORDERS), daemon.ask(STATUS)
     if json:
         write_json(found)
         return
@@ -216,7 +222,7 @@ def top(config: ConfigPath = PATH, json: Json = False) -> None:
     except ImportError as error:
         raise SettingsError(f"top needs textual: pip install 'ballonet[tui]' ({error})") from error
     with client(config) as daemon:
-        daemon.ask("GET", "/v1/orders", Orders)  # whether one is there, before the screen is taken
+        daemon.ask(ORDERS)  # whether one is there, before the screen is taken
         Top(daemon).run()
 
 
@@ -241,11 +247,11 @@ def history(
     with client(config) as daemon:
         rows: list[Sample] | list[HostSample] | list[Change]
         if samples and vm:
-            rows = daemon.ask("GET", guest_path(vm, "/samples"), list[Sample], **span)
+            rows = daemon.ask(SAMPLES, vm, **span)
         elif samples:
-            rows = daemon.ask("GET", "/v1/samples", list[HostSample], **span)
+            rows = daemon.ask(HOST_SAMPLES, **span)
         else:
-            rows = daemon.ask("GET", "/v1/history", list[Change], guest=vm or None, **span)
+            rows = daemon.ask(HISTORY, guest=vm or None, **span)
     if plot and rows:
         draw_past(rows, plot)  # type: ignore[arg-type]  # samples, as asked for above
         err.print(f"wrote {plot}")

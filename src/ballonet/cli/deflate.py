@@ -18,10 +18,10 @@ from ballonet.cli.daemon import client, socket_of
 from ballonet.cli.look import opened
 from ballonet.cli.status import status_from
 from ballonet.cli.times import parse_span
-from ballonet.control.client import Client, NoDaemonError, guest_path
-from ballonet.control.messages import ControlError, GuestStatus, HoldOrder, Orders, Status
+from ballonet.control.client import Client, NoDaemonError
+from ballonet.control.messages import HoldOrder
 from ballonet.control.orders import OrderBook, standing, with_hold
-from ballonet.control.tell import status_of
+from ballonet.control.routes import HOLD, HOLD_ALL, STATUS
 from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
@@ -35,6 +35,9 @@ from ballonet.model.tick import Tick
 from ballonet.model.units import MIB, format_size
 from ballonet.sense.host import host_sense
 from ballonet.sense.picture import Eye
+from ballonet.status.errors import ControlError
+from ballonet.status.tell import status_of
+from ballonet.status.words import GuestStatus, Status
 
 STILL_S: Final = 15.0
 """When nothing has come back for so long, what is missing is told: a balloon that moves gives some each second."""
@@ -170,10 +173,10 @@ def _through_daemon(config: Path, vm: str, order: HoldOrder) -> Deflated | None:
         return None
     try:
         with client(config) as daemon:
-            status = daemon.ask("GET", "/v1/status", Status)
+            status = daemon.ask(STATUS)
             if status.host.mode is not Mode.ACT:
                 raise ControlError(f"mode {status.host.mode.value}: nothing is sent to guests; first `ballonet mode act`")
-            daemon.ask("PUT", guest_path(vm, "/hold") if vm else "/v1/hold", Orders, body=order)
+            daemon.ask(HOLD if vm else HOLD_ALL, vm, body=order)
             return _waited(daemon, vm)
     except NoDaemonError:
         return None

@@ -13,6 +13,7 @@ from rich.table import Table
 from ballonet.cli.console import UNMET, ConfigPath, Json, out, write_json
 from ballonet.cli.daemon import client, socket_of
 from ballonet.control.client import NoDaemonError
+from ballonet.control.routes import DOCTOR
 from ballonet.daemon.config import PATH, read_config
 from ballonet.model.finding import HOST, Finding, Level
 from ballonet.model.settings import SettingsError
@@ -41,7 +42,7 @@ def findings_from(config: Path) -> list[Finding]:
     with contextlib.suppress(NoDaemonError):
         if socket_of(config).exists():
             with client(config) as daemon:
-                return [*_configured(config), *daemon.ask("GET", "/v1/doctor", list[Finding])]
+                return [*_configured(config), *daemon.ask(DOCTOR)]
     from ballonet.cli.look import look  # noqa: PLC0415 adapters take a while to load, and most ask a daemon
 
     read = read_config(config)

@@ -14,14 +14,15 @@ from rich.table import Table
 from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, tell_age, write_json
 from ballonet.cli.daemon import client, socket_of
 from ballonet.control.client import NoDaemonError
-from ballonet.control.explain import STATES, theirs_text
-from ballonet.control.messages import BOUND, GuestStatus, Status
 from ballonet.control.orders import OrderBook, is_over
 from ballonet.control.orders import held as in_words
-from ballonet.control.tell import status_of
+from ballonet.control.routes import STATUS
 from ballonet.daemon.config import PATH, read_config
 from ballonet.model.settings import SettingsError
 from ballonet.model.units import format_size
+from ballonet.status.explain import STATES, theirs_text
+from ballonet.status.tell import status_of
+from ballonet.status.words import BOUND, GuestStatus, Status
 
 SHORTLY: Final = ("balloon", "ballooned", "swapped", "compressed", "active", "demand", "pressure", "status", "limit")
 """Of what such loops say, what `status` shows; what is nothing is left out."""
@@ -87,7 +88,7 @@ def status_from(config: Path) -> Status:
     try:
         if socket_of(config).exists():
             with client(config) as daemon:
-                return daemon.ask("GET", "/v1/status", Status)
+                return daemon.ask(STATUS)
     except NoDaemonError as error:
         err.print(f"{error}; looking without one")
     else:

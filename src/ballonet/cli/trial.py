@@ -14,12 +14,14 @@ import typer
 
 from ballonet.cli.console import Seed, err, for_our_own, out
 from ballonet.control.client import Client
-from ballonet.control.explain import STATES
-from ballonet.control.messages import ControlError, Status
+from ballonet.control.routes import STATUS
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.model.units import format_size
 from ballonet.scenarios.scenario import load
+from ballonet.status.errors import ControlError
+from ballonet.status.explain import STATES
+from ballonet.status.words import Status
 
 UP_S: Final = 30.0
 """A daemon that does not answer by then never will."""
@@ -97,7 +99,7 @@ def _wait(daemon: "subprocess.Popen[bytes]", client: Client, log: Path) -> None:
     start = time.monotonic()
     while time.monotonic() - start < UP_S and daemon.poll() is None:
         with contextlib.suppress(ControlError):
-            if client.ask("GET", "/v1/status", Status).guests:
+            if client.ask(STATUS).guests:
                 return
         time.sleep(0.1)
     last = log.read_text(errors="replace").strip().splitlines()[-1:]
@@ -105,7 +107,7 @@ def _wait(daemon: "subprocess.Popen[bytes]", client: Client, log: Path) -> None:
 
 
 def _taste(client: Client) -> list[str]:
-    guest = client.ask("GET", "/v1/status", Status).guests[0].name
+    guest = client.ask(STATUS).guests[0].name
     return [one.format(guest=guest) for one in TASTE]
 
 

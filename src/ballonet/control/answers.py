@@ -4,8 +4,8 @@ from typing import Any
 
 from starlette.responses import Response
 
-from ballonet.control.messages import Trouble
 from ballonet.model.decode import encode
+from ballonet.status.errors import Trouble
 
 
 def answer(value: Any, status: int = 200) -> Response:

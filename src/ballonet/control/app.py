@@ -15,11 +15,11 @@ from starlette.routing import Route as Served
 
 from ballonet.control.answers import answer, trouble
 from ballonet.control.desk import Desk
-from ballonet.control.messages import ControlError
 from ballonet.control.openapi import openapi
 from ballonet.control.routes import LIVE, METRICS, NAME, ROUTES, Asked, Param, Route
 from ballonet.model.settings import explain, from_text
 from ballonet.model.wire import whole
+from ballonet.status.errors import ControlError
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def _with_any_name(path: str) -> str:
     return path.replace("{name}", "{name:path}")
 
 
-def _served(route: Route, desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+def _served(route: Route[Any], desk: Desk) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         try:
             asked = Asked(desk, _values(route, request), await _body(route, request), getattr(request.state, "who", ""))
@@ -65,7 +65,7 @@ def _served(route: Route, desk: Desk) -> Callable[[Request], Awaitable[Response]
     return serve
 
 
-def _values(route: Route, request: Request) -> dict[str, Any]:
+def _values(route: Route[Any], request: Request) -> dict[str, Any]:
     in_path = Param("name", NAME, "")
     values: dict[str, Any] = {name: _value(in_path, text) for name, text in request.path_params.items()}
     known = {param.name: param for param in route.query}
@@ -94,7 +94,7 @@ def _value(param: Param, text: str) -> Any:
     return value
 
 
-async def _body(route: Route, request: Request) -> Any:
+async def _body(route: Route[Any], request: Request) -> Any:
     if route.body is None:
         return None
     data = b""

@@ -4,25 +4,18 @@ import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final, TypeVar
-from urllib.parse import quote
 
 import httpx
 import msgspec
 
-from ballonet.control.messages import ControlError, Status, Trouble
-from ballonet.control.routes import LIVE
+from ballonet.control.routes import LIVE, Route
 from ballonet.model.decode import decode, encode
+from ballonet.status.errors import ControlError, Trouble
+from ballonet.status.words import Status
 
 T = TypeVar("T")
 
 ANSWER_S: Final = 30.0
-
-
-def guest_path(name: str, what: str = "") -> str:
-    """Of what the API serves of a guest. A name stays a name whatever is in it: one of dots would lead elsewhere (RFC 3986,
-    5.2.4).
-    """
-    return f"/v1/guests/{quote(name, safe='').replace('.', '%2E')}{what}"
 
 
 class NoDaemonError(ControlError):
@@ -41,8 +34,14 @@ class Client:
         transport = httpx.HTTPTransport(uds=str(path), verify=False, trust_env=False)
         self._http = httpx.Client(transport=transport, base_url="http://ballonet", timeout=ANSWER_S, trust_env=False)
 
-    def ask(self, method: str, path: str, kind: type[T], *, body: Any = None, **query: Any) -> T:
+    def ask(self, route: Route[T], name: str = "", /, *, body: Any = None, **query: Any) -> T:
         """One request and its checked answer.
+
+        Args:
+            route: of the table.
+            name: the guest's, where the route is about one.
+            body: as the route says.
+            query: the same.
 
         Raises:
             NoDaemonError: nobody there, or not allowed in.
@@ -52,11 +51,11 @@ class Client:
         given = {name: value for name, value in query.items() if value is not None}
         content = None if body is None else encode(body)
         try:
-            answer = self._http.request(method, path, params=given, content=content)
+            answer = self._http.request(route.method, route.of(name), params=given, content=content)
         except httpx.HTTPError as error:
             raise self._nobody(error) from error
         if answer.is_success:
-            return decode(answer.content, kind)
+            return decode(answer.content, route.returns)
         raise ControlError(_text(answer))
 
     def live(self) -> Iterator[Status]:

@@ -5,9 +5,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ballonet.control.messages import Explanation, HoldOrder, Orders, Status
+from ballonet.control.messages import HoldOrder, Orders
 from ballonet.model.finding import Finding
 from ballonet.model.snapshot import Mode
+from ballonet.status.words import Explanation, Status
 
 
 class Desk(Protocol):

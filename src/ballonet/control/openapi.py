@@ -5,9 +5,10 @@ from typing import Any, Final
 import msgspec
 
 import ballonet
-from ballonet.control.messages import Status, Trouble
 from ballonet.control.routes import LIVE, METRICS, NAME, ROUTES, Param, Route
 from ballonet.model.settings import Headroom
+from ballonet.status.errors import Trouble
+from ballonet.status.words import Status
 
 TROUBLES: Final = {
     "400": "The request is wrong; the text says where",
@@ -16,6 +17,8 @@ TROUBLES: Final = {
     "409": "It contradicts what stands, as a floor above a ceiling",
     "503": "Not yet, or not on this host",
 }
+HEADROOM: Final = r"^([0-9]{1,2}(\.[0-9]{1,3})?%|[0-9]{1,15}B|[0-9]{1,4}(\.[0-9]{1,3})?[KMGT]iB)$"
+"""A part of what can be read (`model.settings`), that says how to write it."""
 _SCHEMAS: Final = "#/components/schemas/{name}"
 
 
@@ -43,11 +46,11 @@ def openapi() -> dict[str, Any]:
 def _text_schema(kind: type) -> dict[str, Any]:
     """Of types that are text as JSON."""
     if kind is Headroom:
-        return {"type": "string", "examples": ["1GiB", "10%"]}
+        return {"type": "string", "pattern": HEADROOM, "examples": ["1GiB", "10%"]}
     raise NotImplementedError(kind.__name__)
 
 
-def _operation(route: Route, by_kind: dict[str, Any]) -> dict[str, Any]:
+def _operation(route: Route[Any], by_kind: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.what,
         "operationId": f"{route.method.lower()}{route.path.replace('/', '_').replace('{', '').replace('}', '')}",

@@ -11,11 +11,12 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from ballonet.control.messages import ConflictError, ControlError, Hold, HoldOrder, Orders
+from ballonet.control.messages import Hold, HoldOrder, Orders
 from ballonet.model.decode import UndecodableError, decoded, encode
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.terms import UNSAID, Terms
 from ballonet.model.units import format_size
+from ballonet.status.errors import ConflictError, ControlError
 
 
 def key_of(orders: Orders, name: str, guests: Iterable[Guest]) -> str:

@@ -1,23 +1,18 @@
 """The control API, as one table: what is served, and what its OpenAPI says, come from the same lines."""
 
 from collections.abc import Awaitable, Callable
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Generic, NamedTuple, TypeVar
+from urllib.parse import quote
 
 import msgspec
 
 from ballonet.control.desk import Desk
-from ballonet.control.messages import (
-    Change,
-    Explanation,
-    HoldOrder,
-    HostSample,
-    ModeOrder,
-    Orders,
-    Sample,
-    Status,
-)
+from ballonet.control.messages import HoldOrder, ModeOrder, Orders
 from ballonet.model.finding import Finding
 from ballonet.model.terms import Patch, patched
+from ballonet.status.words import Change, Explanation, HostSample, Sample, Status
+
+T = TypeVar("T")
 
 LIMIT: Final = 1000
 """Rows of history in one answer, unless another number is asked for."""
@@ -46,16 +41,20 @@ class Param(NamedTuple):
     what: str
 
 
-class Route(NamedTuple):
-    """One thing that can be asked."""
+class Route(NamedTuple, Generic[T]):
+    """One thing that can be asked, and what comes back."""
 
     method: str
     path: str
     what: str
-    returns: Any
+    returns: type[T]
     do: Callable[[Asked], Awaitable[Any]]
     query: tuple[Param, ...] = ()
     body: Any = None
+
+    def of(self, guest: str) -> str:
+        """Its path for one guest. A name stays a name whatever is in it: one of dots would lead elsewhere (RFC 3986, 5.2.4)."""
+        return self.path.replace("{name}", quote(guest, safe="").replace(".", "%2E"))
 
 
 async def _status(asked: Asked) -> msgspec.Raw:
@@ -108,29 +107,44 @@ _SPAN: Final = (
     Param("limit", {"type": "integer", "minimum": 1, "maximum": MOST}, f"Rows at the most; {LIMIT} without it"),
 )
 
-ROUTES: Final = (
-    Route("GET", "/v1/status", "The host and its guests at the last tick", Status, _status),
-    Route("GET", "/v1/doctor", "What stands in the way on the host and in guests", list[Finding], _doctor),
-    Route("GET", "/v1/orders", "What an operator has said: holds, modes, settings", Orders, _orders),
-    Route("PUT", "/v1/mode", "Set the mode of the host", Orders, _mode, body=ModeOrder),
-    Route("PUT", "/v1/hold", "Move nothing of any guest", Orders, _hold, body=HoldOrder),
-    Route("DELETE", "/v1/hold", "Let all guests go", Orders, _release),
-    Route("PUT", "/v1/guests/{name}/hold", "Move nothing of a guest", Orders, _hold, body=HoldOrder),
-    Route("DELETE", "/v1/guests/{name}/hold", "Let a guest go", Orders, _release),
-    Route("PATCH", "/v1/guests/{name}", "Set floor, ceiling, guarantee, shares or mode of a guest", Orders, _set, body=Patch),
-    Route(
-        "GET",
-        "/v1/guests/{name}/explanation",
-        "Why a guest keeps what it keeps, and what would change it",
-        Explanation,
-        _explain,
-        (Param("at", TIMES, "Seconds since 1970; now without it"),),
-    ),
-    Route("GET", "/v1/guests/{name}/samples", "What a guest kept, used and needed", list[Sample], _samples, _SPAN),
-    Route(
-        "GET", "/v1/samples", "What the host had, and what its guests kept, used and needed", list[HostSample], _samples, _SPAN
-    ),
-    Route("GET", "/v1/history", "Decisions of the past", list[Change], _changes, (Param("guest", NAME, "Of one only"), *_SPAN)),
+STATUS: Final = Route("GET", "/v1/status", "The host and its guests at the last tick", Status, _status)
+DOCTOR: Final = Route("GET", "/v1/doctor", "What stands in the way on the host and in guests", list[Finding], _doctor)
+ORDERS: Final = Route("GET", "/v1/orders", "What an operator has said: holds, modes, settings", Orders, _orders)
+MODE: Final = Route("PUT", "/v1/mode", "Set the mode of the host", Orders, _mode, body=ModeOrder)
+HOLD_ALL: Final = Route("PUT", "/v1/hold", "Move nothing of any guest", Orders, _hold, body=HoldOrder)
+RELEASE_ALL: Final = Route("DELETE", "/v1/hold", "Let all guests go", Orders, _release)
+HOLD: Final = Route("PUT", "/v1/guests/{name}/hold", "Move nothing of a guest", Orders, _hold, body=HoldOrder)
+RELEASE: Final = Route("DELETE", "/v1/guests/{name}/hold", "Let a guest go", Orders, _release)
+SET: Final = Route("PATCH", "/v1/guests/{name}", "Set what an operator may say of a guest", Orders, _set, body=Patch)
+EXPLANATION: Final = Route(
+    "GET",
+    "/v1/guests/{name}/explanation",
+    "Why a guest keeps what it keeps, and what would change it",
+    Explanation,
+    _explain,
+    (Param("at", TIMES, "Seconds since 1970; now without it"),),
+)
+SAMPLES: Final = Route("GET", "/v1/guests/{name}/samples", "What a guest kept, used and needed", list[Sample], _samples, _SPAN)
+HOST_SAMPLES: Final = Route(
+    "GET", "/v1/samples", "What the host had, and what its guests kept, used and needed", list[HostSample], _samples, _SPAN
+)
+HISTORY: Final = Route(
+    "GET", "/v1/history", "Decisions of the past", list[Change], _changes, (Param("guest", NAME, "Of one only"), *_SPAN)
+)
+ROUTES: Final[tuple[Route[Any], ...]] = (
+    STATUS,
+    DOCTOR,
+    ORDERS,
+    MODE,
+    HOLD_ALL,
+    RELEASE_ALL,
+    HOLD,
+    RELEASE,
+    SET,
+    EXPLANATION,
+    SAMPLES,
+    HOST_SAMPLES,
+    HISTORY,
 )
 
 LIVE: Final = "/v1/live"

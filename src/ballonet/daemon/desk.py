@@ -9,18 +9,8 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from ballonet.control.explain import explain
-from ballonet.control.messages import (
-    Change,
-    Explanation,
-    HoldOrder,
-    NotYetError,
-    Orders,
-    Status,
-)
-from ballonet.control.metrics import Counters, exposition
+from ballonet.control.messages import HoldOrder, Orders
 from ballonet.control.orders import OrderBook
-from ballonet.control.tell import change_of, moved_change, status_of
 from ballonet.daemon.changes import Changed, Moved
 from ballonet.daemon.descriptors import descriptor_findings
 from ballonet.daemon.ordering import Ordering
@@ -34,6 +24,11 @@ from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
 from ballonet.sense import contradictions
 from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
+from ballonet.status.errors import NotYetError
+from ballonet.status.explain import explain
+from ballonet.status.metrics import Counters, exposition
+from ballonet.status.tell import change_of, moved_change, status_of
+from ballonet.status.words import Change, Explanation, Status
 
 KEPT_EVERY_S: Final = 1.0
 """Ticks that command nothing are kept in history this often, and others ten times as often at the most."""

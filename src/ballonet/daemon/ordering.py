@@ -8,13 +8,7 @@ from typing import Any, Final
 
 from msgspec.structs import replace
 
-from ballonet.control.messages import (
-    Change,
-    ControlError,
-    HoldOrder,
-    NoSuchGuestError,
-    Orders,
-)
+from ballonet.control.messages import HoldOrder, Orders
 from ballonet.control.notes import order_sentence, set_notes
 from ballonet.control.orders import (
     OrderBook,
@@ -32,6 +26,8 @@ from ballonet.control.orders import (
 )
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.terms import NORMAL, Terms
+from ballonet.status.errors import ControlError, NoSuchGuestError
+from ballonet.status.words import Change
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from ballonet.control.server import ControlServer, Door
-from ballonet.control.tell import reload_change
 from ballonet.daemon.changes import Changes, Outsiders
 from ballonet.daemon.config import Config, read_config
 from ballonet.daemon.desk import DaemonDesk
@@ -27,6 +26,7 @@ from ballonet.model.terms import GuestSettings, Terms
 from ballonet.model.tick import Tick
 from ballonet.sense.host import HostSense, host_sense
 from ballonet.sense.picture import Eye
+from ballonet.status.tell import reload_change
 
 log = logging.getLogger(__name__)
 

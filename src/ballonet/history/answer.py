@@ -14,9 +14,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from ballonet.control.explain import explain
-from ballonet.control.messages import ControlError, Explanation, Trouble
 from ballonet.history import reader
+from ballonet.status.errors import ControlError, Trouble
+from ballonet.status.explain import explain
+from ballonet.status.words import Explanation
 
 IDLE_S: Final = 60.0
 """Without a question for so long it ends: it takes 30 MB."""

@@ -9,8 +9,8 @@ from typing import Final
 
 import msgspec
 
-from ballonet.control.messages import BusyError, ControlError, Trouble
 from ballonet.history.answer import Head, Question
+from ballonet.status.errors import BusyError, ControlError, Trouble
 
 log = logging.getLogger(__name__)
 

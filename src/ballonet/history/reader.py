@@ -11,10 +11,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from ballonet.control.messages import Change, HostSample, NoSuchMomentError, Sample
-from ballonet.control.tell import sample_of
 from ballonet.history.shelf import unpacked
 from ballonet.model.tick import Tick
+from ballonet.status.errors import NoSuchMomentError
+from ballonet.status.tell import sample_of
+from ballonet.status.words import Change, HostSample, Sample
 
 NEAR_S: Final = 120.0
 """A moment further away from a time is not that time's."""

@@ -20,10 +20,10 @@ from typing import Final
 
 import msgspec
 
-from ballonet.control.messages import Change
 from ballonet.history.shelf import open_for_writing, packed
 from ballonet.history.tidy import SAMPLE_S, TIDY_S, Bounds, tidy
 from ballonet.model.tick import Tick
+from ballonet.status.words import Change
 
 log = logging.getLogger(__name__)
 

@@ -3,7 +3,7 @@
 import difflib
 import re
 import tomllib
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import msgspec
 
@@ -14,6 +14,10 @@ T = TypeVar("T", bound=msgspec.Struct)
 
 class SettingsError(Exception):
     """A file that people wrote cannot be used. Nothing of it was applied."""
+
+
+MOST_BYTES: Final = 1 << 60
+"""An exbibyte: no host has more, and sums of many stay exact."""
 
 
 class Size(int):
@@ -109,7 +113,7 @@ def _decode_headroom(value: Any) -> Headroom:
     if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]{1,2}(?:\.[0-9]+)?)\s*%\s*", value)):
         return Headroom(share=float(match[1]) / 100)
     try:
-        return Headroom(_decode_size(value))
+        return Headroom(min(MOST_BYTES, _decode_size(value)))
     except (TypeError, ValueError) as error:
         raise ValueError(f'{error}; or a share of what the guest has, like "10%"') from error
 

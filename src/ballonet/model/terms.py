@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, TypeVar, cast
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ballonet.model.settings import Headroom, SettingsError, Size, convert
+from ballonet.model.settings import MOST_BYTES, Headroom, SettingsError, Size, convert
 from ballonet.model.snapshot import NORMAL_SHARES, Mode
 from ballonet.model.units import format_size
 
@@ -19,8 +19,7 @@ MOST_SHARES: Final = 50000
 _SIZE: Final = "_bytes"
 """How the names of sizes end, where they are numbers of bytes and not text with a unit."""
 
-Bytes = Annotated[int, Meta(ge=0, le=1 << 60)]
-"""An exbibyte at most: no host has more, and sums of many stay exact."""
+Bytes = Annotated[int, Meta(ge=0, le=MOST_BYTES)]
 Shares = Annotated[int, Meta(ge=1, le=MOST_SHARES)]
 
 

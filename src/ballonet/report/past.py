@@ -5,10 +5,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
-from ballonet.control.messages import Sample
 from ballonet.model.text import visible
 from ballonet.model.units import GIB
 from ballonet.report.figure import new_figure
+from ballonet.status.words import Sample
 
 LINES: Final[tuple[tuple[str, Callable[[Sample], int | None], str], ...]] = (
     ("keeps", lambda one: one.keeps_bytes, "-"),

@@ -14,11 +14,14 @@ from textual.screen import ModalScreen
 from textual.widgets import DataTable, Footer, Static
 from textual.worker import get_current_worker
 
-from ballonet.control.client import Client, guest_path
-from ballonet.control.explain import STATES
-from ballonet.control.messages import BOUND, ControlError, Explanation, GuestStatus, HoldOrder, Orders, Status
+from ballonet.control.client import Client
+from ballonet.control.messages import HoldOrder
+from ballonet.control.routes import EXPLANATION, HOLD, HOLD_ALL, RELEASE, RELEASE_ALL
 from ballonet.model.text import visible
 from ballonet.model.units import format_size
+from ballonet.status.errors import ControlError
+from ballonet.status.explain import STATES
+from ballonet.status.words import BOUND, Explanation, GuestStatus, Status
 
 COLUMNS: Final = ("guest", "keeps", "of", "uses", "needs", "holds", "mode", "reason", "")
 BAR: Final = 24
@@ -177,16 +180,19 @@ class Top(App[None]):
 
         def answered(key: str | None) -> None:
             if key == "y":
-                self._hold(name, "DELETE" if is_held else "PUT")
+                self._hold(name, is_held=is_held)
 
         self.push_screen(Words(asked, {"y": "yes", "any other key": "no"}), answered)
 
     @work(thread=True, exclusive=True, group="ask")
-    def _hold(self, name: str, order: str) -> None:
-        path = f"{guest_path(name)}/hold" if name else "/v1/hold"
+    def _hold(self, name: str, *, is_held: bool) -> None:
+        """Holds a guest, or all when the name is empty; or lets go who is held."""
         try:
-            self._client.ask(order, path, Orders, body=HoldOrder(why="from top") if order == "PUT" else None)
-            way = "is let go" if order == "DELETE" else f"is on hold; to let it go: ballonet release {name}".rstrip()
+            if is_held:
+                self._client.ask(RELEASE if name else RELEASE_ALL, name)
+            else:
+                self._client.ask(HOLD if name else HOLD_ALL, name, body=HoldOrder(why="from top"))
+            way = "is let go" if is_held else f"is on hold; to let it go: ballonet release {name}".rstrip()
             text = f"{name or 'every guest'} {way}"
         except ControlError as error:
             text = str(error)
@@ -195,7 +201,7 @@ class Top(App[None]):
     @work(thread=True, exclusive=True, group="ask")
     def _ask(self, name: str) -> None:
         try:
-            text = _explained(self._client.ask("GET", guest_path(name, "/explanation"), Explanation))
+            text = _explained(self._client.ask(EXPLANATION, name))
         except ControlError as error:
             text = str(error)
         self.call_from_thread(self._tell, "#why", text)

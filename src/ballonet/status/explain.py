@@ -3,12 +3,13 @@
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
-from ballonet.control.messages import Explanation, Fact, NoSuchGuestError
 from ballonet.decide.floor import floor_bytes
 from ballonet.model.plan import Decision, Plan, Reason, Shortage, limit_of
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Voice
 from ballonet.model.tick import Tick
 from ballonet.model.units import MIB, format_size
+from ballonet.status.errors import NoSuchGuestError
+from ballonet.status.words import Explanation, Fact
 
 STATES: Final = {
     "high": "plenty is free",

@@ -8,9 +8,9 @@ from collections import Counter, deque
 from collections.abc import Iterable, Iterator
 from typing import Final
 
-from ballonet.control.messages import GuestStatus, HostStatus, Status
 from ballonet.decide.states import NAMES
 from ballonet.hypervisors.local.alone import NOT_HEARD
+from ballonet.status.words import GuestStatus, HostStatus, Status
 
 GUEST_GAUGES: Final = {
     "ceiling_bytes": ("has_bytes", "What it has with its balloon empty"),

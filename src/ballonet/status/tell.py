@@ -5,10 +5,10 @@ from types import MappingProxyType
 from typing import Final
 
 import ballonet
-from ballonet.control.messages import Change, GuestStatus, HostStatus, LimitStatus, Sample, Status
 from ballonet.model.plan import Decision, Reason
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
+from ballonet.status.words import Change, GuestStatus, HostStatus, LimitStatus, Sample, Status
 
 MOVED: Final = "moved"
 

@@ -1,0 +1,180 @@
+"""What is told of a tick, now and of the past: frozen values, each a JSON object. Sizes in bytes, times in seconds since 1970,
+unknown = null.
+"""
+
+from typing import Final
+
+from msgspec import Struct
+
+from ballonet.model.snapshot import Mode
+
+BOUND: Final = "ceiling binds"
+"""How every face names a guest that lacks what its ceiling keeps from it."""
+
+
+class GuestStatus(Struct, frozen=True, kw_only=True):
+    """One guest now: what it is, needs, keeps and shall keep, and why."""
+
+    name: str
+    uuid: str
+    mode: Mode
+    has_bytes: int
+    """With its balloon empty."""
+    keeps_bytes: int | None
+    holds_bytes: int | None
+    """What its RAM occupies on the host."""
+    available_bytes: int | None
+    used_bytes: int | None
+    need_bytes: int | None
+    floor_bytes: int
+    short_bytes: int
+    """What it lacks of what it needs (R10)."""
+    shall_keep_bytes: int | None
+    is_command: bool
+    reason: str
+    sentence: str
+    heard_by: str
+    heard_s: float | None
+    """Age of its statistics."""
+    moves_by: tuple[str, ...]
+    left_alone: str
+    """Why, in words; empty = it is not."""
+    trouble: str
+    """What became of the last command, when it failed."""
+    given_bytes: int | None = None
+    """What its hypervisor gave it, where a ceiling or limit is lower; null = all of it."""
+    is_bound: bool = False
+    """It needs more than its ceiling, and was given more: the ceiling is what it lacks."""
+    theirs: dict[str, int | str] = {}
+    """What its hypervisor's own loop does with it, where there is one: as in `ballonet.snapshot/1`."""
+    asked: dict[str, int | str | None] = {}
+    """What is asked of its hypervisor now: keep_bytes, or what its own loop is to go by; empty = nothing."""
+
+
+class HostStatus(Struct, frozen=True, kw_only=True):
+    """The host and the daemon now."""
+
+    at: float
+    """Seconds since 1970, UTC."""
+    version: str
+    mode: Mode
+    policy: str
+    hold: str
+    """Why all guests are on hold; empty = they are not."""
+    state: str
+    """high, clear, soft, hard or low (R14)."""
+    is_alarming: bool
+    total_bytes: int
+    available_bytes: int
+    memory_bytes: int
+    """For guests: what they hold and what is available."""
+    promised_bytes: int
+    """What guests may take without asking again."""
+    reserve_bytes: int
+    sentence: str
+    """Why so much is kept free."""
+    pressure_share: float
+    """PSI some avg10 of memory."""
+    tick_s: float
+    """How long the last tick took."""
+    next_s: float = 1.0
+    """After how long the next one was due, if nothing happened before."""
+    theirs: str = ""
+    """The state that the hypervisor's own loop sees, in its words; empty = there is none."""
+
+
+class LimitStatus(Struct, frozen=True, kw_only=True):
+    """A limit of the host around some guests (a slice, a cgroup), that binds beside the host itself."""
+
+    name: str
+    memory_bytes: int
+    """For these guests: what they hold of it and what is left."""
+    promised_bytes: int
+    """What they may take without asking again."""
+    guests: tuple[str, ...]
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """`ballonet.status/1`."""
+
+    schema: str = "ballonet.status/1"
+    host: HostStatus
+    guests: tuple[GuestStatus, ...]
+    limits: tuple[LimitStatus, ...] = ()
+
+
+class Fact(Struct, frozen=True):
+    """One number of an explanation."""
+
+    what: str
+    value: str
+
+
+class Explanation(Struct, frozen=True, kw_only=True):
+    """`ballonet.explanation/1`: one guest, in words."""
+
+    schema: str = "ballonet.explanation/1"
+    guest: str
+    at: float
+    is_past: bool
+    sentence: str
+    """What it keeps, and why."""
+    reason: str
+    facts: tuple[Fact, ...]
+    host: str
+    """How the host stands, in a sentence."""
+    changes: tuple[str, ...]
+    """What would change it: what ballonet waits for, and what an operator can do."""
+
+
+class Change(Struct, frozen=True, kw_only=True):
+    """Something that happened: a decision that differs from the one before, a command, or what somebody else did."""
+
+    at: float
+    guest: str
+    """Empty = the whole host."""
+    reason: str
+    """Of a decision; `moved` = somebody else moved its balloon, `order`, `reload`."""
+    keep_bytes: int | None = None
+    kept_bytes: int | None = None
+    is_command: bool = False
+    """Whether something is to be sent, by the plan; what became of it is in `done`."""
+    asked: dict[str, int | str | None] = {}
+    """What that is: keep_bytes, or what its hypervisor's own loop is to go by; empty = nothing."""
+    sentence: str
+    mode: str = ""
+    """Of the guest at that time."""
+    done: str = ""
+    """What came of it: sent, waits (its memory is not there yet), failed, advised (nothing is sent then); empty = nothing."""
+    by: str = ""
+    """Who, of an order: a user, or whoever came with the token."""
+
+
+class Sample(Struct, frozen=True, kw_only=True):
+    """One guest at one moment of the past."""
+
+    at: float
+    guest: str
+    keeps_bytes: int | None
+    holds_bytes: int | None
+    used_bytes: int | None
+    need_bytes: int | None
+    reason: str
+
+
+class HostSample(Struct, frozen=True):
+    """The host at one moment of the past; sums over its guests."""
+
+    at: float
+    total_bytes: int
+    available_bytes: int
+    memory_bytes: int
+    """For guests."""
+    promised_bytes: int
+    reserve_bytes: int
+    keeps_bytes: int
+    used_bytes: int
+    need_bytes: int
+    short_bytes: int
+    guests: int
+    state: str
