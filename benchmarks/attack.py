@@ -34,7 +34,7 @@ from ballonet.hypervisors.local.agent import Message
 from ballonet.hypervisors.qemu import answers
 from ballonet.model.text import visible
 from ballonet.status.words import Status
-from daemon_cost import scripted
+from daemon_cost import HOST_SHARE, peers
 
 PATH = Path(__file__).parent / "results" / "attack.json"
 TOKEN = "0123456789abcdef0123456789abcdef"  # noqa: S105 of an attack on ourselves
@@ -112,7 +112,7 @@ class Daemon:
 @contextlib.contextmanager
 def running(guests: int) -> Iterator[Daemon]:
     """One over so many scripted guests, up."""
-    with tempfile.TemporaryDirectory() as name, scripted(Path(name), guests):
+    with tempfile.TemporaryDirectory() as name, peers(Path(name), guests, HOST_SHARE["roomy"]):
         daemon = Daemon(Path(name))
         daemon.start()
         try:
@@ -212,8 +212,8 @@ def readers(guests: int = 1000, clients: int = 200, lasts_s: float = 30.0) -> di
             "/v1/doctor",
             "/v1/history?limit=100000",
             "/v1/samples?limit=100000",
-            "/v1/guests/v0-0/samples?limit=100000",
-            "/v1/guests/v0-0/explanation?at={at}",
+            "/v1/guests/g0/samples?limit=100000",
+            "/v1/guests/g0/explanation?at={at}",
         ]
         begin, told = time.time(), Counter[str]()
 
@@ -258,7 +258,7 @@ def kills(times: int = 20, guests: int = 20) -> dict[str, object]:
             with daemon.client() as http:
                 while time.monotonic() < end:
                     with contextlib.suppress(httpx.HTTPError):
-                        http.patch("/v1/guests/v0-0", content=msgspec.json.encode({"floor_bytes": (100 + number) << 20}))
+                        http.patch("/v1/guests/g0", content=msgspec.json.encode({"floor_bytes": (100 + number) << 20}))
                         orders += 1
             daemon.kill()
             path = daemon.folder / "state/orders.json"

@@ -15,8 +15,6 @@ from ballonet.hypervisors.qemu import qmp
 from ballonet.hypervisors.qemu.adapter import QemuHypervisor
 from ballonet.hypervisors.qemu.answers import Status
 from ballonet.hypervisors.qemu.guest import QemuGuest
-from ballonet.hypervisors.qemu.memory import Layout
-from ballonet.hypervisors.qemu.mover import Mover
 from ballonet.hypervisors.qemu.qmp import LONGEST_BYTES, NonsenseError, QmpSession
 from ballonet.lab.scripted import ScriptedGuest
 from ballonet.model.snapshot import Guest
@@ -218,7 +216,7 @@ def test_sockets_of_one_name_are_told_apart(tmp_path: Path) -> None:
         path = str(tmp_path / f"vm{number}/qmp.sock")
         guest = QemuGuest(path, tmp_path, lambda: None)
         guest.name = "debian"
-        guest._mover = Mover("/balloon", Layout(1 << 30))
+        guest._made = Made(ceiling_bytes=1 << 30, mechanisms=(Mechanism.BALLOON,))
         hypervisor._guests[path] = guest
     first = [one.name for one in hypervisor.guests()]
     assert len(set(first)) == 3

@@ -259,12 +259,12 @@ async def test_a_mute_driver_after_a_reboot_has_come_up() -> None:
             return 1
 
     one = LibvirtGuest("qemu:///none", Named(), Path("/nonexistent"), lambda: None, listens=False)
-    one._take({"last_update": 1000}, 1024, time.monotonic())
+    one._hear({"last_update": 1000}, 1024, time.monotonic())
     assert one._silence
     one.begin_anew()
     assert one._reset_at is not None
     one._reset_at -= 600
-    one._take({"last_update": 1000}, 1024, time.monotonic())
+    one._hear({"last_update": 1000}, 1024, time.monotonic())
     assert one._reset_at is not None  # that is what it said before
-    one._take({"last_update": 1001}, 1024, time.monotonic())
+    one._hear({"last_update": 1001}, 1024, time.monotonic())
     assert one._reset_at is None

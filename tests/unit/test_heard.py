@@ -17,7 +17,11 @@ GOOD = GuestStats(total_bytes=8 * GIB, available_bytes=2 * GIB)
 
 
 def guest() -> LocalGuest:
-    return LocalGuest("g", lambda: None)
+    return QemuGuest("g", Path("/"), lambda: None)
+
+
+def take(one: QemuGuest, report: Report, asked_at: float) -> None:
+    one._take(report.stats.known(), report.last_update, asked_at)
 
 
 def note(one: LocalGuest, stats: GuestStats, updated: int) -> float:
@@ -72,13 +76,13 @@ async def test_a_driver_that_says_nothing_has_come_up_all_the_same() -> None:
         mute = dict.fromkeys(("stat-total-memory", "stat-available-memory", "stat-free-memory"), 2**64 - 1)
         return msgspec.convert({"stats": mute, "last-update": at}, Report)
 
-    one._take_stats(report(1000), time.monotonic())
+    take(one, report(1000), time.monotonic())
     one._begin_anew()
     assert one._reset_at is not None
     one._reset_at -= 600
-    one._take_stats(report(1000), time.monotonic())
+    take(one, report(1000), time.monotonic())
     assert one._reset_at is not None  # that is what it said before
-    one._take_stats(report(1001), time.monotonic())
+    take(one, report(1001), time.monotonic())
     assert one._reset_at is None
 
 

@@ -264,7 +264,7 @@ class LibvirtHypervisor(LocalAdapter[LibvirtGuest]):
     async def _meet(self, uuid: str, domain: Any) -> None:
         if uuid in self._guests:
             await self._forget(uuid)
-        guest = LibvirtGuest(self._uri, domain, self._root, self._news.set, listens=self._listens)
+        guest = LibvirtGuest(self._uri, domain, self._root, self._news.set, self._beats, listens=self._listens)
         self._guests[uuid], self._domains[uuid] = guest, domain
         self._tasks[uuid] = tended(f"guest {guest.name}", guest.run, is_endless=False)
         self._news.set()

@@ -5,13 +5,14 @@ from collections.abc import Mapping
 from typing import Generic, Protocol, TypeVar
 
 from ballonet.hypervisors.contract import GuestGoneError
+from ballonet.hypervisors.local.beats import Beats
 from ballonet.model.finding import Finding
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import Guest
 
 
 class Member(Protocol):
-    """One guest of a herd."""
+    """One of its guests."""
 
     name: str
 
@@ -48,6 +49,9 @@ class LocalAdapter(Generic[M]):
         self._guests: dict[str, M] = {}
         """By what does not change of a guest: its socket, its UUID."""
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._beats = Beats()
+        self._keys: dict[str, str] = {}
+        """Of guests, by the names that they were found by last."""
 
     @property
     def news(self) -> asyncio.Event:
@@ -85,4 +89,8 @@ class LocalAdapter(Generic[M]):
         await guest.set_keep(keep_bytes, deadline_s)
 
     def _named(self, name: str) -> M | None:
-        return next((guest for guest in self._guests.values() if guest.name == name), None)
+        found = self._guests.get(self._keys.get(name, ""))
+        if found is not None and found.name == name:
+            return found
+        self._keys = {guest.name: key for key, guest in self._guests.items()}
+        return self._guests.get(self._keys.get(name, ""))

@@ -106,7 +106,7 @@ class QemuHypervisor(LocalAdapter[QemuGuest]):
             await self._refresh()
             paths, is_whole = self._look_for_sockets()
             for path in sorted(paths - self._guests.keys()):
-                self._guests[path] = guest = self._kind(path, self._root, self._news.set, listens=self._listens)
+                self._guests[path] = guest = self._kind(path, self._root, self._news.set, self._beats, listens=self._listens)
                 self._tasks[path] = tended(f"guest at {path}", guest.run)
             for path in list(self._guests):
                 # What cannot be read is not gone: a guest is forgotten when its own socket is known to be.

@@ -6,7 +6,7 @@ from typing import Final
 from ballonet.hypervisors.contract import RefusedError
 from ballonet.hypervisors.qemu.answers import Balloon, Memory, MemoryDevice, MemoryDeviceData, Nothing
 from ballonet.hypervisors.qemu.memory import Layout, VirtioMem, split
-from ballonet.hypervisors.qemu.qmp import NonsenseError, QmpSession
+from ballonet.hypervisors.qemu.qmp import Call, NonsenseError, QmpSession
 from ballonet.model.snapshot import Mechanism
 
 _DEADLINE_S: Final = 1.0
@@ -45,9 +45,19 @@ class Mover:
             self._note(await virtio_mem(session, self._device.path))
             plugged += self._device.size
             await self._follow(session)
-        actual = self._base
         if self._has_balloon:
-            actual = (await session.call("query-balloon", Balloon, _DEADLINE_S)).actual
+            return self.checked(await session.call("query-balloon", Balloon, _DEADLINE_S), plugged)
+        return self.checked(Balloon(self._base), plugged)
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether its balloon is all that moves: what it keeps is one answer then."""
+        return self._has_balloon and self._device is None
+
+    def checked(self, balloon: Balloon, plugged: int | None = None) -> int:
+        """What it keeps by what QEMU says of its balloon. Raises NonsenseError when that cannot be."""
+        plugged = self.layout.fixed if plugged is None else plugged
+        actual = balloon.actual
         if not 0 < actual + plugged <= self.ceiling_bytes:
             raise NonsenseError(f"query-balloon: it keeps {actual + plugged} of {self.ceiling_bytes} bytes")
         return actual + plugged
@@ -88,10 +98,12 @@ class Mover:
 SEVERAL: Final = "it has several virtio-mem devices, and which of them gives first is not known; give it one, or leave it alone"
 
 
-async def read_layout(session: QmpSession) -> Layout:
-    """How the guest's memory is put together now. Raises HypervisorError."""
-    memory = await session.call("query-memory-size-summary", Memory, _DEADLINE_S)
-    devices = await session.call("query-memory-devices", list[MemoryDevice], _DEADLINE_S)
+LAYOUT: Final = (Call("query-memory-size-summary", Memory), Call("query-memory-devices", list[MemoryDevice]))
+"""What is asked for `layout_of`."""
+
+
+def layout_of(memory: Memory, devices: list[MemoryDevice]) -> Layout:
+    """How the guest's memory is put together now. Raises NonsenseError when that cannot be."""
     base = memory.base + sum(one.data.size for one in devices if one.kind == "dimm")
     if base <= 0:
         raise NonsenseError(f"query-memory-size-summary: a guest of {base} bytes")

@@ -8,9 +8,10 @@ import asyncio
 import os
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Mapping
 from itertools import count
-from typing import Any, Final, TypeVar, cast
+from types import MappingProxyType
+from typing import Any, Final, NamedTuple, TypeVar, cast
 
 import msgspec
 from msgspec import Raw, Struct, field
@@ -23,6 +24,14 @@ T = TypeVar("T")
 LONGEST_BYTES: Final = 16 << 20
 """Of one line; QEMU's longest answers (query-qmp-schema) have some hundred KiB. Who sends more without an end is no QEMU."""
 _NOTHING: Final = Raw()
+
+
+class Call(NamedTuple):
+    """One command, and the form of its answer."""
+
+    command: str
+    returns: Any
+    arguments: Mapping[str, Any] = MappingProxyType({})
 
 
 class NonsenseError(NoAnswerError):
@@ -57,6 +66,9 @@ class _Wire(asyncio.Protocol):
         self.listeners: dict[asyncio.Queue[str], tuple[str, ...]] = {}
         self.transport: asyncio.Transport | None = None
         self.why_closed = "the connection broke"
+        self.on_answer: Callable[[int, Raw, str | None], None] | None = None
+        """Takes answers to what was sent with a negative number: the number, the answer, and why there is none."""
+        self.on_lost: Callable[[], None] = lambda: None
         self._parts: list[bytes] = []
         """Of a line that has no end yet: joined once, when it has one."""
         self._part_bytes = 0
@@ -90,6 +102,9 @@ class _Wire(asyncio.Protocol):
                     queue.put_nowait(line.event)
         elif line.id is None:
             self._take_unasked(line)
+        elif line.id < 0:
+            if self.on_answer is not None:
+                self.on_answer(line.id, line.answer, line.error.desc if line.error is not None else None)
         elif (asked := self.waiting.get(line.id)) is not None and not asked.done():  # else it came too late
             if line.error is not None:
                 asked.set_exception(RefusedError(line.error.desc))
@@ -113,6 +128,7 @@ class _Wire(asyncio.Protocol):
             self.greeted.exception()  # said to whoever waits, if anybody does
         for queue in self.listeners:
             queue.put_nowait("")
+        self.on_lost()
 
     def _give_up(self, why: str) -> None:
         self.why_closed = why
@@ -176,6 +192,43 @@ class QmpSession:
         except (RefusedError, NoAnswerError) as error:
             raise type(error)(f"{command}: {error}") from error
 
+    async def calls(self, deadline_s: float, *calls: Call) -> list[Any]:
+        """Several commands in one write, and their checked answers. Raises as `call`, for the first that fails."""
+        wire = self._wire
+        if wire.transport is None:
+            raise NoAnswerError(wire.why_closed)
+        loop = asyncio.get_running_loop()
+        asked = {next(self._ids): loop.create_future() for _ in calls}
+        wire.waiting.update(asked)
+        patience = loop.call_later(deadline_s, _time_out_all, tuple(asked.values()), deadline_s)
+        numbered = list(zip(asked, calls, strict=True))
+        found = []
+        try:
+            wire.transport.write(b"".join(line_of(one.command, one.arguments, number) for number, one in numbered))
+            for number, one in numbered:
+                try:
+                    found.append(decoded(await asked[number], one.returns))
+                except UndecodableError as error:
+                    raise NonsenseError(f"{one.command}: {error}") from error
+                except (RefusedError, NoAnswerError) as error:
+                    raise type(error)(f"{one.command}: {error}") from error
+        finally:
+            patience.cancel()
+            for number, future in asked.items():
+                del wire.waiting[number]
+                if future.done() and not future.cancelled():
+                    future.exception()  # of those after one that failed nobody asks
+        return found
+
+    def hear(self, on_answer: Callable[[int, Raw, str | None], None], on_lost: Callable[[], None]) -> None:
+        """Who takes the answers to what `send` sent, and who is told when the connection is lost."""
+        self._wire.on_answer, self._wire.on_lost = on_answer, on_lost
+
+    def send(self, lines: bytes) -> None:
+        """Writes commands made by `line_of` with negative numbers. Nobody waits: `hear` says who takes the answers."""
+        if self._wire.transport is not None:
+            self._wire.transport.write(lines)
+
     async def _ask(self, command: str, arguments: dict[str, Any], deadline_s: float) -> Raw:
         wire = self._wire
         if wire.transport is None:
@@ -185,8 +238,7 @@ class QmpSession:
         wire.waiting[number] = asked
         patience = loop.call_later(deadline_s, _time_out, asked, deadline_s)
         try:
-            request = {"execute": command, "arguments": arguments, "id": number}
-            wire.transport.write(_write_line(request) + b"\n")
+            wire.transport.write(line_of(command, arguments, number))
             return await asked
         finally:
             patience.cancel()
@@ -205,6 +257,16 @@ class QmpSession:
     def close(self) -> None:
         """Ends the session; the guest goes on."""
         _drop(self._wire)
+
+
+def line_of(command: str, arguments: Mapping[str, Any], number: int) -> bytes:
+    """One command as it goes over the wire."""
+    return _write_line({"execute": command, "arguments": dict(arguments), "id": number}) + b"\n"
+
+
+def _time_out_all(asked: "tuple[asyncio.Future[Raw], ...]", deadline_s: float) -> None:
+    for one in asked:
+        _time_out(one, deadline_s)
 
 
 def _time_out(asked: "asyncio.Future[Raw]", deadline_s: float) -> None:

@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Final
 
 from ballonet.hypervisors.contract import HypervisorError, RefusedError
+from ballonet.hypervisors.local.beats import ANSWER_S, Beats
+from ballonet.hypervisors.local.guest import DEADLINE_S
 from ballonet.hypervisors.qemu.answers import VirtioStatus
-from ballonet.hypervisors.qemu.guest import DEADLINE_S, QemuGuest
+from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.qemu.qmp import QmpSession
+from ballonet.model.snapshot import Voice
 
 log = logging.getLogger(__name__)
 
@@ -28,12 +31,15 @@ class SharedSocketGuest(QemuGuest):
 
     _hears_events = False
 
-    def __init__(self, path: str, root: Path, news: Callable[[], None], *, listens: bool = True) -> None:
+    def __init__(
+        self, path: str, root: Path, news: Callable[[], None], beats: Beats | None = None, *, listens: bool = True
+    ) -> None:
         """As any."""
-        super().__init__(path, root, news, listens=listens)
+        super().__init__(path, root, news, beats, listens=listens)
         self._turn = asyncio.Lock()
         self._is_set_up = self._is_mute = False
         """Whether a driver has set its balloon up, and whether its QEMU, of before 7.2, does not say: then no reboot is seen."""
+        self._voices: list[asyncio.Task[None]] = []
 
     @contextlib.asynccontextmanager
     async def _talk(self) -> AsyncIterator[QmpSession]:
@@ -50,6 +56,7 @@ class SharedSocketGuest(QemuGuest):
         return session.pid is not None and self._process is not None and session.pid != self._process.pid
 
     async def _look_for_reset(self, session: QmpSession) -> None:
+        """By its balloon device: no event tells of one. Raises HypervisorError."""
         if not self._balloon_path or self._is_mute:
             return
         try:
@@ -64,18 +71,36 @@ class SharedSocketGuest(QemuGuest):
             self._begin_anew()
 
     async def _live(self) -> None:
-        tasks: list[asyncio.Task[None]] = []
+        """All is done on beats: nothing stands in between."""
+        self._watch_from_now()
         try:
-            while True:
-                try:
-                    async with self._talk() as session:
-                        if self._mover is None or self._is_another(session):
-                            self._begin_life(session)
-                            await self._identify(session)
-                        await self._take_a_look(session)
-                except HypervisorError as error:
-                    self._tell(str(error))
-                tasks = tasks or self._begin_voices()
-                await self._rest()
+            await asyncio.Event().wait()
         finally:
-            await self._end(tasks)
+            voices, self._voices = self._voices, []
+            await self._end(voices)
+
+    def ask(self) -> bool:
+        """The driver is asked, and heard, in one session."""
+        return False
+
+    def read(self) -> None:
+        """Each look has a session of its own."""
+        self._begin_look()
+
+    async def _look_once(self) -> None:
+        async with self._talk() as session:
+            if self._mover is None or self._is_another(session):
+                self._begin_life(session)
+                await self._identify(session)
+            try:
+                await self._look_for_reset(session)
+                await self._look_through(session)
+                if self._is_close() and self._balloon_path and self._voice in {Voice.BALLOON, Voice.NONE}:
+                    session.send(self._kick_lines)
+                    await asyncio.sleep(min(ANSWER_S, self._pace_s / 3))
+                await self._read(session)
+            except HypervisorError as error:
+                self._failed(error)
+            else:
+                self._has_answered()
+        self._voices = self._voices or self._begin_voices((self._agent, self._guest_agent))
