@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from ballonet.hypervisors.contract import NoAnswerError, RefusedError
+from ballonet.hypervisors.local.guest import Made
 from ballonet.hypervisors.local.process import Process
 from ballonet.hypervisors.paths import lies_there, matching
 from ballonet.hypervisors.qemu import qmp
@@ -17,7 +18,7 @@ from ballonet.hypervisors.qemu.answers import Status
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.qemu.qmp import LONGEST_BYTES, NonsenseError, QmpSession
 from ballonet.lab.scripted import ScriptedGuest
-from ballonet.model.snapshot import Guest
+from ballonet.model.snapshot import Guest, Mechanism
 from daemons import holds_soon
 
 GREETING = b'{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}}\r\n'
