@@ -25,6 +25,8 @@ SWING_S: Final = 120.0
 SWING_SHARE: Final = 0.1
 OPEN_FILES: Final = 25
 PAGE: Final = 4096
+OVERHEAD_BYTES: Final = 8 << 20
+"""Of the process itself."""
 WRITE_S: Final = 0.5
 """Between two looks of the host at what its guests occupy."""
 
@@ -56,7 +58,7 @@ class CostGuest(ScriptedGuest):
 
     def occupy(self) -> None:
         """It has touched what it uses, as far as its balloon leaves it that."""
-        pages = min(self._moved(), self._used() + (64 << 20)) // PAGE
+        pages = min(self._moved(), self._used() + OVERHEAD_BYTES) // PAGE
         path = self._proc / "statm"
         path.with_suffix(".new").write_text(f"{pages} {pages} 0 0 0 0 0\n")
         path.with_suffix(".new").rename(path)

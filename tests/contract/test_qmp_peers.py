@@ -150,11 +150,11 @@ async def test_a_line_without_an_end_is_looked_at_once(monkeypatch: pytest.Monke
     """Its pieces are kept as they come and joined when it ends: 8 MiB in pieces of 4 KiB are no work for each piece."""
     lines: list[bytes] = []
 
-    def decoded(line: bytes, _kind: object) -> qmp._Line:
+    def taken(line: bytes) -> qmp._Line:
         lines.append(line)
         return qmp._Line()
 
-    monkeypatch.setattr(qmp, "decoded", decoded)
+    monkeypatch.setattr(qmp, "_read_line", taken)
     wire = qmp._Wire()
     pieces = [b"x" * 4096] * 2048
     for piece in pieces:

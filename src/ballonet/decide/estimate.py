@@ -62,6 +62,8 @@ FASTEST_SHARE_PER_S: Final = 0.25
 """Of the ceiling: more is not believed of a guest's word alone (R9). Twice the fastest that was seen, 1.8 GiB/s of 16 GiB."""
 HEAP_SHARE: Final = 0.1
 """Of the ceiling: more is not kept for heaps that nobody has touched, whatever a guest says (R9)."""
+NOISE_SHARE_PER_S: Final = 0.005
+"""Of the ceiling: a slower rise may be the noise of statistics, 2 MiB between two looks at a guest of 4 GiB."""
 STILL_PER_S: Final = 4096.0
 """Growth below a page a second is none."""
 RATE_S: Final = 0.1
@@ -141,6 +143,7 @@ def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, doub
         used_bytes=used,
         slow_bytes=slow,
         growth_per_s=rise_per_s if rise_per_s > growth_per_s else growth_per_s,
+        rose_at=sampled_at if rise_per_s > NOISE_SHARE_PER_S * guest.ceiling_bytes else old.rose_at,
         **heard,
     )
 

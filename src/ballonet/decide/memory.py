@@ -33,6 +33,8 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """`used_bytes`, risen at once and falling slowly."""
     growth_per_s: float = 0.0
     """Rise of `used_bytes` in bytes a second, risen at once and falling within seconds."""
+    rose_at: float = -1e9
+    """When it last rose faster than the noise of statistics."""
     swap_in_bytes: int = 0
     swap_out_bytes: int = 0
     swapped_bytes: int = 0

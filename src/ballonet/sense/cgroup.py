@@ -6,10 +6,11 @@ Documentation/admin-guide/cgroup-v2.rst (memory.max, memory.high, memory.current
 import errno
 import logging
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
+from ballonet.hypervisors.local.process import read
 from ballonet.hypervisors.paths import text_of
 from ballonet.hypervisors.told import Told
 from ballonet.model.snapshot import Budget
@@ -31,8 +32,10 @@ _FILES: Final = ("active_file", "inactive_file")
 guests is not in it."""
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR, errno.ESRCH, errno.ENODEV})
 """There is no such file, process or group (any more). All other errors say that it cannot be read now."""
-Place = tuple[int, PurePosixPath]
+Place = tuple[int, str]
 """Version and path of a group."""
+Chain = tuple[Place, ...]
+"""A group, and those that it lies in, the outermost last. A host's root has no limit; what a container sees as the root may."""
 
 
 class Found(NamedTuple):
@@ -53,8 +56,10 @@ class Cgroups:
         root: where /proc and /sys are found.
         """
         self._root = root
-        self._places: dict[int, tuple[float, Place | None]] = {}
-        """By process: when it was asked, and where it is."""
+        self._places: dict[int, tuple[float, Chain]] = {}
+        """By process: when it was asked, and where it is; () = nowhere."""
+        self._chains: dict[Place, Chain] = {}
+        """By group: the same for all processes in it."""
         self._limits: dict[Place, tuple[float, int | None]] = {}
         """By group: when it was asked, and how far it may grow; None = it has no limit."""
         self._unread = Told(log)
@@ -71,18 +76,18 @@ class Cgroups:
         now = time.monotonic()
         members: dict[Place, list[str]] = {}
         for name, pid in pids.items():
-            for group in _around(self._place(pid, now)):
-                members.setdefault(group, []).append(name)
-        known = {0, *pids.values()}
-        self._places = {pid: kept for pid, kept in self._places.items() if pid in known}
-        self._limits = {group: kept for group, kept in self._limits.items() if group in members}
-        self._budgets = {group: kept for group, kept in self._budgets.items() if group in members}
+            for group in self._place(pid, now):
+                if group in members:
+                    members[group].append(name)
+                else:
+                    members[group] = [name]
+        self._forget(pids, members)
         own: dict[str, int] = {}
         budgets: dict[tuple[str, ...], Budget] = {}
         for group, names in members.items():
             if (limit := self._limit(group, now)) is None or (budget := self._read(group, limit, tuple(names))) is None:
                 continue
-            if len(names) == 1 and group[1].suffix != ".slice" and not self._is_ours(group, now):
+            if len(names) == 1 and not group[1].endswith(".slice") and not self._is_ours(group, now):
                 most = _own_limit(budget, resident.get(names[0], 0))
                 own[names[0]] = min(own.get(names[0], most), most)
             else:
@@ -91,26 +96,45 @@ class Cgroups:
         around_all = budgets.pop(tuple(pids), None)
         return Found(around_all, tuple(budgets.values()), own)
 
+    def _forget(self, pids: Mapping[str, int], members: Mapping[Place, list[str]]) -> None:
+        """What is kept of processes and groups that are gone."""
+        known = {0, *pids.values()}
+        if len(self._places) > len(known):
+            self._places = {pid: kept for pid, kept in self._places.items() if pid in known}
+        if len(self._chains) > 2 * len(members) + 2 * SPREAD:
+            self._chains.clear()
+        self._limits = {group: kept for group, kept in self._limits.items() if group in members}
+        self._budgets = {group: kept for group, kept in self._budgets.items() if group in members}
+
     def _is_ours(self, group: Place, now: float) -> bool:
         """Whether ballonet is in it too: a container that holds a host of guests, of which one runs."""
-        return group in _around(self._place(0, now))
+        return group in self._place(0, now)
 
-    def _place(self, pid: int, now: float) -> Place | None:
-        """0 = this process."""
+    def _place(self, pid: int, now: float) -> Chain:
+        """Where a process is; 0 = this one."""
         kept = self._places.get(pid)
         if kept is not None and now - kept[0] < MOVED_S:
             return kept[1]
         try:
-            place = _path(self._root / "proc" / (str(pid) if pid else "self") / "cgroup")
+            place = _path(Path(f"{self._root}/proc/{pid or 'self'}/cgroup"))
         except OSError:  # it cannot be read now: where it was last counts
-            return kept[1] if kept is not None else None
+            return kept[1] if kept is not None else ()
         # The first time it is looked at again sooner, by a part of its own: those of all guests are not read in the same tick.
         spread_s = MOVED_S * (pid % SPREAD) / SPREAD if kept is None else 0.0
-        self._places[pid] = now - spread_s, place
-        return place
+        chain = self._chain(place) if place is not None else ()
+        self._places[pid] = now - spread_s, chain
+        return chain
+
+    def _chain(self, place: Place) -> Chain:
+        found = self._chains.get(place)
+        if found is None:
+            version, path = place
+            found = tuple((version, str(one)) for one in (PurePosixPath(path), *PurePosixPath(path).parents))
+            self._chains[place] = found
+        return found
 
     def _folder(self, group: Place) -> Path:
-        return self._root / "sys/fs/cgroup" / ("" if group[0] == 2 else "memory") / group[1].relative_to("/")  # noqa: PLR2004
+        return self._root / "sys/fs/cgroup" / ("" if group[0] == 2 else "memory") / group[1].lstrip("/")  # noqa: PLR2004
 
     def _limit(self, group: Place, now: float) -> int | None:
         kept = self._limits.get(group)
@@ -138,18 +162,10 @@ class Cgroups:
             available = last.available_bytes if last is not None else 0
         else:
             available = max(0, limit - usage + cache)
-        name = text_of(str(group[1]))
+        name = text_of(group[1])
         found = Budget(name=name, limit_bytes=limit, available_bytes=available, guests=guests)
         self._budgets[group] = found
         return found
-
-
-def _around(place: Place | None) -> Iterator[Place]:
-    """A group and those that it lies in. A host's root has no limit; what a container sees as the root may have one."""
-    if place is not None:
-        version, path = place
-        for group in (path, *path.parents):
-            yield version, group
 
 
 def _own_limit(budget: Budget, resident: int) -> int:
@@ -169,14 +185,14 @@ def _path(file: Path) -> Place | None:
     found = [line for line in lines if len(line) == 3 and line[2].startswith("/") and ".." not in line[2].split("/")]  # noqa: PLR2004
     for _, controllers, path in found:
         if "memory" in controllers.split(","):
-            return 1, PurePosixPath(path)
-    return next(((2, PurePosixPath(path)) for number, _, path in found if number == "0"), None)
+            return 1, path
+    return next(((2, path) for number, _, path in found if number == "0"), None)
 
 
 def _text(file: Path) -> str | None:
     """None where there is no such file, or no group or process any more. Raises OSError: it cannot be read now."""
     try:
-        return file.read_text(errors="surrogateescape")
+        return read(str(file)).decode(errors="surrogateescape")
     except OSError as error:
         if error.errno in _GONE:
             return None

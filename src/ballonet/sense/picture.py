@@ -1,13 +1,13 @@
 """One picture per tick: the host, and every guest with its operator's settings."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final
 
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.model.snapshot import Guest, Mode, Snapshot
-from ballonet.model.terms import FIELDS, NORMAL, GuestSettings
+from ballonet.model.terms import FIELDS, NORMAL, GuestSettings, Terms
 from ballonet.sense.host import HostSense
 
 _PLAIN: Final = tuple(name for name in FIELDS if name in Guest.__struct_fields__ and name not in {"ceiling_bytes", "mode"})
@@ -26,6 +26,8 @@ class Eye:
         self._host = host
         self._hypervisor = hypervisor
         self._settings = settings
+        self._plain: dict[str, tuple[Terms, dict[str, Any]]] = {}
+        """By name: terms, and what of them a guest has as they are."""
         self._last: dict[str, tuple[Guest, GuestSettings, Guest]] = {}
         """By name: a reading, the settings at that time, and what was made of them."""
 
@@ -37,6 +39,8 @@ class Eye:
         resident = {guest.name: guest.resident_bytes for guest in guests if guest.resident_bytes is not None}
         around = self._host.read(self._hypervisor.pids(), resident)
         self._last = {guest.name: self._with_settings(guest, around.own_limits.get(guest.name)) for guest in guests}
+        if len(self._plain) > 2 * len(guests) + 64:
+            self._plain.clear()  # of guests that have gone
         return Snapshot(host=around.host, guests=tuple(made for _, _, made in self._last.values()))
 
     def _with_settings(self, guest: Guest, own_limit: int | None) -> tuple[Guest, GuestSettings, Guest]:
@@ -47,13 +51,20 @@ class Eye:
         last = self._last.get(guest.name)
         if last is not None and last[0] is guest and last[1] == settings and last[2].limit_bytes == own_limit:
             return last  # the very same reading stays the very same guest, which `decide` need not look at again
-        return guest, settings, _with_terms(guest, settings, own_limit)
+        plain = self._plain.get(guest.name)
+        if plain is None or plain[0] is not settings.terms:
+            plain = self._plain[guest.name] = settings.terms, _plain(settings.terms)
+        return guest, settings, _with_terms(guest, settings, plain[1], own_limit)
 
 
-def _with_terms(guest: Guest, settings: GuestSettings, own_limit: int | None) -> Guest:
-    terms = settings.terms.over(NORMAL)
+def _plain(terms: Terms) -> dict[str, Any]:
+    resolved = terms.over(NORMAL)
+    return {name: getattr(resolved, name) for name in _PLAIN}
+
+
+def _with_terms(guest: Guest, settings: GuestSettings, plain: Mapping[str, Any], own_limit: int | None) -> Guest:
+    terms = settings.terms
     ceiling = guest.ceiling_bytes if terms.ceiling_bytes is None else terms.ceiling_bytes
-    plain = {name: getattr(terms, name) for name in _PLAIN}
     return replace(
         guest,
         **plain,

@@ -37,8 +37,6 @@ DEADLINE_S: Final = 1.0
 """For one question to a hypervisor of this host."""
 RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
 """Before the next try to connect, by how often it failed."""
-PACES_S: Final = (0.1, 0.15, 0.2, 0.25, 1 / 3, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 30.0, 60.0)
-"""How often guests are looked at: few paces, so that guests share beats. What a plan asks for is met or exceeded."""
 SAYS_NOTHING: Final = "its balloon driver answers without statistics (Windows: is the service BLNSVR running?)"
 
 
@@ -218,7 +216,7 @@ class LocalGuest(abc.ABC):
         if self._agent is not None:
             self._agent.set_line(look.wake_below_bytes)
         if look.every_s != self._look.every_s:
-            self._pace_s = next((pace for pace in reversed(PACES_S) if pace <= look.every_s), PACES_S[0])
+            self._pace_s = look.every_s
             if self._is_watched:
                 self._beats.join(self, self._pace_s)
         self._look = look

@@ -34,6 +34,8 @@ PINS: Final = {
 """By how an open file's name begins: what makes a balloon inert, or memory that no count of the process shows. A disk image may
 be called anything."""
 
+_MARKS: Final = tuple(PINS)
+
 
 @dataclass(frozen=True)
 class ProcessFacts:
@@ -199,7 +201,8 @@ class Process:
                 found[name] = os.readlink(f"{folder}/{name}")
             except OSError:
                 continue  # closed in between
-        self._pins = frozenset(pin for mark, pin in PINS.items() if any(target.startswith(mark) for target in found.values()))
+        pinning = [target for target in found.values() if target.startswith(_MARKS)]
+        self._pins = frozenset(pin for mark, pin in PINS.items() if any(target.startswith(mark) for target in pinning))
         pools = ("/memfd:", *hugetlbfs(self._root))
         self._find_backing([f"{folder}/{name}" for name, target in found.items() if target.startswith(pools)])
         self._group_swap = self._find_group_swap()

@@ -19,8 +19,9 @@ import time
 from collections.abc import AsyncIterator, Callable
 from functools import partial
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
+import msgspec
 from msgspec import Raw
 from msgspec.structs import replace
 
@@ -39,9 +40,10 @@ from ballonet.hypervisors.qemu.mover import Mover
 from ballonet.hypervisors.qemu.ports import port_sockets
 from ballonet.hypervisors.qemu.qmp import Call, NonsenseError, QmpSession, line_of
 from ballonet.hypervisors.tended import tended
-from ballonet.model.decode import UndecodableError, decoded
 from ballonet.model.plan import Look
 from ballonet.model.snapshot import GuestStats, Mechanism, Voice
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,8 @@ MOVING_S: Final = 0.15
 """A guest that is looked at so often moves, or is about to run out: what it keeps is asked at each look."""
 RECONNECT_S: Final = 8.0
 """A session without an answer for so long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
+ON_TIME_S: Final = 0.2
+"""On beats as close as this a driver is asked for the next one; a real guest answers within 60 ms."""
 STATS, KEEP, KICK = -1, -2, -3
 """Numbers of what is asked on beats."""
 INTERVAL: Final = "guest-stats-polling-interval"
@@ -298,11 +302,20 @@ class QemuGuest(LocalGuest):
     def ask(self) -> bool:
         """As the beats say, where nobody says more than the driver."""
         session = self._session
-        if not self._is_close() or session is None or not self._balloon_path or self._voice not in {Voice.BALLOON, Voice.NONE}:
+        if self._is_on_time or session is None or not self._asks_driver():
             return False
         if not self._awaited:
             session.send(self._kick_lines)
         return True
+
+    @property
+    def _is_on_time(self) -> bool:
+        """Whether what its driver was asked on the last beat is young enough on this one: then a look is one write."""
+        return self._pace_s <= ON_TIME_S
+
+    def _asks_driver(self) -> bool:
+        """Whether it is looked at more often than its driver speaks by itself, and nobody says more."""
+        return self._is_close() and bool(self._balloon_path) and self._voice in {Voice.BALLOON, Voice.NONE}
 
     def read(self) -> None:
         """As the beats say."""
@@ -324,7 +337,8 @@ class QemuGuest(LocalGuest):
             self._has_answered()
             return
         self._asked_at, self._awaited = now, {STATS, KEEP} if is_keep_due else {STATS}
-        session.send(self._stats_line + _KEEP_LINE if is_keep_due else self._stats_line)
+        lines = self._stats_line + _KEEP_LINE if is_keep_due else self._stats_line
+        session.send(lines + self._kick_lines if self._is_on_time and self._asks_driver() else lines)
 
     def _on_answer(self, number: int, answer: Raw, refusal: str | None) -> None:
         """Of what a beat asked."""
@@ -335,10 +349,10 @@ class QemuGuest(LocalGuest):
             if refusal is not None:
                 raise RefusedError(refusal)
             if number == KEEP and self._mover is not None:
-                self._keep_bytes = self._mover.checked(_decoded("query-balloon", answer, Balloon))
+                self._keep_bytes = self._mover.checked(_decoded("query-balloon", answer, _read_balloon))
                 self._keep_at = self._counts_as_asked(self._keep_at, KEEP_EVERY_S)
             elif number == STATS:
-                report = _decoded("qom-get", answer, Report)
+                report = _decoded("qom-get", answer, _read_report)
                 self._take(report.stats.known(), report.last_update, self._asked_at)
         except HypervisorError as error:
             self._failed(error)
@@ -383,8 +397,12 @@ class QemuGuest(LocalGuest):
         return now - self._keep_at > every_s
 
 
-def _decoded(command: str, answer: Raw, form: type[Any]) -> Any:
+_read_report: Final = msgspec.json.Decoder(Report).decode
+_read_balloon: Final = msgspec.json.Decoder(Balloon).decode
+
+
+def _decoded(command: str, answer: Raw, read: Callable[[Raw], T]) -> T:
     try:
-        return decoded(answer, form)
-    except UndecodableError as error:
+        return read(answer)
+    except (msgspec.DecodeError, ValueError) as error:
         raise NonsenseError(f"{command}: {error}") from error

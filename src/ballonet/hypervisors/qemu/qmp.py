@@ -54,6 +54,7 @@ class _Line(Struct):
     event: str = ""
 
 
+_read_line: Final = msgspec.json.Decoder(_Line).decode
 _write_line: Final = msgspec.json.Encoder().encode
 
 
@@ -90,8 +91,8 @@ class _Wire(asyncio.Protocol):
         for line in lines:
             try:
                 if line.strip():
-                    self._take(decoded(line, _Line))
-            except UndecodableError as error:
+                    self._take(_read_line(line))
+            except (msgspec.DecodeError, ValueError, RecursionError, OverflowError) as error:
                 self._give_up(f"no QMP: {error}")
                 return
 

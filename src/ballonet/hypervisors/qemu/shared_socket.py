@@ -17,7 +17,6 @@ from ballonet.hypervisors.local.guest import DEADLINE_S
 from ballonet.hypervisors.qemu.answers import VirtioStatus
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.qemu.qmp import QmpSession
-from ballonet.model.snapshot import Voice
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +94,7 @@ class SharedSocketGuest(QemuGuest):
             try:
                 await self._look_for_reset(session)
                 await self._look_through(session)
-                if self._is_close() and self._balloon_path and self._voice in {Voice.BALLOON, Voice.NONE}:
+                if self._asks_driver():
                     session.send(self._kick_lines)
                     await asyncio.sleep(min(ANSWER_S, self._pace_s / 3))
                 await self._read(session)
