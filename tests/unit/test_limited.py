@@ -4,10 +4,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ballonet.decide.division import pool_of
+from ballonet.decide.lay import laid
 from ballonet.decide.limited import divide_under_limits
 from ballonet.decide.policies import POLICIES
 from ballonet.decide.reserve import reserve
-from ballonet.decide.step import START, _laid
+from ballonet.decide.step import START
 from ballonet.decide.table import Table
 from ballonet.model.limits import Limits
 from ballonet.model.plan import ReserveReason
@@ -37,7 +38,7 @@ def divided(total: int, uses: list[tuple[int, int]], limits: list[Limit], ordere
     free = total * MIB - sum(used for used, _ in uses) * MIB
     host = Host(total_bytes=total * MIB, available_bytes=free, budgets=tuple(budgets))
     bound = Limits(reserve_bytes=None if ordered is None else ordered * MIB)
-    table = _laid(POLICIES["adaptive"], START, Snapshot(host=host, guests=tuple(guests)), bound, 0.0)
+    table = laid(POLICIES["adaptive"], START, Snapshot(host=host, guests=tuple(guests)), bound, 0.0)
     table.reserve = reserve(table.total_bytes, START.shown.spike, bound)
     table.is_pressed = False  # margins are another matter (R14)
     divide_under_limits(table, table.seats, pool_of(table.memory_bytes, table.seats, table.reserve_bytes))

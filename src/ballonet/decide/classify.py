@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide import estimate, feedback, inert, stuck
+from ballonet.decide import estimate, feedback, inert, still, stuck
 from ballonet.decide.floor import floor_bytes, has_swap
 from ballonet.decide.memory import GuestMemory
 from ballonet.decide.pace import portion_bytes
@@ -62,7 +62,7 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         taken.held_bytes = taken.counted_bytes = taken.whole_bytes = held
     else:
         _count(taken, held, now)
-    taken.is_still = _is_still(taken)
+    taken.is_still = still.is_still(taken, old)
     return taken
 
 
@@ -148,32 +148,7 @@ def watch_only(taken: Seat, now: float) -> None:
         taken.is_still = False
 
 
-def seat_again(last: Seat, guest: Guest, now: float) -> Seat | None:
-    """The place of a guest that said the very same at the last tick, and of which nothing moves; None = look again.
-
-    A fifth of the cost of `seat`, for most guests at most ticks.
-    """
-    memory = last.memory
-    if not last.is_still or last.guest is not guest or now - memory.seen_at >= stuck.STILL_S:
-        return None
-    return last.again(replace(memory, sampled_at=now - (guest.stats_age_s or 0.0)))
-
-
-def _is_still(taken: Seat) -> bool:
-    memory = taken.memory
-    return (
-        taken.may_give
-        and taken.may_take
-        and not memory.growth_per_s
-        and memory.slow_bytes == memory.used_bytes == memory.said_bytes
-        and not (
-            memory.swapped_bytes or memory.learned_bytes or memory.swap_in_per_s or memory.swap_out_per_s or memory.stall_share
-        )
-        and not (taken.is_cooling or taken.is_distressed or taken.is_under_way or memory.is_astray)
-    )
-
-
-def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float) -> Seat:
+def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float, _rise_share_per_s: float = 0.0) -> Seat:
     """A place at the table of a peer's policy: what the guest is and whom to leave alone, none of our own estimates."""
     keep = guest.keep_bytes
     if keep is None:

@@ -21,22 +21,26 @@ would go to and fro (R12)."""
 _URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT, Reason.LEAK)
 
 
-def apply(table: Table) -> None:
-    """Corrects every wish. After it any command of the plan may be carried out alone, in any order (R4)."""
+def bounds(table: Table) -> None:
+    """Nobody goes below its floor, above its ceiling, or where it may not go (R6, R8, R13)."""
     for seat in table.seats:
         _bound(seat)
+
+
+def promises(table: Table) -> None:
+    """Nothing is promised that is not there. Any command of the plan may be carried out alone then, in any order (R4)."""
     if table.limits.has("R4"):
         for budget in table.budgets:
             _promise(table, budget.seats, budget.slack_bytes, budget.reserve_bytes, budget.name)
         _promise(table, table.seats, table.slack_bytes, table.reserve_bytes)
 
 
-def apply_to_peer(table: Table) -> None:
-    """Corrects a peer's wishes: nobody is squeezed below its floor, and where they lead fits on the host.
+PASSES: Final = (bounds, promises)
+"""What follows our policies, in this order."""
 
-    The order, free first and then give, is left to `act`. A host that is not measured (total 0), or a goal that the
-    caller gave in its place, leaves nothing to hold wishes against.
-    """
+
+def peer_bounds(table: Table) -> None:
+    """Nobody is squeezed below its floor by a peer, or moved where it may not go."""
     for seat in table.seats:
         if not seat.is_movable:
             seat.wish_bytes = seat.keep_bytes
@@ -48,13 +52,25 @@ def apply_to_peer(table: Table) -> None:
         seat.wish_bytes = max(1, least, min(wish, seat.guest.ceiling_bytes))
         if wish < least:
             seat.say(least, Reason.FLOOR, floor_bytes=seat.floor_bytes, wish_bytes=wish)
-    if table.limits.has("R4") and table.total_bytes and "goal_bytes" not in table.options:
-        for seats, slack, kept, where in [
-            *((budget.seats, budget.slack_bytes, budget.reserve_bytes, budget.name) for budget in table.budgets),
-            (table.seats, table.slack_bytes, table.reserve_bytes, ""),
-        ]:
-            freed = sum(max(0, seat.keep_bytes - seat.wish_bytes) for seat in seats)
-            _promise(table, seats, slack + freed, kept, where)
+
+
+def peer_promises(table: Table) -> None:
+    """Where a peer's wishes lead fits on the host. The order, free first and then give, is left to `act`.
+
+    A host that is not measured (total 0), or a goal that the caller gave in its place, leaves nothing to hold wishes against.
+    """
+    if not table.limits.has("R4") or not table.total_bytes or "goal_bytes" in table.options:
+        return
+    for seats, slack, kept, where in [
+        *((budget.seats, budget.slack_bytes, budget.reserve_bytes, budget.name) for budget in table.budgets),
+        (table.seats, table.slack_bytes, table.reserve_bytes, ""),
+    ]:
+        freed = sum(max(0, seat.keep_bytes - seat.wish_bytes) for seat in seats)
+        _promise(table, seats, slack + freed, kept, where)
+
+
+PEER_PASSES: Final = (peer_bounds, peer_promises)
+"""What follows a peer's policy."""
 
 
 def _bound(seat: Seat) -> None:

@@ -1,6 +1,5 @@
 """One guest at the table of one tick: what it is, what it was, what it needs, what it may."""
 
-from copy import copy
 from typing import Any
 
 from msgspec import Struct
@@ -76,13 +75,6 @@ class Seat(Struct, gc=False):
     def say(self, wish: int, reason: Reason, /, **numbers: Any) -> None:
         """Sets the wish, and why."""
         self.wish_bytes, self.reason, self.numbers = wish, reason, numbers
-
-    def again(self, memory: GuestMemory) -> "Seat":
-        """The same place at the next tick's table, for a guest that is still."""
-        seat = copy(self)
-        seat.memory, seat.reason, seat.numbers = memory, Reason.CALM, None
-        seat.is_short, seat.is_over, seat.rationed_by = False, False, None
-        return seat
 
     @property
     def is_movable(self) -> bool:

@@ -4,16 +4,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from ballonet.decide.policies import adaptive, esx, hyperv, ideal, mom, proxmox, squeezed, static
-from ballonet.decide.policy import Policy
+from ballonet.decide.policy import Policy, peer
 
 POLICIES: Final[Mapping[str, Policy]] = {
     "adaptive": Policy(adaptive.divide),
     "static": Policy(static.divide),
     "ideal": Policy(ideal.divide),
-    "proxmox": Policy(proxmox.divide, proxmox.PERIOD_S, is_peer=True),
-    "squeezed": Policy(squeezed.divide, squeezed.PERIOD_S, is_peer=True),
-    "mom": Policy(mom.divide, is_peer=True),
-    "esx": Policy(esx.divide, is_peer=True),
-    "hyperv": Policy(hyperv.divide, hyperv.PERIOD_S, is_peer=True),
+    "proxmox": peer(proxmox.divide, proxmox.PERIOD_S),
+    "squeezed": peer(squeezed.divide, squeezed.PERIOD_S),
+    "mom": peer(mom.divide),
+    "esx": peer(esx.divide),
+    "hyperv": peer(hyperv.divide, hyperv.PERIOD_S),
 }
 """`ideal` is the yardstick of lab and simulator, on a host without a budget."""
