@@ -9,7 +9,7 @@ from copy import copy
 
 from msgspec.structs import replace
 
-from ballonet.decide import stuck
+from ballonet.decide import leak, stuck
 from ballonet.decide.estimate import LEAST_SAMPLE_S
 from ballonet.decide.memory import GuestMemory
 from ballonet.decide.seat import Seat
@@ -52,7 +52,10 @@ def again(seats: Mapping[str, Seat], guest: Guest, now: float) -> Seat | None:
     last = seats.get(guest.name)
     if last is None or last.guest is not guest or now - last.memory.seen_at >= stuck.STILL_S:
         return None
-    return _anew(last, replace(last.memory, sampled_at=now - (guest.stats_age_s or 0.0)))
+    memory = replace(last.memory, sampled_at=now - (guest.stats_age_s or 0.0))
+    if leak.follow(memory, guest.ceiling_bytes, now) is not memory:
+        return None  # it has rested for so long that its rise is over
+    return _anew(last, memory)
 
 
 def _anew(seat: Seat, memory: GuestMemory) -> Seat:
