@@ -13,10 +13,11 @@ setup: ## the environment in .venv and QEMU, where they are missing
 fmt: setup ## format the code
 	$(bin)/ruff format src tests benchmarks
 	$(bin)/ruff check --fix --exit-zero -q src tests benchmarks
-check: setup ## style, types and layers
+check: setup ## style, types, layers, and the words that operators read
 	$(bin)/ruff check src tests benchmarks
 	$(bin)/mypy
 	$(bin)/lint-imports
+	$(bin)/python tools/words
 test: setup ## all tests; those on real guests where QEMU can be had
 	@tools/setup jdk libvirt prometheus vsphere hyperv
 	$(bin)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/field tests/control tests/hyperv tests/vsphere tests/domains tests/guest tests/unit tests/contract

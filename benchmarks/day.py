@@ -12,9 +12,9 @@ import time
 from pathlib import Path
 
 from agent_cost import resident_bytes
+from ballonet.daemon.answers import DaemonAnswers
 from ballonet.daemon.changes import Changes
-from ballonet.daemon.desk import DaemonDesk
-from ballonet.history.tidy import Bounds
+from ballonet.history.tidy import Retention
 from ballonet.model.snapshot import Mode
 from ballonet.model.tick import Tick
 from ballonet.model.units import GIB, MIB
@@ -40,7 +40,7 @@ def main() -> None:
     ticks, at = 0, BEGIN
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        desk = DaemonDesk(folder, Path("/"), Bounds(size_bytes=64 * MIB), lambda: Mode.ACT, lambda: None, lambda: at)
+        desk = DaemonAnswers(folder, Path("/"), Retention(size_bytes=64 * MIB), lambda: Mode.ACT, lambda: None, lambda: at)
         changes = Changes()
 
         def told(now: float, tick: Tick, _world: SimWorld) -> None:

@@ -123,7 +123,7 @@ def measure(voice: str) -> tuple[dict[str, object], Result]:
         "short_guest_s": summary.shortage_s,
         "swap_in_pages": summary.swap_in_pages,
         "throughput_share": summary.throughput_share,
-        "heard_by": watch.voices,
+        "voice": watch.voices,
     }
     return found, flight.results[0]
 

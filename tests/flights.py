@@ -12,7 +12,7 @@ from ballonet.lab.machine import Machine
 from ballonet.model.limits import Limits
 from ballonet.model.terms import GuestSettings, Terms
 from ballonet.model.tick import Tick
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 
 
 @dataclass
@@ -43,7 +43,7 @@ async def flying(sockets: tuple[str, ...], machines: list[Machine], budget_bytes
     """Runs the loop; a loop that ends by itself fails the test."""
     flight = Flight()
     hypervisor = QemuHypervisor(sockets)
-    eye = Eye(BudgetHost(budget_bytes, machines), hypervisor, lambda _name: GuestSettings(Terms(floor_bytes=128 << 20)))
+    eye = Observer(BudgetHost(budget_bytes, machines), hypervisor, lambda _name: GuestSettings(Terms(floor_bytes=128 << 20)))
     await hypervisor.open()
     running = asyncio.create_task(Loop(eye, hypervisor, Limits(), on_tick=flight.ticks.append).run())
     try:

@@ -63,7 +63,7 @@ def test_each_command_and_each_hand_from_outside_has_its_row(daemon: Daemon) -> 
 
         def is_at_rest() -> bool:
             guest = daemon.status().guests[0]
-            return guest.keeps_bytes == guest.shall_keep_bytes
+            return guest.keep_bytes == guest.target_bytes
 
         until(is_at_rest)
         sent = len(rows(daemon, guest="v-0", done="sent"))

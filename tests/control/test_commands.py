@@ -30,7 +30,7 @@ from daemons import PROGRAM, Daemon, peers, running, until
 def test_status_for_people_and_for_programs(daemon: Daemon) -> None:
     """The guests in a table, and the same in JSON."""
     text = " ".join(daemon.cli("status").split())
-    assert all(word in text for word in ("v-0", "v-2", "512 MiB", "Mode act", "shall stay free"))
+    assert all(word in text for word in ("v-0", "v-2", "512 MiB", "Mode act", "The host keeps"))
     found = json.loads(daemon.cli("status", "--json"))
     assert found["schema"] == "ballonet.status/1"
     assert [guest["name"] for guest in found["guests"]] == ["v-0", "v-1", "v-2"]
@@ -57,7 +57,7 @@ def test_hold_outlives_a_killed_daemon(tmp_path: Path) -> None:
     """What is on hold stays so after kill -9, and is let go by one command; so does a whole host."""
     with running(tmp_path) as daemon:
         assert "on hold for 30m" in daemon.cli("hold", "v-1", "--for", "30m", "--why", "backup")
-        until(lambda: "on hold" in daemon.status().guests[1].left_alone)
+        until(lambda: "on hold" in daemon.status().guests[1].leave_alone)
         assert daemon.end(signal.SIGKILL) == -signal.SIGKILL
         daemon.spawn()
         daemon.until_up(3)
@@ -65,16 +65,16 @@ def test_hold_outlives_a_killed_daemon(tmp_path: Path) -> None:
         assert "backup" in told
         assert "ballonet release v-1" in told
         daemon.cli("hold")
-        until(lambda: all("on hold" in guest.left_alone for guest in daemon.status().guests))
+        until(lambda: all("on hold" in guest.leave_alone for guest in daemon.status().guests))
         assert "all are on hold still" in daemon.cli("release", "v-1")
         daemon.cli("release")
-        until(lambda: not any(guest.left_alone for guest in daemon.status().guests))
+        until(lambda: not any(guest.leave_alone for guest in daemon.status().guests))
 
 
 def test_hold_ends_by_itself(daemon: Daemon) -> None:
     """After its time."""
     daemon.cli("hold", "v-2", "--for", "1s")
-    until(lambda: not daemon.status().guests[2].left_alone)
+    until(lambda: not daemon.status().guests[2].leave_alone)
     assert "had ended by itself" in daemon.cli("release", "v-2")
     assert "was not on hold" in daemon.cli("release", "v-2")
 
@@ -111,7 +111,7 @@ def test_orders_for_a_guest_that_is_not_up_wait_for_it(tmp_path: Path) -> None:
         assert "kept for when one comes" in daemon.cli("hold", "late-0", "--why", "patch day")
         assert "kept for when one comes" in daemon.cli("set", "late-0", "--shares", "7")
         with peers(daemon.folder, 1, prefix="late"):
-            until(lambda: any(one.name == "late-0" and "patch day" in one.left_alone for one in daemon.status().guests))
+            until(lambda: any(one.name == "late-0" and "patch day" in one.leave_alone for one in daemon.status().guests))
             assert '"shares": 7' in daemon.cli("set", "late-0", "--mode", "observe", "--json")
 
 
@@ -159,7 +159,7 @@ def test_a_broken_configuration_stops_no_panic_button(tmp_path: Path, harm: str)
         text = daemon.config.read_text()
         daemon.config.write_bytes((text + harm).encode("latin-1"))
         assert "is on hold" in daemon.cli("hold", "--why", "panic")
-        until(lambda: "on hold" in daemon.status().guests[0].left_alone)
+        until(lambda: "on hold" in daemon.status().guests[0].leave_alone)
         assert "v-0" in daemon.cli("status")
         assert "the configuration is wrong" in json.loads(subprocess_out(daemon, "doctor", "--json"))[0]["what"]
         daemon.cli("release")
@@ -237,7 +237,7 @@ async def test_top_shows_and_holds(daemon: Daemon) -> None:
         await until_told("#host", "mode act")
         for careless in ("h", "question_mark", "f1", "H", "A"):  # nothing is held by one key
             await pilot.press(careless, "escape")
-        assert not any(guest.left_alone for guest in daemon.status().guests)
+        assert not any(guest.leave_alone for guest in daemon.status().guests)
         await pilot.press("H", "y")
         await until_told("#why", "ballonet release v-0")
         while "alone" not in str(app.query_one(DataTable).get_row("v-0")):
@@ -289,10 +289,16 @@ def test_times_on_days_on_which_the_clock_changes(now: str, text: str, expected:
 
 def test_status_fits_a_narrow_terminal() -> None:
     """150 guests on 80 columns: a line each, with one word why; sentences where there is room or they are asked for."""
-    sizes = {"has_bytes": 16 << 30, "keeps_bytes": 11 << 30, "holds_bytes": 9 << 30, "available_bytes": 1, "used_bytes": 7 << 30}
-    sizes |= {"need_bytes": 8 << 30, "floor_bytes": 1 << 30, "short_bytes": 300 << 20, "shall_keep_bytes": 11 << 30}
-    words = {"name": "", "uuid": "", "reason": "short", "sentence": "and so on " * 20, "heard_by": "balloon", "left_alone": ""}
-    more = {"mode": Mode.ACT, "is_command": False, "heard_s": 1.0, "moves_by": ("balloon",), "trouble": ""}
+    sizes = {
+        "ceiling_bytes": 16 << 30,
+        "keep_bytes": 11 << 30,
+        "resident_bytes": 9 << 30,
+        "available_bytes": 1,
+        "used_bytes": 7 << 30,
+    }
+    sizes |= {"need_bytes": 8 << 30, "floor_bytes": 1 << 30, "short_bytes": 300 << 20, "target_bytes": 11 << 30}
+    words = {"name": "", "uuid": "", "reason": "short", "sentence": "and so on " * 20, "voice": "balloon", "leave_alone": ""}
+    more = {"mode": Mode.ACT, "is_command": False, "stats_age_s": 1.0, "mechanisms": ("balloon",), "trouble": ""}
     one = GuestStatus(**sizes, **words, **more)  # type: ignore[arg-type]  # each by its name
     file = io.StringIO()
     console = Plain(file=file, width=80, markup=False)
@@ -308,10 +314,16 @@ def test_status_on_half_a_terminal(width: int, monkeypatch: pytest.MonkeyPatch) 
     file = io.StringIO()
     console = Plain(file=file, width=width, markup=False)
     monkeypatch.setattr(status, "out", console)
-    sizes = {"has_bytes": 16 << 30, "keeps_bytes": 11 << 30, "holds_bytes": 9 << 30, "available_bytes": 1, "used_bytes": 7 << 30}
-    sizes |= {"need_bytes": 8 << 30, "floor_bytes": 1 << 30, "short_bytes": 0, "shall_keep_bytes": 11 << 30}
-    words = {"name": "web-0", "uuid": "", "reason": "distress", "sentence": "", "heard_by": "balloon", "left_alone": ""}
-    more = {"mode": Mode.ACT, "is_command": False, "heard_s": 1.0, "moves_by": ("balloon",), "trouble": ""}
+    sizes = {
+        "ceiling_bytes": 16 << 30,
+        "keep_bytes": 11 << 30,
+        "resident_bytes": 9 << 30,
+        "available_bytes": 1,
+        "used_bytes": 7 << 30,
+    }
+    sizes |= {"need_bytes": 8 << 30, "floor_bytes": 1 << 30, "short_bytes": 0, "target_bytes": 11 << 30}
+    words = {"name": "web-0", "uuid": "", "reason": "distress", "sentence": "", "voice": "balloon", "leave_alone": ""}
+    more = {"mode": Mode.ACT, "is_command": False, "stats_age_s": 1.0, "mechanisms": ("balloon",), "trouble": ""}
     console.print(status.table([GuestStatus(**sizes, **words, **more)], is_wide=False))  # type: ignore[arg-type]  # each by its name
     assert "…" not in file.getvalue()
     assert all(word in file.getvalue() for word in ("web-0", "11 GiB", "8 GiB", "distress"))

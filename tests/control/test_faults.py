@@ -22,7 +22,7 @@ KILLS = int(os.environ.get("BALLONET_KILLS", "12"))
 
 
 def over_budget(status: Status) -> bool:
-    return status.host.promised_bytes > status.host.memory_bytes
+    return status.host.promised_bytes > status.host.guests_bytes
 
 
 def test_killed_at_random_points_under_load(tmp_path: Path) -> None:
@@ -51,9 +51,9 @@ def test_killed_at_random_points_under_load(tmp_path: Path) -> None:
             if number % 3 == 0:
                 status = daemon.until_up(8)
                 assert not over_budget(status)
-                assert "kept" in status.guests[7].left_alone
+                assert "kept" in status.guests[7].leave_alone
         status = daemon.until_up(8)
-        assert "kept" in status.guests[7].left_alone
+        assert "kept" in status.guests[7].leave_alone
         until(lambda: daemon.status().host.tick_s > 0)
         assert "Traceback" not in daemon.log
         assert "damaged" not in daemon.log
@@ -119,7 +119,7 @@ def test_a_read_only_disk(tmp_path: Path) -> None:
     """The daemon starts and steers; that nothing is kept is said, and an order that cannot be kept is refused."""
     with disk(tmp_path / "state", "size=4m,ro"), running(tmp_path) as daemon:
         until(lambda: "history not written" in daemon.log)
-        until(lambda: min(guest.keeps_bytes or 0 for guest in daemon.status().guests) < 512 << 20)
+        until(lambda: min(guest.keep_bytes or 0 for guest in daemon.status().guests) < 512 << 20)
         assert "Read-only file system" in daemon.cli("hold", code=1)
         assert not daemon.status().host.hold
 
@@ -147,7 +147,7 @@ def test_history_and_orders_that_are_damaged(tmp_path: Path, harm: str) -> None:
             assert status.host.mode.value == "act"
             return
         assert "orders of before cannot be read" in status.host.hold
-        assert all("on hold" in guest.left_alone for guest in status.guests)
+        assert all("on hold" in guest.leave_alone for guest in status.guests)
         until(lambda: "history was damaged" in daemon.log)
         daemon.cli("release")
         until(lambda: not daemon.status().host.hold)
@@ -170,7 +170,7 @@ def test_a_clock_that_jumps_both_ways(tmp_path: Path) -> None:
                 (tmp_path / "shift").write_text(str(shift))
                 until(lambda shift=shift: abs(daemon.status().host.at - time.time() - shift) < 5)  # type: ignore[misc]
                 status = daemon.status()
-                assert all(guest.heard_s is not None and guest.heard_s < 5 for guest in status.guests), status.guests[0]
+                assert all(guest.stats_age_s is not None and guest.stats_age_s < 5 for guest in status.guests), status.guests[0]
                 assert not over_budget(status)
                 until(lambda shift=shift: _newest_is_near(tmp_path, time.time() + shift))  # type: ignore[misc]
             assert "Traceback" not in daemon.log

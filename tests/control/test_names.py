@@ -96,7 +96,7 @@ def test_a_name_is_never_a_path(daemon: Daemon, name: str) -> None:
         assert f"no guest {name!r}" in " ".join((done.stdout + done.stderr).split())
     status = daemon.status()
     assert not status.host.hold
-    assert not any(guest.left_alone.startswith("on hold") for guest in status.guests)
+    assert not any(guest.leave_alone.startswith("on hold") for guest in status.guests)
     if not code:
         daemon.cli("release", name)
         daemon.cli("set", name, "--shares", "default")

@@ -49,7 +49,7 @@ def test_all_commands_work_on_it(tmp_path: Path) -> None:
         until(lambda: '"needs"' in ask(config, "history", "--json"))  # a riser was given what it needed
         status = json.loads(ask(config, "status", "--json"))
         assert len(status["guests"]) == 10
-        assert all(guest["heard_by"] == "balloon" for guest in status["guests"])
+        assert all(guest["voice"] == "balloon" for guest in status["guests"])
         assert "What would change it" in ask(config, "explain", "vm-3")
         assert "floor 6 GiB (was 4 GiB)" in ask(config, "set", "vm-3", "--floor", "6GiB")
         ask(config, "hold", "vm-1", "--for", "10m")

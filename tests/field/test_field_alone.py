@@ -34,7 +34,7 @@ def test_what_inhibits_a_balloon(field_of: Field, script: dict[str, object], why
     """No command, the reason in words, and the other one has what it needs."""
     crowd(field_of, **script)
     field_of.run()
-    field_of.until(lambda: why in field_of.told("odd").left_alone)
+    field_of.until(lambda: why in field_of.told("odd").leave_alone)
     field_of.until(lambda: field_of.state("riser")["keep"] > 7 * GIB)
     assert field_of.state("odd")["commands"] == 0
 
@@ -45,7 +45,7 @@ def test_a_balloon_that_frees_nothing(field_of: Field) -> None:
     field_of.guest("odd", 8 * GIB, use=[(0, 2 * GIB, 1e9)], cache=6 * GIB, is_inert=True)
     field_of.guest("riser", 8 * GIB, keep=5 * GIB, use=[(0, 3 * GIB, 1e9), (4, 7 * GIB, 500)])
     field_of.run()
-    field_of.until(lambda: "host got none of it" in field_of.told("odd").left_alone)
+    field_of.until(lambda: "host got none of it" in field_of.told("odd").leave_alone)
     field_of.until(lambda: field_of.state("odd")["keep"] == 8 * GIB)
     commands = field_of.state("odd")["commands"]
     field_of.always(lambda: field_of.state("odd")["commands"] == commands, 5)
@@ -57,11 +57,11 @@ def test_what_is_plugged_in_later_is_seen(field_of: Field) -> None:
     """A DIMM and a device passed through, while it runs: QEMU sends no event for either."""
     crowd(field_of)
     field_of.run()
-    field_of.until(lambda: field_of.told("odd").has_bytes == 8 << 30)
+    field_of.until(lambda: field_of.told("odd").ceiling_bytes == 8 << 30)
     field_of.say("odd", memory_devices=[{"type": "dimm", "data": {"id": "d0", "size": 4 << 30}}])
-    field_of.until(lambda: field_of.told("odd").has_bytes == 12 << 30)
+    field_of.until(lambda: field_of.told("odd").ceiling_bytes == 12 << 30)
     field_of.say("odd", devices=["child<vfio-pci>"])
-    field_of.until(lambda: "VFIO" in field_of.told("odd").left_alone)
+    field_of.until(lambda: "VFIO" in field_of.told("odd").leave_alone)
 
 
 def test_several_virtio_mems_are_left_alone(field_of: Field) -> None:
@@ -70,6 +70,6 @@ def test_several_virtio_mems_are_left_alone(field_of: Field) -> None:
     devices = [{"type": "virtio-mem", "data": {"id": f"v{number}"} | data} for number in range(2)]
     crowd(field_of, memory_devices=devices)
     field_of.run()
-    field_of.until(lambda: "several virtio-mem" in field_of.told("odd").left_alone)
-    field_of.until(lambda: field_of.told("odd").keeps_bytes == 10 << 30)
+    field_of.until(lambda: "several virtio-mem" in field_of.told("odd").leave_alone)
+    field_of.until(lambda: field_of.told("odd").keep_bytes == 10 << 30)
     assert field_of.state("odd")["commands"] == 0

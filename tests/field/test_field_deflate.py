@@ -45,12 +45,12 @@ def test_a_guest_gets_all_of_its_memory_and_keeps_it(field_of: Field) -> None:
     assert (found["done"], found["missing"]) == (["a"], {})
     field_of.until(lambda: field_of.state("a")["keep"] == 8 * GIB)
     assert field_of.state("web")["lowest"] >= 6 * GIB
-    assert "on hold with all of its memory (backup); to let it go: ballonet release a" in field_of.told("a").left_alone
+    assert "on hold with all of its memory (backup); to let it go: ballonet release a" in field_of.told("a").leave_alone
     field_of.say("b", use=[[0, 4800, 2000]])  # a neighbour that wants more takes nothing from it
     field_of.until(lambda: field_of.state("b")["used"] >= 4799)
     field_of.always(lambda: field_of.state("a")["keep"] == 8 * GIB, 2)
     run(field_of, "release", "a")
-    field_of.until(lambda: not field_of.told("a").left_alone)
+    field_of.until(lambda: not field_of.told("a").leave_alone)
 
 
 def test_what_is_not_there_is_not_given_and_said(field_of: Field) -> None:

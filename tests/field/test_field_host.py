@@ -38,6 +38,6 @@ def test_a_limit_of_its_own_bounds_a_guest(field_of: Field) -> None:
     field_of.guest("a", 8 * GIB, keep=4 * GIB, use=[(0, 2 * GIB, 1e9), (4, 4700, 800)], group="/machine.slice/a.scope")
     field_of.guest("b", 8 * GIB, keep=4 * GIB, use=[(0, 2 * GIB, 1e9)], group="/machine.slice/b.scope")
     field_of.run()
-    field_of.until(lambda: field_of.told("a").has_bytes <= 5 << 30)
+    field_of.until(lambda: field_of.told("a").ceiling_bytes <= 5 << 30)
     field_of.until(lambda: field_of.state("a")["used"] >= 4699)
     field_of.always(lambda: field_of.state("a")["keep"] <= 5 * GIB, 4)

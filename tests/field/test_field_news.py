@@ -38,7 +38,7 @@ def test_a_last_update_in_the_future_is_no_news(field_of: Field) -> None:
     """It stands an hour ahead and does not move: its age is from when it was first seen."""
     tight(field_of, update_ahead=3600.0)
     field_of.run()
-    field_of.until(lambda: (field_of.told("odd").heard_s or 0) > 5)
+    field_of.until(lambda: (field_of.told("odd").stats_age_s or 0) > 5)
     keep = field_of.state("odd")["keep"]
     field_of.until(lambda: field_of.state("riser")["used"] >= 5499)
     field_of.always(lambda: field_of.state("odd")["keep"] == keep, 3)

@@ -45,8 +45,8 @@ def test_a_guest_in_huge_pages_costs_the_others_nothing(field_of: Field, residen
     assert field_of.state("calm")["lowest"] > 2048 + 64
     status = field_of.status().host
     assert status.total_bytes == 16 << 30
-    assert status.promised_bytes <= status.memory_bytes
-    assert "huge pages" in field_of.told("huge").left_alone
+    assert status.promised_bytes <= status.guests_bytes
+    assert "huge pages" in field_of.told("huge").leave_alone
 
 
 def test_what_the_host_has_paged_out_is_in_use(field_of: Field) -> None:
@@ -79,6 +79,6 @@ def test_memory_that_no_count_shows_is_left_alone(field_of: Field) -> None:
     field_of.guest("vm", 8192, use=[(0, 3000, 1e9)])
     field_of.run()
     field_of.always(lambda: field_of.state("tdx")["commands"] == 0 and field_of.state("vm")["lowest"] > 3000, 4)
-    assert "guest_memfd" in field_of.told("tdx").left_alone
+    assert "guest_memfd" in field_of.told("tdx").leave_alone
     status = field_of.status().host
-    assert status.promised_bytes <= status.memory_bytes
+    assert status.promised_bytes <= status.guests_bytes

@@ -111,7 +111,7 @@ def test_a_late_answer_is_asked_for_again(field_of: Field) -> None:
     beside(field_of)
     field_of.guest("secret", 4 * GIB, use=[(0, GIB, 1e9)], objects=["child<sev-snp-guest>"], late={"/objects": 1.5})
     field_of.run(seen=3)
-    field_of.until(lambda: "encrypted" in field_of.told("secret").left_alone)
+    field_of.until(lambda: "encrypted" in field_of.told("secret").leave_alone)
     is_well(field_of)
     assert field_of.state("secret")["commands"] == 0
 
@@ -124,4 +124,4 @@ def test_a_disk_image_may_be_called_anything(field_of: Field) -> None:
     field_of.guest("plain", 4 * GIB, use=[(0, GIB, 1e9)], files=names)
     field_of.run()
     is_well(field_of)
-    assert not field_of.told("plain").left_alone
+    assert not field_of.told("plain").leave_alone

@@ -61,8 +61,8 @@ async def test_hung_qemu_delays_nobody(machines: list[Machine]) -> None:
     async with flying((f"{qmp_folder(machines[0].folder)}/*.sock",), machines, 800 * MIB) as flight:
         await in_the_middle(flight, "a")
         machines[0].signal(signal.SIGSTOP)
-        left_alone = await flight.until(lambda tick: tick.plan.guests[0].reason is Reason.ALONE)
-        assert "not answered" in left_alone.plan.guests[0].sentence
+        leave_alone = await flight.until(lambda tick: tick.plan.guests[0].reason is Reason.ALONE)
+        assert "not answered" in leave_alone.plan.guests[0].sentence
         machines[1].tell("size", 200 * MIB, 1e12)
         await flight.until(lambda tick: keep_mib(tick, "b") > 300 and not tick.plan.guests[0].is_command)
         machines[0].signal(signal.SIGCONT)

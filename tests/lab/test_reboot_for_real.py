@@ -22,7 +22,7 @@ from ballonet.model.snapshot import Guest, Host
 from ballonet.model.terms import GuestSettings
 from ballonet.model.units import MIB
 from ballonet.sense.host import Around
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 
 pytestmark = pytest.mark.lab
 BUDGET_BYTES = 640 * MIB
@@ -86,7 +86,7 @@ async def test_no_sample_over_budget(machines: list[Machine], hypervisor: QemuHy
     """
     host, (first, second) = TwoOnABudget(machines), machines
     await until(lambda: len(hypervisor.guests()) == 2 and all(one.can_balloon for one in hypervisor.guests()), 120.0)
-    loop = Loop(Eye(host, hypervisor, lambda _name: GuestSettings()), hypervisor, Limits())
+    loop = Loop(Observer(host, hypervisor, lambda _name: GuestSettings()), hypervisor, Limits())
     running = asyncio.create_task(loop.run())
     most = lent = 0
 

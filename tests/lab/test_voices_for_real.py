@@ -72,7 +72,7 @@ async def test_status_says_how_each_guest_is_heard(machines: list[Machine], tmp_
     config.write_text(f'{control}[qemu]\nsockets = ["{qmp_folder(machines[0].folder)}/*.sock"]\n')
     code, said, _ = await ballonet("status", "-c", str(config), "--json")
     assert code == 0
-    assert {one["name"]: one["heard_by"] for one in json.loads(said)["guests"]} == {"a": "agent", "b": "balloon"}
+    assert {one["name"]: one["voice"] for one in json.loads(said)["guests"]} == {"a": "agent", "b": "balloon"}
     code, said, _ = await ballonet("status", "-c", str(config))
     assert code == 0
     assert "agent" in said

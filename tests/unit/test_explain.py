@@ -39,7 +39,7 @@ NUMBERS = {
     "reservation_bytes": 2 * GIB,
     "shares": 1000,
     "limited": "",
-    "tight_bytes": 2 * GIB,
+    "need_now_bytes": 2 * GIB,
     "pages": "",
     "minimum_bytes": GIB,
     "maximum_bytes": 8 * GIB,
@@ -79,10 +79,10 @@ def test_every_reason_has_numbers_and_what_would_change_it(reason: Reason) -> No
         "web ",
         "120 GiB",
         "90 GiB of the 100 GiB",
-        "4 GiB shall stay free",
+        "keeps 4 GiB free",
         "State: high",
-        "keeps now, by its balloon: 6 GiB",
-        "uses: 3 GiB",
+        "keep: what its balloon leaves it now: 6 GiB",
+        "used: 3 GiB",
     ):
         assert what in text, what
     assert "{" not in text
@@ -96,7 +96,7 @@ def test_every_reason_has_numbers_and_what_would_change_it(reason: Reason) -> No
             (
                 "more than 5 GiB",
                 "can spare 2 GiB",
-                "10 GiB is promised to nobody",
+                "10 GiB is promised to no guest",
                 "ballonet set web --floor SIZE",
                 "ballonet hold web",
             ),
@@ -140,7 +140,7 @@ def test_what_counts_and_is_not_resident_is_told() -> None:
     said = told(Reason.CALM, swapped_bytes=2 * GIB, huge_bytes=3 * GIB, limit_bytes=9 * GIB, headroom_bytes=GIB)
     for line in (
         "in the host's swap: 2 GiB",
-        "in huge pages of the host, which nobody can be lent: 3 GiB",
+        "in huge pages of the host, which no other guest can be lent: 3 GiB",
         "limited by the host to: 9 GiB",
         "stays free in it, as set: 1 GiB",
     ):
@@ -172,7 +172,7 @@ def test_those_short_are_told_by_what_is_too_small() -> None:
         "1 guest lacks 2 GiB of the least that keeps them from paging. Within the limit of /machine.slice 1 guest lacks 1 GiB"
         in text
     )
-    assert "all within that limit together 1 GiB" in text
+    assert "all within that limit lack 1 GiB together" in text
 
 
 def test_a_floor_that_no_order_lowers_is_not_said_to_be_lowered_by_one() -> None:

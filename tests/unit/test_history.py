@@ -7,13 +7,13 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from ballonet.daemon.desk import DaemonDesk
+from ballonet.daemon.answers import DaemonAnswers
 from ballonet.history import reader
 from ballonet.history.demand import demand
 from ballonet.history.replay import replay
 from ballonet.history.shelf import open_for_writing
 from ballonet.history.store import History
-from ballonet.history.tidy import Bounds, size_bytes, tidy
+from ballonet.history.tidy import Retention, size_bytes, tidy
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
@@ -26,7 +26,7 @@ from past import change, filled, tick
 def test_a_tick_comes_back_as_it_was(tmp_path: Path) -> None:
     """With its plan, reasons and numbers; looks are left out: they say nothing of the past."""
     path = tmp_path / "history.db"
-    history, now = History(path, Bounds()), time.time()
+    history, now = History(path, Retention()), time.time()
     one = tick(now)
     history.note(one, [change(now), change(now, "g1")])
     history.close()
@@ -45,7 +45,7 @@ def test_old_ticks_are_thinned_out_and_very_old_ones_dropped(tmp_path: Path) -> 
     spans = {"fresh": now - 600, "hours": now - 7200, "days": now - 2 * 86400, "old": now - 40 * 86400, "future": now + 5000}
     path = filled(tmp_path / "h.db", [at + second for at in spans.values() for second in range(120)])
     connection = open_for_writing(path)
-    tidy(connection, Bounds(), now)
+    tidy(connection, Retention(), now)
     count = {
         name: connection.execute("SELECT COUNT(*) FROM ticks WHERE at BETWEEN ? AND ?", (at, at + 119)).fetchone()[0]
         for name, at in spans.items()
@@ -63,7 +63,7 @@ def test_the_file_stays_within_its_size(tmp_path: Path) -> None:
     connection = open_for_writing(path)
     before, bound = size_bytes(connection), 400_000
     assert before > 2 * bound
-    tidy(connection, Bounds(size_bytes=bound), 1e9 + 3000)
+    tidy(connection, Retention(size_bytes=bound), 1e9 + 3000)
     assert 0 < size_bytes(connection) <= bound
     assert connection.execute("SELECT MAX(at) FROM ticks").fetchone()[0] == 1e9 + 2999
     connection.close()
@@ -85,7 +85,7 @@ def test_damaged_files(tmp_path: Path, harm: str) -> None:
     if harm == "row":
         with pytest.raises(NoSuchMomentError, match="no tick"):
             reader.tick_at(path, 1e9)
-    history = History(path, Bounds())
+    history = History(path, Retention())
     history.note(tick(2e9), [])
     history.close()
     assert reader.tick_at(path, 2e9).at == 2e9
@@ -96,7 +96,7 @@ def test_a_disk_that_refuses_is_told_once_and_loses_only_its_ticks(tmp_path: Pat
     """Nothing reaches the loop; each lost tick is counted."""
     (tmp_path / "file").write_text("")
     lost: list[int] = []
-    history = History(tmp_path / "file" / "h.db", Bounds(), lambda: lost.append(1))
+    history = History(tmp_path / "file" / "h.db", Retention(), lambda: lost.append(1))
     for second in range(5):
         history.note(tick(1e9 + second), [])
     history.close()
@@ -110,7 +110,7 @@ def test_a_slow_disk_never_stops_the_loop(tmp_path: Path) -> None:
     lost: list[int] = []
     blocker = sqlite3.connect(path)
     blocker.execute("BEGIN EXCLUSIVE")
-    history = History(path, Bounds(), lambda: lost.append(1))
+    history = History(path, Retention(), lambda: lost.append(1))
     start = time.monotonic()
     for second in range(200):
         history.note(tick(1e9 + second), [])
@@ -155,7 +155,7 @@ def test_what_was_only_advised_is_no_command_of_then() -> None:
 
 async def test_without_history_nothing_is_kept_for_it(tmp_path: Path) -> None:
     """What happens is told to nobody, and not remembered without end."""
-    desk = DaemonDesk(tmp_path, tmp_path, None, lambda: Mode.ACT, lambda: None)
+    desk = DaemonAnswers(tmp_path, tmp_path, None, lambda: Mode.ACT, lambda: None)
     for second in range(50):
         desk.tell(change(1e9 + second))
         desk.note(tick(1e9 + second), [])

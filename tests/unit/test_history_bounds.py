@@ -22,7 +22,7 @@ from ballonet.history.answer import Question
 from ballonet.history.asker import Asker
 from ballonet.history.shelf import open_for_writing, unpacked
 from ballonet.history.store import History
-from ballonet.history.tidy import Bounds, size_bytes, tidy
+from ballonet.history.tidy import Retention, size_bytes, tidy
 from ballonet.status.errors import BusyError, ControlError, NoSuchMomentError
 from ballonet.status.words import Explanation, HostSample, Sample
 from past import change, filled, tick
@@ -54,14 +54,14 @@ def test_samples_grow_sparse_with_age_and_are_kept_for_a_year(tmp_path: Path) ->
     day = 86400.0
     connection = with_samples(tmp_path / "h.db", NOW - 2 * day, 10.0, 2 * 8640)
     for later in range(5):
-        tidy(connection, Bounds(), NOW + 60 * later)
+        tidy(connection, Retention(), NOW + 60 * later)
     fresh, minutes = counts(connection, NOW - day + 3600, NOW), counts(connection, NOW - 2 * day, NOW - day - 3600)
     assert fresh == (8280, 8280)
     assert 1379 <= minutes[0] <= 1382
     assert minutes[0] == minutes[1]
-    tidy(connection, Bounds(), NOW + 40 * day)
+    tidy(connection, Retention(), NOW + 40 * day)
     assert 180 <= counts(connection, 0, NOW + day)[0] <= 195
-    tidy(connection, Bounds(), NOW + 370 * day)
+    tidy(connection, Retention(), NOW + 370 * day)
     assert counts(connection, 0, NOW + day) == (0, 0)
     assert connection.execute("SELECT COUNT(*) FROM names").fetchone()[0] == 0
     connection.close()
@@ -74,9 +74,9 @@ def test_ticks_of_before_a_long_absence_grow_sparse_too(tmp_path: Path, away_day
     with connection:
         rows = [(NOW - 7200 + n, b"x") for n in range(7200)]
         connection.executemany("INSERT INTO ticks (at, data) VALUES (?, ?)", rows)
-    tidy(connection, Bounds(), NOW)
+    tidy(connection, Retention(), NOW)
     assert 3600 + 355 <= connection.execute("SELECT COUNT(*) FROM ticks").fetchone()[0] <= 3600 + 365
-    tidy(connection, Bounds(), NOW + away_days * 86400 + 90000)
+    tidy(connection, Retention(), NOW + away_days * 86400 + 90000)
     assert 119 <= connection.execute("SELECT COUNT(*) FROM ticks").fetchone()[0] <= 122
     connection.close()
 
@@ -96,7 +96,7 @@ def test_who_takes_most_loses_its_own(tmp_path: Path, most: str) -> None:
     newest = {
         table: connection.execute(f"SELECT MAX(at) FROM {table}").fetchone()[0] for table in ("ticks", "changes", "samples")
     }
-    tidy(connection, Bounds(size_bytes=bound), NOW + 400_000, is_sure=False)
+    tidy(connection, Retention(size_bytes=bound), NOW + 400_000, is_sure=False)
     assert size_bytes(connection) <= bound
     for table, at in newest.items():
         assert connection.execute(f"SELECT MAX(at) FROM {table}").fetchone()[0] == at, table
@@ -106,7 +106,7 @@ def test_who_takes_most_loses_its_own(tmp_path: Path, most: str) -> None:
 def test_a_clock_that_jumps_ahead_makes_nothing_old(tmp_path: Path) -> None:
     """400 days for a minute, as of a host whose battery is empty; an hour of it is believed."""
     ahead = 0.0
-    history = History(tmp_path / "h.db", Bounds(), clock=lambda: time.time() + ahead)
+    history = History(tmp_path / "h.db", Retention(), clock=lambda: time.time() + ahead)
     history.note(tick(time.time()), [change(time.time())])
     until_written(history, tmp_path / "h.db", 1)
     ahead = 400 * 86400.0
@@ -127,7 +127,7 @@ def test_what_a_clock_that_was_ahead_has_left_goes_first(tmp_path: Path) -> None
     connection.close()
     filled(tmp_path / "h.db", [NOW + second for second in range(300)] + [NOW + 3e8 + second for second in range(600)])
     connection = open_for_writing(tmp_path / "h.db")
-    tidy(connection, Bounds(size_bytes=int(0.95 * size_bytes(connection))), NOW + 20_000, is_sure=False)
+    tidy(connection, Retention(size_bytes=int(0.95 * size_bytes(connection))), NOW + 20_000, is_sure=False)
     assert connection.execute("SELECT MAX(at) FROM ticks").fetchone()[0] == NOW + 299
     assert counts(connection, NOW, NOW + 20_000)[0] > 1900
     assert connection.execute("SELECT MAX(at) FROM samples").fetchone()[0] < NOW + 1e6
@@ -137,7 +137,7 @@ def test_what_a_clock_that_was_ahead_has_left_goes_first(tmp_path: Path) -> None
 def test_a_clock_that_is_ahead_at_the_start_makes_nothing_old(tmp_path: Path) -> None:
     """The newest row is long ago: it was away, or the clock is wrong; an hour later it is believed."""
     filled(tmp_path / "h.db", [time.time() - 10])
-    history = History(tmp_path / "h.db", Bounds(), clock=lambda: time.time() + 3e8)
+    history = History(tmp_path / "h.db", Retention(), clock=lambda: time.time() + 3e8)
     history.note(tick(time.time() + 3e8), [])
     history.close()
     assert len(list(reader.ticks(tmp_path / "h.db", 0, 1e11))) == 2
@@ -162,7 +162,7 @@ def test_a_row_that_unpacks_without_end_is_no_tick() -> None:
 @pytest.mark.parametrize("name", ["a?b=c", "a#b", "a%20b", "ä"])
 def test_a_path_is_a_path(tmp_path: Path, name: str) -> None:
     """And no address of options."""
-    history = History(tmp_path / name / "h.db", Bounds())
+    history = History(tmp_path / name / "h.db", Retention())
     now = time.time()
     history.note(tick(now), [])
     history.close()
@@ -233,7 +233,7 @@ def test_a_long_reader_does_not_let_the_log_grow(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(store, "LEAST_LOG_BYTES", 256 << 10)
     monkeypatch.setattr(store, "RETRY_S", 0.0)
     path, lost = tmp_path / "h.db", []
-    history = History(path, Bounds(size_bytes=1 << 20), on_lost=lambda: lost.append(1))
+    history = History(path, Retention(size_bytes=1 << 20), on_lost=lambda: lost.append(1))
     now = time.time()
     history.note(tick(now), [])
     until_written(history, path, 1)
@@ -264,7 +264,7 @@ def test_a_log_that_is_removed_costs_what_was_in_it_and_no_more(
     """SQLite's files beside the file, gone while it is written: told, and whoever reads later can."""
     monkeypatch.setattr(store, "RETRY_S", 0.0)
     path, lost = tmp_path / "h.db", []
-    history = History(path, Bounds(), on_lost=lambda: lost.append(1))
+    history = History(path, Retention(), on_lost=lambda: lost.append(1))
     now = time.time()
     history.note(tick(now), [])
     until_written(history, path, 1)
@@ -284,7 +284,7 @@ def test_a_file_that_is_removed_is_begun_anew_and_told(tmp_path: Path, monkeypat
     """What is written into a file that nobody sees any more is lost, so it is counted."""
     monkeypatch.setattr(store, "RETRY_S", 0.0)
     path, lost = tmp_path / "state" / "h.db", []
-    history = History(path, Bounds(), on_lost=lambda: lost.append(1))
+    history = History(path, Retention(), on_lost=lambda: lost.append(1))
     now = time.time()
     history.note(tick(now), [])
     until_written(history, path, 1)

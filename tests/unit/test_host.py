@@ -8,7 +8,7 @@ import pytest
 import ballonet
 from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.model.units import GIB
-from ballonet.sense import cgroup, picture
+from ballonet.sense import cgroup, observer
 from ballonet.sense.errors import SenseError
 from ballonet.sense.host import ProcHost
 
@@ -107,9 +107,9 @@ def test_no_field_of_a_guest_is_filled_by_the_simulator_alone() -> None:
     """Each is named where adapters of real hypervisors, or what reads settings, make a guest."""
     package = Path(ballonet.__file__).parent
     files = [path for path in (package / "hypervisors").rglob("*.py") if path.name != "fake.py"]
-    files += [package / "sense/picture.py", package / "guest/kernel.py"]
-    assert picture._PLAIN  # terms that a guest has as they are said
-    words = set(picture._PLAIN)
+    files += [package / "sense/observer.py", package / "guest/kernel.py"]
+    assert observer._PLAIN  # terms that a guest has as they are said
+    words = set(observer._PLAIN)
     for path in files:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.keyword) and node.arg:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
-from ballonet.act.ladder import Ladder
+from ballonet.act.host_steps import HostSteps
 from ballonet.decide.ladder import KSM_MOST, PERIOD_S, RECLAIM_MOST_BYTES
 from ballonet.decide.ladder import emergency as decided
 from ballonet.decide.step import START, step
@@ -116,8 +116,8 @@ def tree(root: Path) -> Path:
     return root
 
 
-async def climbed(root: Path, allowed: Limits = ALL) -> Ladder:
-    ladder = Ladder(root, {"a": 7}.get)
+async def climbed(root: Path, allowed: Limits = ALL) -> HostSteps:
+    ladder = HostSteps(root, {"a": 7}.get)
     plan, snapshot = world("low", ("a", Reason.CALM, 3 * GIB, Mode.ACT))
     pages = ProcHost(root).read().host.ksm_pages
     ladder.climb(replace(plan, emergency=steps(plan, snapshot, allowed, pages)), may_ksm=allowed.may_ksm)

@@ -102,7 +102,7 @@ def test_a_limit_gives_nobody_inside_more_and_nobody_outside_less(
         before = sum(seat.wish_bytes for number, (_, seat) in both if number in inside)
         assert sum(seat.wish_bytes for number, (seat, _) in both if number in inside) <= max(before, floors) + SLACK
         for number, (seat, was) in both:
-            assert number in inside or seat.wish_bytes >= min(was.wish_bytes, seat.low_bytes) - SLACK
+            assert number in inside or seat.wish_bytes >= min(was.wish_bytes, seat.need_lasting_bytes) - SLACK
 
 
 def test_siblings_of_an_inner_limit_have_as_much_as_those_inside() -> None:

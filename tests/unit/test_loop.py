@@ -11,7 +11,7 @@ from ballonet.model.snapshot import Host
 from ballonet.model.terms import GuestSettings
 from ballonet.model.units import GIB
 from ballonet.sense.host import Around
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 
 
 class FixedHost:
@@ -23,7 +23,7 @@ class FixedHost:
 async def test_cancelled_while_there_is_news(turns: int) -> None:
     """A cancellation that meets news is not forgotten: the daemon would not end on SIGTERM."""
     hypervisor = FakeHypervisor([FakeGuest("a")])
-    task = asyncio.create_task(Loop(Eye(FixedHost(), hypervisor, lambda _name: GuestSettings()), hypervisor, Limits()).run())
+    task = asyncio.create_task(Loop(Observer(FixedHost(), hypervisor, lambda _name: GuestSettings()), hypervisor, Limits()).run())
     await asyncio.sleep(0.1)  # past the least time between two ticks, waiting for news
     hypervisor.news.set()
     for _ in range(turns):

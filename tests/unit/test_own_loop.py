@@ -25,7 +25,7 @@ def ticks_of(policy: str, scenario: str, monkeypatch: pytest.MonkeyPatch) -> lis
 
     class Heard(Loop):
         def __init__(self, eye: Any, hypervisor: Any, limits: Limits, **more: Any) -> None:
-            if isinstance(hypervisor, on_top.Face):
+            if isinstance(hypervisor, on_top.SteeredHost):
                 more["on_tick"] = found.append
             super().__init__(eye, hypervisor, limits, **more)
 

@@ -53,7 +53,7 @@ def test_not_heard_yet_is_no_guest_that_is_left_alone() -> None:
     for why, value in ((NOT_HEARD, 0.0), ("no balloon device", 1.0)):
         one = Guest(name="web", ceiling_bytes=GIB, keep_bytes=GIB, leave_alone=why, can_balloon=False)
         told = exposition(status_of(tick(one), at=0, mode=Mode.ACT), Counters()).decode()
-        assert f'ballonet_guest_left_alone{{domain="web",uuid=""}} {value}' in told
+        assert f'ballonet_guest_leave_alone{{domain="web",uuid=""}} {value}' in told
 
 
 def test_whose_guests_a_configuration_means() -> None:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from ballonet.act.apply import Actor
-from ballonet.act.ladder import Ladder
+from ballonet.act.host_steps import HostSteps
 from ballonet.act.turner import Turner
 from ballonet.hypervisors.contract import Guided, Hypervisor
 from ballonet.model.limits import Limits
@@ -21,7 +21,7 @@ class Hands:
         root: where /proc and /sys of its host are found.
         """
         self._actor = Turner(hypervisor) if isinstance(hypervisor, Guided) else Actor(hypervisor)
-        self._ladder = Ladder(root, lambda name: hypervisor.pids().get(name))
+        self._ladder = HostSteps(root, lambda name: hypervisor.pids().get(name))
 
     async def apply(self, plan: Plan, snapshot: Snapshot, limits: Limits) -> Outcome:
         """Sends what is asked for guests in mode `act`. Returns soon, with what became of this and of what was sent before."""

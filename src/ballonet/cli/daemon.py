@@ -139,7 +139,7 @@ def _mode(text: str) -> Mode | None:
 def hold(
     vm: VmOrAll = "",
     span: Annotated[str | None, typer.Option("--for", help="For how long: 30m, 2h; until `ballonet release` without it.")] = None,
-    why: Annotated[str, typer.Option(help="To be shown to whoever asks.")] = "",
+    why: Annotated[str, typer.Option(help="The reason, for others to read.")] = "",
     config: ConfigPath = PATH,
     json: Json = False,
 ) -> None:
@@ -234,7 +234,7 @@ def history(
         bool,
         typer.Option("--samples", help="What the guest kept, used and needed, evenly over the time; without a guest the host's."),
     ] = False,
-    limit: Annotated[int, typer.Option(help="Rows at the most; of decisions the newest.", min=1, max=100_000)] = 1000,
+    limit: Annotated[int, typer.Option(help="At most this many rows; of decisions the newest.", min=1, max=100_000)] = 1000,
     plot: Plot = None,
     config: ConfigPath = PATH,
     json: Json = False,
@@ -276,7 +276,7 @@ def _host_samples(rows: list[HostSample]) -> Table:
     for name in ("when", "available", "for guests", "keep", "use", "need", "short", "guests", "state"):
         table.add_column(name, justify="left" if name in {"when", "state"} else "right")
     for row in rows:
-        sizes = (row.available_bytes, row.memory_bytes, row.keeps_bytes, row.used_bytes, row.need_bytes, row.short_bytes)
+        sizes = (row.available_bytes, row.guests_bytes, row.keep_bytes, row.used_bytes, row.need_bytes, row.short_bytes)
         table.add_row(format_time(row.at), *map(format_size, sizes), str(row.guests), row.state)
     return table
 
@@ -292,10 +292,10 @@ def _changes(rows: list[Change]) -> Table:
 
 def _samples(rows: list[Sample]) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("when", "keeps", "holds", "uses", "needs", "reason"):
+    for name in ("when", "keep", "resident", "used", "need", "reason"):
         table.add_column(name, justify="left" if name in {"when", "reason"} else "right")
     for row in rows:
-        sizes = (row.keeps_bytes, row.holds_bytes, row.used_bytes, row.need_bytes)
+        sizes = (row.keep_bytes, row.resident_bytes, row.used_bytes, row.need_bytes)
         table.add_row(format_time(row.at), *("-" if size is None else format_size(size) for size in sizes), row.reason)
     return table
 

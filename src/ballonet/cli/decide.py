@@ -67,7 +67,7 @@ def _state(snapshot: Snapshot, origin: str) -> State:
 
 def _table(snapshot: Snapshot, plan: Plan) -> Table:
     table = Table(box=box.SIMPLE_HEAD)
-    for name in ("guest", "keeps", "shall keep"):
+    for name in ("guest", "keep", "target"):
         table.add_column(name, justify="left" if name == "guest" else "right", no_wrap=True)
     table.add_column("why")
     for guest, one in zip(snapshot.guests, plan.guests, strict=True):

@@ -34,7 +34,7 @@ from ballonet.model.terms import GuestSettings, Terms
 from ballonet.model.tick import Tick
 from ballonet.model.units import MIB, format_size
 from ballonet.sense.host import host_sense
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 from ballonet.status.errors import ControlError
 from ballonet.status.tell import status_of
 from ballonet.status.words import GuestStatus, Status
@@ -61,7 +61,7 @@ def deflate(
     vm: Annotated[str, typer.Argument(help="A guest's name, as `ballonet status` shows it.")] = "",
     every: Annotated[bool, typer.Option("--all", help="All guests.")] = False,
     span: Annotated[str | None, typer.Option("--for", help="For how long: 30m, 2h; until `ballonet release` without it.")] = None,
-    why: Annotated[str, typer.Option(help="To be shown to whoever asks.")] = "",
+    why: Annotated[str, typer.Option(help="The reason, for others to read.")] = "",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
     config: ConfigPath = PATH,
@@ -103,19 +103,19 @@ def _chosen(found: Status, vm: str) -> list[GuestStatus]:
 
 def _missing(guest: GuestStatus) -> int:
     """What it does not have of what it may have; all, while nobody has heard what it keeps."""
-    return max(0, guest.has_bytes - (guest.keeps_bytes or 0))
+    return max(0, guest.ceiling_bytes - (guest.keep_bytes or 0))
 
 
 def _unpromised(guest: GuestStatus) -> int:
     """The same, without what is on its way to it already."""
-    coming = guest.shall_keep_bytes or 0 if guest.is_command else 0
-    return max(0, guest.has_bytes - max(guest.keeps_bytes or 0, coming))
+    coming = guest.target_bytes or 0 if guest.is_command else 0
+    return max(0, guest.ceiling_bytes - max(guest.keep_bytes or 0, coming))
 
 
 def _may_take(guest: GuestStatus) -> int:
     """What it may take without asking, also where nobody has heard of it yet; who is left alone, what it holds."""
-    held = guest.holds_bytes or 0
-    return held if guest.left_alone and guest.left_alone != NOT_HEARD else max(held, guest.keeps_bytes or 0)
+    held = guest.resident_bytes or 0
+    return held if guest.leave_alone and guest.leave_alone != NOT_HEARD else max(held, guest.keep_bytes or 0)
 
 
 def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
@@ -123,21 +123,21 @@ def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
     wanted = sum(map(_missing, chosen))
     for guest in chosen:
         if more := _missing(guest):
-            now, then = format_size(guest.keeps_bytes or 0), format_size(guest.has_bytes)
+            now, then = format_size(guest.keep_bytes or 0), format_size(guest.ceiling_bytes)
             yield f"{guest.name}: {format_size(more)} back, from {now} to {then}"
     for guest in chosen:
         if guest.given_bytes is not None:
             given = format_size(guest.given_bytes)
-            yield f"{guest.name}: its ceiling of {format_size(guest.has_bytes)} stands, of {given} that it was given"
+            yield f"{guest.name}: its ceiling of {format_size(guest.ceiling_bytes)} stands, of {given} that it was given"
     if not wanted:
         yield "nothing is missing: they have all of their memory, and stay as they are from now on"
         return
     host = found.host
-    free = max(0, host.memory_bytes - max(host.promised_bytes, sum(map(_may_take, found.guests))) - host.reserve_bytes)
+    free = max(0, host.guests_bytes - max(host.promised_bytes, sum(map(_may_take, found.guests))) - host.reserve_bytes)
     spare = _spare(found.guests, chosen)
     others = f"; other guests keep {format_size(spare)} beyond their needs, some of it cache" if spare else ""
     yield (
-        f"{format_size(wanted)} in all. The host has {format_size(free)} that is promised to nobody, beside its reserve of"
+        f"{format_size(wanted)} in all. The host has {format_size(free)} that no guest has been promised, besides its reserve of"
         f" {format_size(host.reserve_bytes)}{others}."
     )
     if (more := sum(map(_unpromised, chosen)) - free - spare) > 0:
@@ -152,8 +152,8 @@ def _plan(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
 def _spare(guests: Sequence[GuestStatus], chosen: Sequence[GuestStatus]) -> int:
     """What others than those chosen keep beyond their needs."""
     names = {guest.name for guest in chosen}
-    others = [guest for guest in guests if guest.name not in names and not guest.left_alone]
-    return sum(max(0, (guest.keeps_bytes or 0) - (guest.need_bytes or guest.has_bytes)) for guest in others)
+    others = [guest for guest in guests if guest.name not in names and not guest.leave_alone]
+    return sum(max(0, (guest.keep_bytes or 0) - (guest.need_bytes or guest.ceiling_bytes)) for guest in others)
 
 
 def _limited(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
@@ -161,7 +161,7 @@ def _limited(found: Status, chosen: Sequence[GuestStatus]) -> Iterator[str]:
     for limit in found.limits:
         inside = [guest for guest in found.guests if guest.name in limit.guests]
         lacking = sum(_unpromised(guest) for guest in chosen if guest.name in limit.guests)
-        free = max(0, limit.memory_bytes - max(limit.promised_bytes, sum(map(_may_take, inside))))
+        free = max(0, limit.guests_bytes - max(limit.promised_bytes, sum(map(_may_take, inside))))
         if (more := lacking - free - _spare(inside, chosen)) > 0:
             full = f"{limit_of(limit.name)} has {format_size(free)} left for its guests"
             yield f"At least {format_size(more)} cannot come back now: {full}, whatever the host has free; raise it first."
@@ -236,7 +236,7 @@ async def _alone(config: Config, vm: str) -> Deflated:
     async with opened(config) as hypervisor:
         if hypervisor.capabilities.steering is not Steering.TARGET:
             raise SettingsError("only balloons of this host are deflated; `ballonet restore` puts other hypervisors' knobs back")
-        eye = Eye(host_sense(hypervisor, Path(config.host.root)), hypervisor, settings)
+        eye = Observer(host_sense(hypervisor, Path(config.host.root)), hypervisor, settings)
         found: asyncio.Future[Deflated] = asyncio.get_running_loop().create_future()
         start = time.monotonic()
         with _bar() as wait:

@@ -16,7 +16,9 @@ from ballonet.sense.discover import Found, discover
 
 def init(
     config: ConfigPath = PATH,
-    force: Annotated[bool, typer.Option("--force", help="Write it anew; the old one is kept beside it, as .old.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Write it anew; the old one is kept as .old in the same folder.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what is found.")] = False,
     root: Annotated[Path, typer.Option(help="Where the host's /proc, /run and /etc are found.", hidden=True)] = Path("/"),
     json: Json = False,
@@ -33,7 +35,7 @@ def init(
             out.print(line)
     if dry_run:
         if not json:
-            there = " (which is there: only --force replaces it, and the old one stays beside it)" if config.exists() else ""
+            there = " (which is there: only --force replaces it, and the old one stays as .old)" if config.exists() else ""
             err.print(f"would write {_whose(found).splitlines()[0]} to {config}{there}; nothing was written")
         return
     text = text_of(found)

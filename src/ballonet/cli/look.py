@@ -16,7 +16,7 @@ from ballonet.model.snapshot import Voice
 from ballonet.model.terms import GuestSettings
 from ballonet.model.tick import Tick
 from ballonet.sense.host import host_sense
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 
 LOOK_S: Final = 2.5
 """How long to listen: agents and balloon drivers speak once a second."""
@@ -38,7 +38,7 @@ async def look(config: Config) -> tuple[Tick, list[Finding]]:
             is_new = any(guest.leave_alone == NOT_HEARD for guest in guests)
             if guests and all(guest.voice is Voice.AGENT for guest in guests):
                 break
-        eye = Eye(
+        eye = Observer(
             host_sense(hypervisor, Path(config.host.root)),
             hypervisor,
             lambda guest: GuestSettings(

@@ -53,13 +53,13 @@ def replay_history(
 ) -> None:
     """Run any policy over what this host really saw, and say what would have been different.
 
-    First what it would have asked of each guest at each moment, against what the guest really kept. Then, simulated, how guests
-    with the recorded demand would have fared: at the moment that guests are not asked, nobody knows how they would have answered.
+    First: what the policy would have asked of each guest at each moment, and what the guest really kept. Then, simulated: how
+    guests with the recorded demand would have fared. The recording cannot say how the real guests would have answered.
     Nothing is touched.
 
     Columns, as means over the time: kept, what the guest really kept; asked, what the policy would have asked it to keep; more
-    and less, by how much that is above and below. "then" is what really happened, beside it what would have: commands, seconds
-    short of the least need.
+    and less, by how much that is above and below. "then" is what really happened; the column next to it is what would have:
+    commands, seconds short of the least need.
     """
     policies = checked_policies(policy or ["adaptive"])
     read = read_config(config) if config.exists() else Config()

@@ -23,7 +23,7 @@ def run(config: ConfigPath = PATH) -> None:
 
 
 def check_config(config: ConfigPath = PATH, json: Json = False) -> None:
-    """Check a configuration, with the files of the conf.d beside it, and say what it comes to. Exits 2 when it is wrong."""
+    """Check a configuration, with the files of its conf.d, and say what it comes to. Exits 2 when it is wrong."""
     found = read_config(config)
     found.source.hypervisor(found.around)  # whether what it needs is installed, and its secrets can be read; nothing is opened
     if found.control.listen:
@@ -41,4 +41,4 @@ def _warn_of_token(path: str) -> None:
     try:
         read_token(path)
     except SettingsError as error:
-        err.print(f"warning: nobody can come over TCP: {error}")
+        err.print(f"warning: no client can come over TCP: {error}")

@@ -12,7 +12,7 @@ from ballonet.cli.shown import judge, print_json, show, write
 from ballonet.model.settings import SettingsError
 from ballonet.scenarios.scenario import Scenario, load
 from ballonet.scenarios.trace import load_trace
-from ballonet.sim.run import FACES, run_arms
+from ballonet.sim.run import STEERED_HOSTS, run_arms
 from ballonet.sim.speeds import SPEEDS
 
 
@@ -34,7 +34,7 @@ def simulate(
 
     Exits 1 when what the scenario expects of `adaptive` does not hold. Nothing on this machine is touched.
     """
-    policies = checked_policies(policy or ["adaptive"], tuple(FACES))
+    policies = checked_policies(policy or ["adaptive"], tuple(STEERED_HOSTS))
     if speeds not in SPEEDS:
         raise SettingsError(f"no speeds {speeds!r}; there are {', '.join(SPEEDS)}")
     loaded = _load(scenario, trace)

@@ -20,7 +20,7 @@ from ballonet.control.routes import STATUS
 from ballonet.daemon.config import PATH, read_config
 from ballonet.model.settings import SettingsError
 from ballonet.model.units import format_size
-from ballonet.status.explain import STATES, theirs_text
+from ballonet.status.explain import STATES, begun, theirs_text
 from ballonet.status.tell import status_of
 from ballonet.status.words import BOUND, GuestStatus, Status
 
@@ -30,7 +30,7 @@ SHORTLY: Final = ("balloon", "ballooned", "swapped", "compressed", "active", "de
 
 ONLY: Final[dict[str, Callable[[GuestStatus], bool]]] = {
     "short": lambda guest: guest.short_bytes > 0,
-    "alone": lambda guest: bool(guest.left_alone),
+    "alone": lambda guest: bool(guest.leave_alone),
     "acting": lambda guest: guest.is_command,
     "bound": lambda guest: guest.is_bound,
     "trouble": lambda guest: bool(guest.trouble),
@@ -40,11 +40,17 @@ SORTS: Final[dict[str, Callable[[GuestStatus], tuple[float, str]]]] = {
     "name": lambda guest: (0, guest.name),
     "need": lambda guest: (-(guest.need_bytes or 0), guest.name),
     "short": lambda guest: (-guest.short_bytes, guest.name),
-    "keeps": lambda guest: (-(guest.keeps_bytes or 0), guest.name),
+    "keep": lambda guest: (-(guest.keep_bytes or 0), guest.name),
 }
 """What `--sort` knows: the largest first, but for names."""
 LATE_S: Final = 5.0
 """A tick may be late by so much, beside some of its intervals, before its figures are called old."""
+SIZES: Final = ("ceiling", "keep", "resident", "used", "need")
+"""Columns of sizes, as docs/glossary.md has them."""
+LEGEND: Final = (
+    "ceiling: the most it may have; keep: what its balloon leaves it; resident: what it occupies of the host's memory; "
+    "used: what it could not free; need: used, and a margin"
+)
 SLIM_COLUMNS: Final = 60
 """Narrower still: only what is asked most."""
 WIDE_COLUMNS: Final = 120
@@ -58,7 +64,7 @@ def status(
     config: ConfigPath = PATH,
     json: Json = False,
 ) -> None:
-    """Show the host and each guest: what it has, keeps, uses and needs, how it is heard, and why it is left alone.
+    """Show the host and each guest: its ceiling, what its balloon leaves it (keep), what it uses and needs, and why.
 
     Asks the daemon; where none runs, takes one look by itself, and touches nothing. Exits 1 when there is no guest.
     """
@@ -73,7 +79,10 @@ def status(
         write_json(replace(found, guests=tuple(guests)))
     else:
         if guests:
-            out.print(table(guests, is_wide=why or out.width >= WIDE_COLUMNS))
+            is_wide = why or out.width >= WIDE_COLUMNS
+            out.print(table(guests, is_wide=is_wide))
+            if is_wide:
+                out.print(LEGEND, style="dim")
         elif found.guests:
             out.print(f"none of {len(found.guests)} guests is: {only}")
         out.print(summary(found))
@@ -109,30 +118,30 @@ def status_from(config: Path) -> Status:
 def summary(found: Status) -> str:
     """The host in two sentences."""
     host = found.host
-    sizes = [format_size(size) for size in (host.promised_bytes, host.memory_bytes, host.available_bytes)]
+    sizes = [format_size(size) for size in (host.promised_bytes, host.guests_bytes, host.available_bytes)]
     hold = f" All guests are {host.hold}." if host.hold else ""
     hold += f" Its own loop says: {host.theirs}." if host.theirs else ""
     state = f"host {host.state} ({STATES[host.state]})"
     return (
         f"Mode {host.mode.value}, policy {host.policy}, {state}: guests may take {sizes[0]} of {sizes[1]}"
-        f" that are for them, {sizes[2]} are available. Of the host {host.sentence}.{hold}"
+        f" that are for them, {sizes[2]} are available. {begun(host.sentence)}.{hold}"
     )
 
 
 def table(guests: Sequence[GuestStatus], *, is_wide: bool = True) -> Table:
-    """The guests; where the hypervisor has a loop of its own, what that does with them beside."""
+    """The guests; where the hypervisor has a loop of its own, also what that does with them."""
     return _wide(guests) if is_wide else _narrow(guests, is_slim=out.width < SLIM_COLUMNS)
 
 
 def _narrow(guests: Sequence[GuestStatus], *, is_slim: bool) -> Table:
     """A line a guest on 80 columns, or on 40: what matters most, and one word why."""
     shown = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
-    slim = ("guest", "keeps", "needs", "why")
-    for name in slim if is_slim else ("guest", "has", "keeps", "uses", "needs", "mode", "why"):
-        is_number = name in {"has", "keeps", "uses", "needs"}
+    slim = ("guest", "keep", "need", "why")
+    for name in slim if is_slim else ("guest", "ceiling", "keep", "used", "need", "mode", "why"):
+        is_number = name in SIZES
         shown.add_column(name, justify="right" if is_number else "left", no_wrap=True, overflow="ellipsis")
     for guest in guests:
-        sizes = (guest.has_bytes, guest.keeps_bytes, guest.used_bytes, guest.need_bytes)
+        sizes = (guest.ceiling_bytes, guest.keep_bytes, guest.used_bytes, guest.need_bytes)
         told = ["-" if size is None else format_size(size) for size in (sizes[1::2] if is_slim else sizes)]
         short = f" {format_size(guest.short_bytes)}" if guest.short_bytes else ""
         shown.add_row(
@@ -148,8 +157,8 @@ def _wide(guests: Sequence[GuestStatus]) -> Table:
     shown = Table(box=box.SIMPLE_HEAD)
     has_theirs = any(guest.theirs for guest in guests)
     own = ["its own loop"] if has_theirs else []
-    for name in ("guest", "has", "keeps", "holds", "uses", "needs", "mode", "heard by", *own, "why"):
-        shown.add_column(name, justify="right" if name in {"has", "keeps", "holds", "uses", "needs"} else "left")
+    for name in ("guest", *SIZES, "mode", "voice", *own, "why"):
+        shown.add_column(name, justify="right" if name in SIZES else "left")
     for guest in guests:
         *most, why = cells(guest)
         shown.add_row(*most, *([theirs(guest)] if has_theirs else []), why)
@@ -164,7 +173,7 @@ def theirs(guest: GuestStatus) -> str:
 
 def cells(guest: GuestStatus) -> list[str]:
     """A guest's row."""
-    sizes = (guest.has_bytes, guest.keeps_bytes, guest.holds_bytes, guest.used_bytes, guest.need_bytes)
+    sizes = (guest.ceiling_bytes, guest.keep_bytes, guest.resident_bytes, guest.used_bytes, guest.need_bytes)
     told = ["-" if size is None else format_size(size) for size in sizes]
     bound = f"{BOUND} ({format_size(guest.given_bytes or 0)} given): " if guest.is_bound else ""
-    return [guest.name, *told, guest.mode.value, guest.heard_by, guest.trouble or bound + guest.sentence]
+    return [guest.name, *told, guest.mode.value, guest.voice, guest.trouble or bound + guest.sentence]

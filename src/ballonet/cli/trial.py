@@ -134,10 +134,10 @@ def _lines(client: Client) -> None:
 
 def _line(status: Status) -> str:
     host, guests = status.host, status.guests
-    keeps, uses = sum(one.keeps_bytes or 0 for one in guests), sum(one.used_bytes or 0 for one in guests)
-    has = sum(one.has_bytes for one in guests)
+    keeps, uses = sum(one.keep_bytes or 0 for one in guests), sum(one.used_bytes or 0 for one in guests)
+    has = sum(one.ceiling_bytes for one in guests)
     short = sum(one.short_bytes > 0 for one in guests)
-    sizes = [format_size(size) for size in (has, keeps, uses, host.memory_bytes, host.available_bytes)]
+    sizes = [format_size(size) for size in (has, keeps, uses, host.guests_bytes, host.available_bytes)]
     return (
         f"{len(guests)} guests have {sizes[0]}, keep {sizes[1]} and use {sizes[2]} of {sizes[3]} on the host;"
         f" {sizes[4]} free (host {host.state}: {STATES[host.state]}), {short or 'no'} guests short"

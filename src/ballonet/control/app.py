@@ -14,9 +14,9 @@ from starlette.responses import Response, StreamingResponse
 from starlette.routing import Route as Served
 
 from ballonet.control.answers import answer, trouble
-from ballonet.control.desk import Desk
 from ballonet.control.openapi import openapi
 from ballonet.control.routes import LIVE, METRICS, NAME, ROUTES, Asked, Param, Route
+from ballonet.control.service import ControlService
 from ballonet.model.settings import explain, from_text
 from ballonet.model.wire import whole
 from ballonet.status.errors import ControlError
@@ -30,15 +30,15 @@ LONGEST_S: Final = 5.0
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def api(desk: Desk) -> Starlette:
+def api(service: ControlService) -> Starlette:
     """The application."""
-    routes = [Served(_with_any_name(route.path), _served(route, desk), methods=[route.method]) for route in ROUTES]
+    routes = [Served(_with_any_name(route.path), _served(route, service), methods=[route.method]) for route in ROUTES]
 
     async def live(_request: Request) -> Response:
-        return StreamingResponse(_events(desk), media_type="text/event-stream")
+        return StreamingResponse(_events(service), media_type="text/event-stream")
 
     async def metrics(_request: Request) -> Response:
-        return Response(desk.metrics(), media_type=PROMETHEUS)
+        return Response(service.metrics(), media_type=PROMETHEUS)
 
     description = functools.cache(lambda: msgspec.Raw(msgspec.json.encode(openapi())))
 
@@ -54,10 +54,10 @@ def _with_any_name(path: str) -> str:
     return path.replace("{name}", "{name:path}")
 
 
-def _served(route: Route[Any], desk: Desk) -> Callable[[Request], Awaitable[Response]]:
+def _served(route: Route[Any], service: ControlService) -> Callable[[Request], Awaitable[Response]]:
     async def serve(request: Request) -> Response:
         try:
-            asked = Asked(desk, _values(route, request), await _body(route, request), getattr(request.state, "who", ""))
+            asked = Asked(service, _values(route, request), await _body(route, request), getattr(request.state, "who", ""))
             return answer(await route.do(asked))
         except ControlError as error:
             return trouble(error.status, str(error))
@@ -114,8 +114,8 @@ async def _body(route: Route[Any], request: Request) -> Any:
         raise ControlError(f"the body is not JSON: {error}") from error
 
 
-async def _events(desk: Desk) -> AsyncIterator[bytes]:
-    async for status in desk.lives():
+async def _events(service: ControlService) -> AsyncIterator[bytes]:
+    async for status in service.lives():
         yield b"data: " + status + b"\n\n"
 
 

@@ -54,7 +54,7 @@ def _operation(route: Route[Any], by_kind: dict[str, Any]) -> dict[str, Any]:
     operation: dict[str, Any] = {
         "summary": route.what,
         "operationId": f"{route.method.lower()}{route.path.replace('/', '_').replace('{', '').replace('}', '')}",
-        "responses": {"200": _json("It is so", by_kind[repr(route.returns)])} | _troubles(),
+        "responses": {"200": _json("Done; what stands now", by_kind[repr(route.returns)])} | _troubles(),
     }
     if params := [_param(one, "query") for one in route.query]:
         operation["parameters"] = params

@@ -6,8 +6,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from ballonet.control.desk import Desk
 from ballonet.control.messages import HoldOrder, ModeOrder, Orders
+from ballonet.control.service import ControlService
 from ballonet.model.finding import Finding
 from ballonet.model.terms import Patch, patched
 from ballonet.status.words import Change, Explanation, HostSample, Sample, Status
@@ -25,7 +25,7 @@ NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
 class Asked(NamedTuple):
     """What a request says, checked."""
 
-    desk: Desk
+    service: ControlService
     values: dict[str, Any]
     """Parameters of path and query, by name; those that were left out are missing."""
     body: Any
@@ -58,43 +58,43 @@ class Route(NamedTuple, Generic[T]):
 
 
 async def _status(asked: Asked) -> msgspec.Raw:
-    return asked.desk.status_json()
+    return asked.service.status_json()
 
 
 async def _explain(asked: Asked) -> Explanation | msgspec.Raw:
-    return await asked.desk.explain(asked.values["name"], asked.values.get("at"))
+    return await asked.service.explain(asked.values["name"], asked.values.get("at"))
 
 
 async def _orders(asked: Asked) -> Orders:
-    return asked.desk.orders()
+    return asked.service.orders()
 
 
 async def _set(asked: Asked) -> Orders:
-    return await asked.desk.set_guest(asked.values["name"], patched(asked.body), asked.by)
+    return await asked.service.set_guest(asked.values["name"], patched(asked.body), asked.by)
 
 
 async def _hold(asked: Asked) -> Orders:
-    return await asked.desk.hold(asked.values.get("name", ""), asked.body, asked.by)
+    return await asked.service.hold(asked.values.get("name", ""), asked.body, asked.by)
 
 
 async def _release(asked: Asked) -> Orders:
-    return await asked.desk.release(asked.values.get("name", ""), asked.by)
+    return await asked.service.release(asked.values.get("name", ""), asked.by)
 
 
 async def _mode(asked: Asked) -> Orders:
-    return await asked.desk.set_mode(asked.body.mode, asked.by)
+    return await asked.service.set_mode(asked.body.mode, asked.by)
 
 
 async def _changes(asked: Asked) -> msgspec.Raw:
-    return await asked.desk.changes(asked.values.get("guest", ""), *_span(asked))
+    return await asked.service.changes(asked.values.get("guest", ""), *_span(asked))
 
 
 async def _samples(asked: Asked) -> msgspec.Raw:
-    return await asked.desk.samples(asked.values.get("name", ""), *_span(asked))
+    return await asked.service.samples(asked.values.get("name", ""), *_span(asked))
 
 
 async def _doctor(asked: Asked) -> list[Finding]:
-    return await asked.desk.findings()
+    return await asked.service.findings()
 
 
 def _span(asked: Asked) -> tuple[float, float, int]:
@@ -104,7 +104,7 @@ def _span(asked: Asked) -> tuple[float, float, int]:
 _SPAN: Final = (
     Param("since", TIMES, "Seconds since 1970; from the beginning without it"),
     Param("until", TIMES, "Seconds since 1970; to the end without it"),
-    Param("limit", {"type": "integer", "minimum": 1, "maximum": MOST}, f"Rows at the most; {LIMIT} without it"),
+    Param("limit", {"type": "integer", "minimum": 1, "maximum": MOST}, f"At most this many rows; {LIMIT} without it"),
 )
 
 STATUS: Final = Route("GET", "/v1/status", "The host and its guests at the last tick", Status, _status)

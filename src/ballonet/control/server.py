@@ -14,8 +14,8 @@ from msgspec import Struct
 
 from ballonet.control.app import api
 from ballonet.control.bounded import BoundedProtocol, Seldom
-from ballonet.control.desk import Desk
-from ballonet.control.doors import address_of, only_one, tcp, unix
+from ballonet.control.listen import address_of, only_one, tcp, unix
+from ballonet.control.service import ControlService
 from ballonet.control.token import TokenFile, TokenGate
 from ballonet.hypervisors.told import Told
 from ballonet.model.finding import Finding, Level
@@ -36,7 +36,7 @@ LOOK_S: Final = 5.0
 """Between two looks whether the socket is there."""
 
 
-class Door(Struct, frozen=True, kw_only=True):
+class Listen(Struct, frozen=True, kw_only=True):
     """Where to listen."""
 
     socket: Path
@@ -75,14 +75,14 @@ class _Server(uvicorn.Server):
 class ControlServer:
     """Both doors, open while the daemon runs. That the one over TCP cannot be opened keeps nobody from ballooning."""
 
-    def __init__(self, desk: Desk, door: Door) -> None:
+    def __init__(self, service: ControlService, door: Listen) -> None:
         """Opens the Unix socket. Raises SettingsError, before anything is served.
 
         Args:
-        desk: answers.
+        service: answers.
         door: where.
         """
-        self._app, self._door = api(desk), door
+        self._app, self._door = api(service), door
         self._file: TokenFile | None = None
         self._unbound = ""
         if door.listen:

@@ -11,7 +11,7 @@ import msgspec
 from msgspec import Meta, Struct
 from msgspec.structs import replace
 
-from ballonet.control.doors import address_of
+from ballonet.control.listen import address_of
 from ballonet.decide.policies import POLICIES
 from ballonet.hypervisors.registry import SECTIONS
 from ballonet.hypervisors.section import Around, Section

@@ -74,7 +74,7 @@ class Journal:
                     "asked": decision.asked,
                     "done": done,
                     "mode": guest.mode.value,
-                    "heard_by": guest.voice.value,
+                    "voice": guest.voice.value,
                     "sentence": decision.sentence,
                 },
             )

@@ -14,7 +14,7 @@ from ballonet.hypervisors.told import Told
 from ballonet.model.limits import Limits
 from ballonet.model.tick import Tick
 from ballonet.sense.errors import SenseError
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ class Loop:
 
     def __init__(
         self,
-        eye: Eye,
+        eye: Observer,
         hypervisor: Hypervisor,
         limits: Limits,
         *,

@@ -11,23 +11,23 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.control.server import ControlServer, Door
+from ballonet.control.server import ControlServer, Listen
+from ballonet.daemon.answers import DaemonAnswers
 from ballonet.daemon.changes import Changes, Outsiders
 from ballonet.daemon.config import Config, read_config
-from ballonet.daemon.desk import DaemonDesk
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
 from ballonet.daemon.reload import findings, reloaded
 from ballonet.daemon.service import Service
-from ballonet.history.tidy import Bounds
+from ballonet.history.tidy import Retention
 from ballonet.hypervisors.contract import Hypervisor
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.terms import GuestSettings, Terms
 from ballonet.model.tick import Tick
 from ballonet.sense.host import HostSense, host_sense
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 from ballonet.status.tell import reload_change
 
 log = logging.getLogger(__name__)
@@ -53,22 +53,22 @@ class Daemon:
         self._locks = Locks()
         self._locks.take(config)
         self._hypervisor = hypervisor = hypervisor or config.source.hypervisor(config.around)
-        self._desk = DaemonDesk(Path(config.control.state), root, _bounds(config), self._mode, hypervisor.news.set)
-        self._server = ControlServer(self._desk, _door(config))
-        self._desk.of_guests = hypervisor.findings
+        self._answers = DaemonAnswers(Path(config.control.state), root, _retention(config), self._mode, hypervisor.news.set)
+        self._server = ControlServer(self._answers, _listen(config))
+        self._answers.of_guests = hypervisor.findings
         self._waiting: tuple[str, ...] = ()
         self._terms: dict[tuple[str, str], tuple[tuple[str, ...], tuple[Config, Mode, Terms, Terms], GuestSettings]] = {}
         """By name and UUID: a guest's tags and what was said of it, and what that came to: most ticks find it unchanged."""
-        self._desk.others = lambda: [
+        self._answers.others = lambda: [
             *hypervisor.findings(),
             *self._server.findings(),
             *self._outsiders.findings(),
             *findings(self._waiting),
         ]
-        self._desk.ordering.terms_of = lambda guest: self._settings(guest).terms
-        self._desk.settled = lambda: self._config.guest
+        self._answers.ordering.terms_of = lambda guest: self._settings(guest).terms
+        self._answers.settled = lambda: self._config.guest
         self._changes, self._outsiders, self._journal, self._service = Changes(), Outsiders(), Journal(), Service()
-        eye = Eye(sense or host_sense(hypervisor, root), hypervisor, self._settings)
+        eye = Observer(sense or host_sense(hypervisor, root), hypervisor, self._settings)
         clock = asyncio.get_running_loop().time
         self._loop = Loop(
             eye,
@@ -86,8 +86,8 @@ class Daemon:
 
     def _settings(self, guest: Guest) -> GuestSettings:
         """What counts for a guest now; on hold, nothing of it is moved."""
-        ordering = self._desk.ordering
-        said = (self._config, self._desk.mode, ordering.order_of(guest), self._hypervisor.terms(guest.name))
+        ordering = self._answers.ordering
+        said = (self._config, self._answers.mode, ordering.order_of(guest), self._hypervisor.terms(guest.name))
         key = (guest.name, guest.uuid)
         last = self._terms.get(key)
         if last is None or last[0] != guest.tags or any(one is not other for one, other in zip(last[1], said, strict=True)):
@@ -103,8 +103,8 @@ class Daemon:
             self._terms.clear()  # of guests that have gone
         changes = self._changes.of(tick)
         self._journal.tell(tick.plan, changes)
-        self._desk.note(tick, changes, self._outsiders.of(tick))
-        self._service.beat(f"{len(tick.plan.guests)} guests, host {tick.plan.host_state}, mode {self._desk.mode.value}")
+        self._answers.note(tick, changes, self._outsiders.of(tick))
+        self._service.beat(f"{len(tick.plan.guests)} guests, host {tick.plan.host_state}, mode {self._answers.mode.value}")
 
     def reload(self) -> None:
         """Reads the configuration anew. One that is wrong changes nothing; who the guests are changes with a restart only."""
@@ -112,21 +112,23 @@ class Daemon:
             config = read_config(self._path)
         except SettingsError as error:
             log.error("configuration not reloaded; the last good one stays", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
-            self._desk.tell(reload_change(time.time(), f"configuration not reloaded, the last good one stays: {error}"))
+            self._answers.tell(reload_change(time.time(), f"configuration not reloaded, the last good one stays: {error}"))
             return
         self._config, self._waiting = reloaded(self._config, config)
         rest = f"; {', '.join(self._waiting)}: with a restart only" if self._waiting else ""
-        self._desk.set_bounds(_bounds(self._config))
+        self._answers.set_retention(_retention(self._config))
         self._loop.change(self._config.limits(), self._config.loop.policy)
-        told = {"mode": self._desk.mode.value, "policy": config.loop.policy}
+        told = {"mode": self._answers.mode.value, "policy": config.loop.policy}
         log.info("reloaded", extra=told)
         if self._waiting:
             log.warning("these keys are in force with a restart only", extra={"keys": ", ".join(self._waiting)})
-        self._desk.tell(reload_change(time.time(), f"configuration reloaded; mode {self._desk.mode.value} is in force{rest}"))
+        self._answers.tell(
+            reload_change(time.time(), f"configuration reloaded; mode {self._answers.mode.value} is in force{rest}")
+        )
 
     async def run(self) -> None:
         """Runs until SIGTERM or SIGINT; SIGHUP reloads."""
-        log.info("started", extra={"mode": self._desk.mode.value, "policy": self._config.loop.policy})
+        log.info("started", extra={"mode": self._answers.mode.value, "policy": self._config.loop.policy})
         task = asyncio.create_task(self._loop.run())
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, self.reload)
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -144,7 +146,7 @@ class Daemon:
             await self._hypervisor.close()
             server.cancel()
             await asyncio.gather(server, return_exceptions=True)
-            await self._desk.close()
+            await self._answers.close()
             self._locks.release()
             log.info("stopped; guests stay as they are")
 
@@ -164,13 +166,13 @@ def _told_when_it_fails(server: asyncio.Task[None]) -> None:
         log.error("the control API has ended; restart the daemon to have it again", exc_info=error)
 
 
-def _bounds(config: Config) -> Bounds | None:
-    return Bounds(size_bytes=int(config.history.size), age_s=config.history.days * 86400) if config.history.keep else None
+def _retention(config: Config) -> Retention | None:
+    return Retention(size_bytes=int(config.history.size), age_s=config.history.days * 86400) if config.history.keep else None
 
 
-def _door(config: Config) -> Door:
+def _listen(config: Config) -> Listen:
     control = config.control
-    return Door(socket=Path(control.socket), group=control.group, listen=control.listen, token_file=control.token_file)
+    return Listen(socket=Path(control.socket), group=control.group, listen=control.listen, token_file=control.token_file)
 
 
 async def run(path: Path) -> None:

@@ -51,7 +51,7 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
     taken = Seat(guest, memory, keep_bytes=keep, is_under_way=stuck.is_under_way(memory, keep))
     taken.floor_bytes = floor_bytes(guest) if limits.has("R6") else 1
     _need(taken, limits, now, rise_share_per_s)
-    taken.needs_bytes = taken.tight_bytes, taken.low_bytes
+    taken.needs_bytes = taken.need_now_bytes, taken.need_lasting_bytes
     _permit(taken, limits, now)
     if not taken.may_give:
         _bound(taken, max)
@@ -170,8 +170,8 @@ def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float, _ris
 def _bound(taken: Seat, by: Callable[[int, int], int]) -> None:
     """Who cannot move needs what it keeps, or no more."""
     keep = taken.keep_bytes
-    taken.low_bytes, taken.near_bytes, taken.tight_bytes = (
-        by(need, keep) for need in (taken.low_bytes, taken.near_bytes, taken.tight_bytes)
+    taken.need_lasting_bytes, taken.need_soon_bytes, taken.need_now_bytes = (
+        by(need, keep) for need in (taken.need_lasting_bytes, taken.need_soon_bytes, taken.need_now_bytes)
     )
 
 
@@ -185,12 +185,12 @@ def _held_bytes(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int
 
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
-    tight, near, low = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
-    taken.proven_bytes = tight - estimate.back_bytes(memory) if memory.swapped_bytes else tight
+    least_now, soon, lasting = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
+    taken.proven_bytes = least_now - estimate.back_bytes(memory) if memory.swapped_bytes else least_now
     if memory.said_bytes > memory.used_bytes and limits.has("R9"):
         # What the host has not seen it touch gives it nothing; but what it has and says it uses is not taken from it.
         more, keep = memory.said_bytes - memory.used_bytes, taken.keep_bytes
-        tight, near, low = (max(need, min(keep, need + more)) for need in (tight, near, low))
+        least_now, soon, lasting = (max(need, min(keep, need + more)) for need in (least_now, soon, lasting))
     least = taken.floor_bytes
     if memory.parked_sign < 0:
         # A balloon that could not grow has left its guest nothing to spare, whatever the guest's statistics say.
@@ -200,10 +200,10 @@ def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> N
         least = max(least, memory.cool_bytes)
     least = least if least < ceiling else ceiling
     # Written out, not with min and max: a thousand guests are decided in 10 ms.
-    tight = ceiling if tight > ceiling else tight if tight > least else least
-    near = ceiling if near > ceiling else near if near > tight else tight
-    low = ceiling if low > ceiling else low if low > tight else tight
-    taken.tight_bytes, taken.near_bytes, taken.low_bytes = tight, near, low
+    least_now = ceiling if least_now > ceiling else least_now if least_now > least else least
+    soon = ceiling if soon > ceiling else soon if soon > least_now else least_now
+    lasting = ceiling if lasting > ceiling else lasting if lasting > least_now else least_now
+    taken.need_now_bytes, taken.need_soon_bytes, taken.need_lasting_bytes = least_now, soon, lasting
     if now < memory.distress_until and limits.has("R1"):
         taken.is_distressed = not estimate.has_room_for_swapped(
             memory.used_bytes, memory.swapped_bytes, memory.swap_in_per_s, taken.keep_bytes, ceiling
@@ -231,7 +231,7 @@ def _permit(taken: Seat, limits: Limits, now: float) -> None:
         _leave_inert(taken)
     elif memory.parked_sign:
         # What one keeps that does not give is no need of it: it counts at what it really holds (R7). Who needs more may get that.
-        is_enough = taken.keep_bytes >= taken.low_bytes
+        is_enough = taken.keep_bytes >= taken.need_lasting_bytes
         taken.may_give, taken.may_take = memory.parked_sign > 0, memory.parked_sign < 0 and not is_enough
         taken.reason, taken.numbers = Reason.PARKED, {"wait_s": max(0.0, memory.parked_until - now)}
     elif (guest.stats_age_s is None or guest.stats_age_s > OLD_INTERVALS * limits.interval_s) and limits.has("R8"):

@@ -29,7 +29,7 @@ def pool_of(memory: int, seats: list[Seat], reserve: int) -> int:
         return memory
     whole = memory - sum(seat.held_bytes for seat in fixed)
     expected = memory - sum(seat.counted_bytes for seat in fixed)
-    needs = sum(seat.low_bytes for seat in seats if seat.is_movable) + reserve
+    needs = sum(seat.need_lasting_bytes for seat in seats if seat.is_movable) + reserve
     return min(expected, max(whole, needs))
 
 
@@ -43,9 +43,9 @@ def share_out(table: Table, seats: list[Seat], pool: int, wanted: int, where: st
         wanted: of it, to stay free.
         where: the limit that it lies within; "" = the host.
     """
-    low = sum(seat.low_bytes for seat in seats)
+    low = sum(seat.need_lasting_bytes for seat in seats)
     guaranteed = [seat for seat in seats if seat.guest.guaranteed_bytes] if table.limits.has("R10") else []
-    owed = sum(_owed_bytes(seat, seat.low_bytes) for seat in guaranteed)
+    owed = sum(_owed_bytes(seat, seat.need_lasting_bytes) for seat in guaranteed)
     free = max(wanted, owed)
     if low + free > pool and table.limits.has("R9"):
         low = _bound_claims(seats, pool)
@@ -55,9 +55,9 @@ def share_out(table: Table, seats: list[Seat], pool: int, wanted: int, where: st
     least = int(wanted * LEAST_RESERVE)
     if low + max(least, owed) <= pool:  # the reserve shrinks first, as far as it must
         for seat in seats:
-            seat.wish_bytes = seat.low_bytes
+            seat.wish_bytes = seat.need_lasting_bytes
         return pool - low
-    owed = sum(_owed_bytes(seat, seat.tight_bytes) for seat in guaranteed)
+    owed = sum(_owed_bytes(seat, seat.need_now_bytes) for seat in guaranteed)
     return max(owed, _shrink(table, seats, pool - owed, least, where))
 
 
@@ -68,15 +68,15 @@ def _bound_claims(seats: list[Seat], pool: int) -> int:
     shares = sum(seat.guest.shares or 1 for seat in seats)
     for seat in seats:
         seat.part_bytes = int(pool * (seat.guest.shares or 1) / shares)
-        if seat.tight_bytes <= seat.part_bytes or not seat.may_give:
+        if seat.need_now_bytes <= seat.part_bytes or not seat.may_give:
             continue
         most = max(seat.proven_bytes, seat.part_bytes, seat.floor_bytes)
-        if seat.tight_bytes > most:
-            past = seat.near_bytes - seat.tight_bytes
-            seat.tight_bytes = most
-            seat.near_bytes = min(seat.near_bytes, most + past)
-            seat.low_bytes = min(seat.low_bytes, seat.near_bytes)
-    return sum(seat.low_bytes for seat in seats)
+        if seat.need_now_bytes > most:
+            past = seat.need_soon_bytes - seat.need_now_bytes
+            seat.need_now_bytes = most
+            seat.need_soon_bytes = min(seat.need_soon_bytes, most + past)
+            seat.need_lasting_bytes = min(seat.need_lasting_bytes, seat.need_soon_bytes)
+    return sum(seat.need_lasting_bytes for seat in seats)
 
 
 def lend_margins(table: Table, seats: list[Seat], pool: int, wanted: int, where: str) -> None:
@@ -90,10 +90,10 @@ def lend_margins(table: Table, seats: list[Seat], pool: int, wanted: int, where:
         where: the limit that it lies within; "" = the host.
     """
     far = sum(map(_far_bytes, seats))
-    if where in table.rationed or not far or sum(seat.low_bytes for seat in seats) + wanted + far <= pool:
+    if where in table.rationed or not far or sum(seat.need_lasting_bytes for seat in seats) + wanted + far <= pool:
         return
     here = pool - far
-    if here >= sum(seat.tight_bytes for seat in seats):
+    if here >= sum(seat.need_now_bytes for seat in seats):
         share_out(table, seats, here, wanted, where)
     else:
         _lay_bare(seats, here)
@@ -102,15 +102,15 @@ def lend_margins(table: Table, seats: list[Seat], pool: int, wanted: int, where:
 def _lay_bare(seats: list[Seat], pool: int) -> None:
     """Sets wishes between what guests use and their least needs."""
     bare = [_bare_bytes(seat) for seat in seats]
-    part = max(0.0, pool - sum(bare)) / max(1, sum(seat.tight_bytes for seat in seats) - sum(bare))
+    part = max(0.0, pool - sum(bare)) / max(1, sum(seat.need_now_bytes for seat in seats) - sum(bare))
     for seat, least in zip(seats, bare, strict=True):
-        seat.wish_bytes = least + int(part * (seat.tight_bytes - least))
+        seat.wish_bytes = least + int(part * (seat.need_now_bytes - least))
 
 
 def _bare_bytes(seat: Seat) -> int:
     """What a guest uses now, and a part of its least margin: for the moments in which others page already."""
-    used = min(seat.tight_bytes, max(seat.memory.used_bytes, seat.memory.said_bytes))
-    return max(min(seat.tight_bytes, seat.floor_bytes), used + int(BARE_PART * (seat.tight_bytes - used)))
+    used = min(seat.need_now_bytes, max(seat.memory.used_bytes, seat.memory.said_bytes))
+    return max(min(seat.need_now_bytes, seat.floor_bytes), used + int(BARE_PART * (seat.need_now_bytes - used)))
 
 
 def _owed_bytes(seat: Seat, need: int) -> int:
@@ -128,13 +128,13 @@ def _far_bytes(seat: Seat) -> int:
 def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int, where: str) -> int:
     """Not all needs fit: the recent past goes first, then the margins. Gives what stays free of the pool."""
     left = pool - reserve
-    low = sum(seat.low_bytes for seat in seats)
-    near = sum(seat.near_bytes for seat in seats)
-    tight = sum(seat.tight_bytes for seat in seats)
+    low = sum(seat.need_lasting_bytes for seat in seats)
+    near = sum(seat.need_soon_bytes for seat in seats)
+    tight = sum(seat.need_now_bytes for seat in seats)
     if near <= left:
         part = min(1.0, (left - near) / max(1, low - near))
         for seat in seats:
-            seat.wish_bytes = seat.near_bytes + int(part * (seat.low_bytes - seat.near_bytes))
+            seat.wish_bytes = seat.need_soon_bytes + int(part * (seat.need_lasting_bytes - seat.need_soon_bytes))
         return reserve
     for seat in seats:
         seat.claim_bytes = _claim_bytes(seat)
@@ -145,7 +145,7 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int, where: str
     else:
         part = max(0.0, left - tight) / max(1, near - tight)
         for seat in seats:
-            seat.wish_bytes = seat.tight_bytes + int(part * (seat.near_bytes - seat.tight_bytes))
+            seat.wish_bytes = seat.need_now_bytes + int(part * (seat.need_soon_bytes - seat.need_now_bytes))
     return reserve
 
 
@@ -159,13 +159,13 @@ def _ration(table: Table, seats: list[Seat], pool: int, reserve: int, where: str
     if not table.limits.has("R10"):  # whoever comes first
         left = pool
         for seat in seats:
-            seat.wish_bytes = max(1, min(seat.tight_bytes, left))
+            seat.wish_bytes = max(1, min(seat.need_now_bytes, left))
             seat.leave_bytes = seat.part_now_bytes = seat.wish_bytes
             left -= seat.wish_bytes
         return 0
     level = fund(seats, pool, _least_bytes, _asked_bytes)
     for seat in seats:
-        seat.leave_bytes = min(seat.wish_bytes, seat.tight_bytes)
+        seat.leave_bytes = min(seat.wish_bytes, seat.need_now_bytes)
     unasked = sum(
         max(0, min(seat.most_bytes, int(level * (seat.guest.shares or 1))) - seat.wish_bytes)
         for seat in seats
@@ -185,16 +185,16 @@ def _least_bytes(seat: Seat) -> int:
     """What a guest has before anything is divided: floor, and what it uses of its guarantee; all, if it cannot give."""
     if not seat.may_give:
         return seat.keep_bytes
-    return max(min(seat.floor_bytes, floor_bytes(seat.guest)), min(seat.tight_bytes, seat.guest.guaranteed_bytes))
+    return max(min(seat.floor_bytes, floor_bytes(seat.guest)), min(seat.need_now_bytes, seat.guest.guaranteed_bytes))
 
 
 def _claim_bytes(seat: Seat) -> int:
     """What a guest asks for: the least that it needs, and within its share what it goes on to read back of what it paged out."""
     memory = seat.memory
-    if not memory.swapped_bytes and seat.may_give and seat.tight_bytes >= seat.floor_bytes:
-        return seat.tight_bytes  # as of most guests
+    if not memory.swapped_bytes and seat.may_give and seat.need_now_bytes >= seat.floor_bytes:
+        return seat.need_now_bytes  # as of most guests
     out = min(memory.swapped_bytes, int(memory.swap_in_per_s * GOES_ON_S)) - back_bytes(memory)
-    return max(_least_bytes(seat), seat.tight_bytes, min(seat.tight_bytes + out, seat.part_bytes, seat.most_bytes))
+    return max(_least_bytes(seat), seat.need_now_bytes, min(seat.need_now_bytes + out, seat.part_bytes, seat.most_bytes))
 
 
 def _asked_bytes(seat: Seat) -> int:
@@ -205,9 +205,11 @@ def _spread(seats: list[Seat], amount: int) -> None:
     """Divides `amount`: low needs, by shares on top what they filled with cache, and likewise what is left. What is
     plainly free goes before what somebody may live on.
     """
-    filled = [max(seat.low_bytes, _filled_bytes(seat)) for seat in seats]
+    filled = [max(seat.need_lasting_bytes, _filled_bytes(seat)) for seat in seats]
     if sum(filled) > amount:
-        claims = [(low := seat.low_bytes, most, low, seat.guest.shares or 1) for seat, most in zip(seats, filled, strict=True)]
+        claims = [
+            (low := seat.need_lasting_bytes, most, low, seat.guest.shares or 1) for seat, most in zip(seats, filled, strict=True)
+        ]
     else:
         _return(seats, filled, amount - sum(filled))
         claims = [

@@ -210,9 +210,9 @@ def back_bytes(memory: GuestMemory) -> int:
 
 
 def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, headroom_bytes: int = 0) -> tuple[int, int, int]:
-    """What a guest needs, in bytes, not bounded by anything yet: (tight, near, low).
+    """What a guest needs, in bytes, not bounded by anything yet: now, soon, lasting; each is at least the one before.
 
-    tight: the least for the next moments. near: by its use now, with its full margin. low: the same by its use of late.
+    Now: the least for the next moments. Soon: by its use now, with its full margin. Lasting: the same by its recent use.
 
     Args:
         memory: of the guest.
@@ -222,22 +222,22 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, head
     """
     used, growth_per_s, back = memory.used_bytes, memory.growth_per_s, memory.swapped_bytes
     back_soon = back_bytes(memory) if back else 0
-    tight_margin = REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes
-    if tight_margin < LEAST_TIGHT_BYTES:
-        tight_margin = LEAST_TIGHT_BYTES
-    if tight_margin < headroom_bytes:
-        tight_margin = headroom_bytes
+    least_margin = REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes
+    if least_margin < LEAST_TIGHT_BYTES:
+        least_margin = LEAST_TIGHT_BYTES
+    if least_margin < headroom_bytes:
+        least_margin = headroom_bytes
     margin = MARGIN_SHARE * ceiling_bytes
     if margin < LEAST_MARGIN_BYTES:
         margin = LEAST_MARGIN_BYTES
     if margin < headroom_bytes:
         margin = headroom_bytes
-    near = int(used + back + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
+    soon = int(used + back + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
     if memory.heap_missing_bytes > memory.swapped_bytes:
         # A collector walks all of a heap: what of it is not resident is needed, but not in the next moments.
-        near += min(memory.heap_missing_bytes - memory.swapped_bytes, int(HEAP_SHARE * ceiling_bytes))
+        soon += min(memory.heap_missing_bytes - memory.swapped_bytes, int(HEAP_SHARE * ceiling_bytes))
     return (
-        int(used + back_soon + tight_margin + growth_per_s * TIGHT_HORIZON_S),
-        near,
-        near + int(memory.slow_bytes) - memory.used_bytes,
+        int(used + back_soon + least_margin + growth_per_s * TIGHT_HORIZON_S),
+        soon,
+        soon + int(memory.slow_bytes) - memory.used_bytes,
     )

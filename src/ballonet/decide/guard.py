@@ -137,7 +137,7 @@ def _can_wait(seat: Seat) -> bool:
     memory = seat.memory
     is_quiet = not (memory.growth_per_s or memory.swapped_bytes or seat.is_distressed or seat.is_cooling)
     is_little = seat.wish_bytes - seat.keep_bytes < portion_bytes(seat.guest.ceiling_bytes)
-    return is_quiet and is_little and seat.keep_bytes >= max(seat.floor_bytes, (memory.used_bytes + seat.tight_bytes) // 2)
+    return is_quiet and is_little and seat.keep_bytes >= max(seat.floor_bytes, (memory.used_bytes + seat.need_now_bytes) // 2)
 
 
 def _guarantee(seats: list[Seat], slack: int) -> int:

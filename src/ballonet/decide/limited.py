@@ -32,7 +32,9 @@ def divide_under_limits(table: Table, seats: list[Seat], pool: int) -> int:
     """
     asked: Asked = {}
     if table.budgets:
-        asked = {one.guest.name: (one.tight_bytes, one.near_bytes, one.low_bytes, one.floor_bytes) for one in seats}
+        asked = {
+            one.guest.name: (one.need_now_bytes, one.need_soon_bytes, one.need_lasting_bytes, one.floor_bytes) for one in seats
+        }
     groups: dict[str, _Group] = {}
     host = BudgetTable("", seats, pool, table.reserve_bytes)
     kept = _divide(table, host, pool, table.budgets, groups, asked)
@@ -76,7 +78,7 @@ def _share_anew(table: Table, group: _Group, where: str, asked: Asked) -> int:
     table.rationed.discard(where)
     for seat in group.seats if asked else ():
         seat.rationed_by = None
-        seat.tight_bytes, seat.near_bytes, seat.low_bytes, seat.floor_bytes = asked[seat.guest.name]
+        seat.need_now_bytes, seat.need_soon_bytes, seat.need_lasting_bytes, seat.floor_bytes = asked[seat.guest.name]
     if not group.seats:
         return max(0, min(group.wanted, group.pool))
     return share_out(table, group.seats, group.pool, group.wanted, where)
@@ -91,7 +93,7 @@ def _is_too_much(budget: BudgetTable) -> bool:
     reserve = budget.reserve_bytes
     if any(seat.rationed_by is not None for seat in inside):
         reserve = 0
-    elif wishes < sum(seat.low_bytes for seat in inside):
+    elif wishes < sum(seat.need_lasting_bytes for seat in inside):
         reserve = int(LEAST_RESERVE * reserve)
     return wishes + reserve > pool_of(budget.memory_bytes, budget.seats, budget.reserve_bytes)
 
@@ -107,7 +109,7 @@ def _note_reach(table: Table, seats: list[Seat], pool: int) -> None:
 
 def _needed_bytes(table: Table, seats: list[Seat]) -> int:
     """The low needs of all, as far as limits around them let them have those."""
-    needs = {seat.guest.name: float(seat.low_bytes) for seat in seats}
+    needs = {seat.guest.name: float(seat.need_lasting_bytes) for seat in seats}
     for budget in table.budgets:  # the smallest first
         names = [seat.guest.name for seat in budget.seats if seat.is_movable]
         most, wanted = pool_of(budget.memory_bytes, budget.seats, budget.reserve_bytes), sum(map(needs.__getitem__, names))

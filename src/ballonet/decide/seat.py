@@ -31,9 +31,9 @@ class Seat(Struct, gc=False):
     """All that it may take without asking, however unlikely: spare is handed out only beyond that."""
     floor_bytes: int = 0
     """Never below (R6)."""
-    tight_bytes: int = 0
+    need_now_bytes: int = 0
     """The least with which it does not page in the next moments."""
-    near_bytes: int = 0
+    need_soon_bytes: int = 0
     """What it should have by its use now: with its full margin."""
     proven_bytes: int = 0
     """What it needs for the next moments as far as the host has seen it touch that (R9)."""
@@ -46,10 +46,10 @@ class Seat(Struct, gc=False):
     leave_bytes: int = 0
     """What it is left with of what it uses (R10): its part, if nothing were kept for those who have not asked for theirs. For
     what may be asked for nobody gives up what it uses: it would get it back at the host's next breath (R12)."""
-    low_bytes: int = 0
+    need_lasting_bytes: int = 0
     """What it should have by its use of late: with its full margin."""
     needs_bytes: tuple[int, int] | None = None
-    """`tight_bytes` and `low_bytes` before they were bound by what it may give and take; to be told."""
+    """`need_now_bytes` and `need_lasting_bytes` before they were bound by what it may give and take; to be told."""
     is_distressed: bool = False
     is_short: bool = False
     """It does not get what it needs (R10)."""

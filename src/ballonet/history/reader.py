@@ -98,7 +98,7 @@ def _of_ticks(path: Path, name: str, since: float, until: float, limit: int) -> 
 
 def _sample(name: str, row: tuple[Any, ...]) -> Sample:
     _, at, keeps, holds, used, need, reason = row
-    return Sample(at=at, guest=name, keeps_bytes=keeps, holds_bytes=holds, used_bytes=used, need_bytes=need, reason=reason)
+    return Sample(at=at, guest=name, keep_bytes=keeps, resident_bytes=holds, used_bytes=used, need_bytes=need, reason=reason)
 
 
 def host_samples(path: Path, since: float, until: float, limit: int) -> list[HostSample]:

@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from ballonet.history.shelf import open_for_writing, packed
-from ballonet.history.tidy import SAMPLE_S, TIDY_S, Bounds, tidy
+from ballonet.history.tidy import SAMPLE_S, TIDY_S, Retention, tidy
 from ballonet.model.tick import Tick
 from ballonet.status.words import Change
 
@@ -48,7 +48,7 @@ class History:
     def __init__(
         self,
         path: Path,
-        bounds: Bounds,
+        bounds: Retention,
         on_lost: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
     ) -> None:

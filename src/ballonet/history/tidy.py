@@ -30,14 +30,14 @@ Span = tuple[float, float]
 """From and until, seconds since 1970."""
 
 
-class Bounds(Struct, frozen=True, kw_only=True):
+class Retention(Struct, frozen=True, kw_only=True):
     """How much is kept."""
 
     size_bytes: int = 512 << 20
     age_s: float = 30 * 86400.0
 
 
-def tidy(connection: sqlite3.Connection, bounds: Bounds, now: float, *, is_sure: bool = True) -> None:
+def tidy(connection: sqlite3.Connection, bounds: Retention, now: float, *, is_sure: bool = True) -> None:
     """Thins out, drops what is too old, then the oldest of what takes most while the file is too large.
 
     Args:

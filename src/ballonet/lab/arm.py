@@ -22,7 +22,7 @@ from ballonet.model.terms import GuestSettings
 from ballonet.model.tick import Tick
 from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
 from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario, warm_keeps
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 
 JVM_BYTES = 40 << 20
 """What a Java runtime uses beside its heap, in a guest of the lab."""
@@ -171,7 +171,7 @@ async def _daemon(order: Order, host: BudgetHost, on_tick: Callable[[Tick], None
         script = floors[guest.name]
         return GuestSettings(script.terms)
 
-    loop = Loop(Eye(host, hypervisor, settings), hypervisor, order.limits, policy=order.policy, on_tick=on_tick)
+    loop = Loop(Observer(host, hypervisor, settings), hypervisor, order.limits, policy=order.policy, on_tick=on_tick)
     await hypervisor.open()
     running = asyncio.create_task(loop.run())
     try:

@@ -49,34 +49,36 @@ class Reason(enum.Enum):
 
 
 SENTENCES: Final = {
-    Reason.CALM: "keeps {keep_bytes}: it needs {need_bytes} and nobody else needs the rest",
+    Reason.CALM: "keeps {keep_bytes}: it needs {need_bytes}, and no other guest needs the rest",
     Reason.NEEDS: "gets {keep_bytes}: it uses {used_bytes}, grows by {growth_bytes}/s, so it needs {need_bytes}",
     Reason.DISTRESS: "gets {keep_bytes} at once: it pages ({swap_in_bytes}/s swapped in), so it needs {need_bytes}",
-    Reason.FEEDBACK: "gets back to {keep_bytes}, and peace for {wait_s}: it paged {swap_out_bytes}/s out while its balloon grew",
+    Reason.FEEDBACK: "gets back to {keep_bytes} and is not asked to give for {wait_s}: it paged out {swap_out_bytes}/s while its"
+    " balloon grew",
     Reason.SPARE: "gets {keep_bytes}: it needs {need_bytes} and the host has memory to spare",
-    Reason.DONOR: "gives down to {keep_bytes}: it needs {need_bytes} and {deficit_bytes} must come back for the host's reserve",
+    Reason.DONOR: "gives memory and keeps {keep_bytes}: it needs {need_bytes}, and the host lacks {deficit_bytes} of its reserve",
     Reason.SHORT: "keeps {keep_bytes} of the {need_bytes} that it needs: what {within} has is divided by guarantees and shares",
-    Reason.PART: "gives down to {keep_bytes}, its part of {within} by guarantees and shares: others lack theirs, and it needs"
-    " {need_bytes}",
+    Reason.PART: "gives memory and keeps {keep_bytes}, its part of {within} by guarantees and shares: other guests lack their"
+    " parts, and it needs {need_bytes}",
     Reason.LEAK: "keeps {keep_bytes}, its part of {within}: it grows without end (by {risen_bytes} in {rising_s}, to"
     " {demand_bytes})",
-    Reason.RECALL: "stays at {keep_bytes}: the {recalled_bytes} that it was asked for last are not missing any more",
-    Reason.DEFLATE: "gets {keep_bytes} of the {goal_bytes} that it has, as the host has it to spare: {why}",
-    Reason.ENTITLED: "{has} {reservation_bytes} reserved and {shares} shares{limited}: it needs {tight_bytes} not to page,"
+    Reason.RECALL: "stays at {keep_bytes}: the host no longer lacks the {recalled_bytes} that this guest was asked for last",
+    Reason.DEFLATE: "gets {keep_bytes} of its {goal_bytes} back, as much as the host can spare: {why}",
+    Reason.ENTITLED: "{has} {reservation_bytes} reserved and {shares} shares{limited}: it needs {need_now_bytes} not to page,"
     " {need_bytes} with its margin{pages}; its hypervisor's own loop moves the rest",
     Reason.BOUNDED: "{has} {minimum_bytes} to {maximum_bytes}, a buffer of {buffer_percent} % and priority {priority}: it uses"
     " {used_bytes} and needs {need_bytes}{pages}; its hypervisor's own loop moves it between those",
-    Reason.STATIC: "keeps its equal part of the host, {keep_bytes}",
+    Reason.STATIC: "keeps {keep_bytes}, an equal part of the host",
     Reason.PEER: "keeps {keep_bytes}, as {peer} decides: {what} {goal_bytes}",
     Reason.FLOOR: "keeps {keep_bytes}: never below its floor of {floor_bytes} (asked: {wish_bytes})",
-    Reason.BUDGET: "gets {keep_bytes} now, {wish_bytes} once others have given: {within} has only {slack_bytes} more to promise",
-    Reason.STALE: "keeps {keep_bytes}: it has said nothing of its memory for {stats_age_s}; {why}",
+    Reason.BUDGET: "gets {keep_bytes} now, and {wish_bytes} when other guests have given: {within} can promise only"
+    " {slack_bytes} more",
+    Reason.STALE: "keeps {keep_bytes}: it has not reported its memory for {stats_age_s}; {why}",
     Reason.STUCK: "is set back to {keep_bytes}: asked for {asked_bytes}, it has not moved for {still_s}",
     Reason.PARKED: "keeps {keep_bytes}: it did not move when asked; asked again in {wait_s}",
     Reason.ALONE: "is left alone: {why}",
-    Reason.INERT: "is left alone, and gets back to {goal_bytes}: its balloon took memory, and the host got none of it"
+    Reason.INERT: "is left alone and gets back to {goal_bytes}: its balloon took memory, and the host did not get it"
     " (it occupies {occupied_bytes})",
-    Reason.UNKNOWN: "is left alone, and what its balloon keeps is not known: {why}",
+    Reason.UNKNOWN: "is left alone, because what its balloon keeps is not known: {why}",
     Reason.OBSERVED: "is only watched (mode {mode})",
 }
 
@@ -102,15 +104,15 @@ class ReserveReason(enum.Enum):
     OFF = "off"
 
 
-_SPIKE: Final = "guests together grew by {growth_bytes}/s of late, and it takes {horizon_s} until donors give"
+_SPIKE: Final = "guests together grew by {growth_bytes}/s recently, and donors need {horizon_s} to give"
 RESERVE_SENTENCES: Final = {
-    ReserveReason.SCALE: "{bytes} shall stay free, by the sliding scale: the spikes seen of late take {spike_bytes}",
-    ReserveReason.SPIKES: "{bytes} shall stay free: " + _SPIKE + "; the sliding scale alone would keep {scale_bytes}",
-    ReserveReason.BOUNDED: "{bytes} shall stay free, the most that is kept: " + _SPIKE + ", which would take {spike_bytes}",
-    ReserveReason.OPERATOR: "{bytes} shall stay free, as set by the operator",
-    ReserveReason.BEYOND: "{bytes} shall stay free, as set by the operator; no more than {reach_bytes} can, since guests need"
+    ReserveReason.SCALE: "the host keeps {bytes} free by the sliding scale; recent spikes of its guests took {spike_bytes}",
+    ReserveReason.SPIKES: "the host keeps {bytes} free: " + _SPIKE + "; the sliding scale alone would keep {scale_bytes}",
+    ReserveReason.BOUNDED: "the host keeps {bytes} free, the most that ballonet keeps: " + _SPIKE + ", which takes {spike_bytes}",
+    ReserveReason.OPERATOR: "the host keeps {bytes} free, as the operator has set",
+    ReserveReason.BEYOND: "the operator has set that {bytes} stay free, and no more than {reach_bytes} can, because guests need"
     " the rest",
-    ReserveReason.OFF: "nothing is kept free (R3 is off)",
+    ReserveReason.OFF: "the host keeps nothing free (R3 is off)",
 }
 
 
@@ -147,7 +149,7 @@ class Decision(Struct, frozen=True):
     """What it uses, page cache that can be freed not counted; None = it does not say."""
     need_bytes: int | None = None
     """What it should have by its use of late, with its full margin (R2); None = not known, or a peer decides."""
-    tight_bytes: int | None = None
+    need_now_bytes: int | None = None
     """The least with which it does not page in the next moments."""
     floor_bytes: int = 0
     """Never below (R6)."""

@@ -11,10 +11,10 @@ from ballonet.report.figure import new_figure
 from ballonet.status.words import Sample
 
 LINES: Final[tuple[tuple[str, Callable[[Sample], int | None], str], ...]] = (
-    ("keeps", lambda one: one.keeps_bytes, "-"),
-    ("holds on the host", lambda one: one.holds_bytes, ":"),
-    ("needs", lambda one: one.need_bytes, "--"),
-    ("uses", lambda one: one.used_bytes, "-"),
+    ("keep", lambda one: one.keep_bytes, "-"),
+    ("holds on the host", lambda one: one.resident_bytes, ":"),
+    ("need", lambda one: one.need_bytes, "--"),
+    ("used", lambda one: one.used_bytes, "-"),
 )
 """Label, value, line style."""
 

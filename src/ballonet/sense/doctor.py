@@ -93,7 +93,7 @@ class HostDoctor:
             what = "no PSI: pressure on the host is not known, and balloons are not slowed down by it (R11)"
             yield _host(Level.WARNING, what, "boot with psi=1; Linux 4.20 or later")
         elif missing := [of for of in ("cpu", "io") if not self._text(f"proc/pressure/{of}")]:
-            what = f"no PSI of {' and '.join(missing)}: as many balloons move at once as if nobody waited for that (R11)"
+            what = f"no PSI of {' and '.join(missing)}: as many balloons move at once as if no task waited for that (R11)"
             yield _host(Level.NOTE, what, "Linux 4.20 or later, with psi=1")
         if "[always]" in self._text("sys/kernel/mm/transparent_hugepage/enabled"):
             what = "transparent huge pages are always on: a balloon breaks them up, which costs guests some speed"

@@ -7,7 +7,7 @@ touched stands an extent of the host.
 from ballonet.sim.ledger import EXTENT_BYTES, Ledger, LedgerError
 
 
-class GuestMemory:
+class GuestRam:
     """The extents of one guest, and those of the host behind them."""
 
     def __init__(self, owner: int, total_bytes: int, ledger: Ledger) -> None:

@@ -10,10 +10,10 @@ from ballonet.model.knobs import Entitlement, Knobs, Steering
 from ballonet.model.snapshot import NORMAL_SHARES
 from ballonet.model.terms import GuestSettings
 from ballonet.model.units import MIB
-from ballonet.sim.on_top import Face
+from ballonet.sim.on_top import SteeredHost
 
 
-class EsxFace(Face):
+class EsxFace(SteeredHost):
     """Steered by entitlement."""
 
     steering = Steering.ENTITLEMENT

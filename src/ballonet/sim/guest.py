@@ -9,7 +9,7 @@ from ballonet.model.units import MIB
 from ballonet.report.record import LATENCY_BUCKETS_S, Work
 from ballonet.scenarios.course import Course
 from ballonet.scenarios.scenario import COLD_BYTES, GuestScript
-from ballonet.sim.balloon import GuestMemory
+from ballonet.sim.balloon import GuestRam
 from ballonet.sim.ledger import EXTENT_BYTES, Ledger
 from ballonet.sim.speeds import Speeds
 
@@ -95,7 +95,7 @@ class SimGuest:
         """
         self.script, self.speeds, self.start_s = script, speeds, start_s
         self.course: Course = script.course()
-        self.memory = GuestMemory(owner, script.memory_bytes, ledger)
+        self.memory = GuestRam(owner, script.memory_bytes, ledger)
         self.work = Work()
         self.pace = script.pace * max(1.0, script.memory_bytes / SMALL_BYTES)
         self.asked = self.memory.total

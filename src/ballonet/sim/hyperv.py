@@ -10,10 +10,10 @@ from ballonet.decide.steering.bounds import NORMAL_PRIORITY
 from ballonet.model.knobs import Bounds, Knobs, Steering
 from ballonet.model.snapshot import NORMAL_SHARES
 from ballonet.model.terms import GuestSettings
-from ballonet.sim.on_top import Face
+from ballonet.sim.on_top import SteeredHost
 
 
-class HypervFace(Face):
+class HypervFace(SteeredHost):
     """Steered by bounds."""
 
     steering = Steering.BOUNDS

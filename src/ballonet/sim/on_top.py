@@ -20,14 +20,14 @@ from ballonet.model.snapshot import Guest, GuestStats, Host, Mechanism, Snapshot
 from ballonet.model.terms import GuestSettings
 from ballonet.model.tick import Tick
 from ballonet.sense.host import RemoteHost
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 from ballonet.sim.hypervisor import SimHypervisor
 
 ON_TOP: Final = "+ballonet"
 """Ends the name of such an arm, after the peer's that it stands on."""
 
 
-class Face(RemoteGuests, Guided, abc.ABC):
+class SteeredHost(RemoteGuests, Guided, abc.ABC):
     """What ballonet sees and sets of a simulated host with a loop of its own."""
 
     steering: Steering
@@ -123,10 +123,10 @@ def _shown(guest: Guest) -> Guest:
     return replace(guest, stats=shown, stats_age_s=0.0, voice=Voice.HYPERVISOR)
 
 
-class _OwnEye(Eye):
+class _OwnObserver(Observer):
     """What the host's own loop sees: its guests, with the knobs as they stand."""
 
-    def __init__(self, face: Face, guests: SimHypervisor, settings: Callable[[Guest], GuestSettings]) -> None:
+    def __init__(self, face: SteeredHost, guests: SimHypervisor, settings: Callable[[Guest], GuestSettings]) -> None:
         super().__init__(guests.world, guests, lambda guest: face.told(guest.name, settings(guest)))
         self._face = face
 
@@ -136,7 +136,7 @@ class _OwnEye(Eye):
 
 
 async def run(
-    face: Face,
+    face: SteeredHost,
     guests: SimHypervisor,
     limits: Limits,
     settings: Callable[[Guest], GuestSettings],
@@ -152,9 +152,9 @@ async def run(
         on_tick: told of the ticks of the host's own loop, which moves the memory.
     """
     clock = asyncio.get_running_loop().time
-    ours = Eye(RemoteHost(face), face, settings)
+    ours = Observer(RemoteHost(face), face, settings)
     async with asyncio.TaskGroup() as both:
         both.create_task(
-            Loop(_OwnEye(face, guests, settings), guests, limits, policy=face.below, on_tick=on_tick, clock=clock).run()
+            Loop(_OwnObserver(face, guests, settings), guests, limits, policy=face.below, on_tick=on_tick, clock=clock).run()
         )
         both.create_task(Loop(ours, face, limits, clock=clock).run())

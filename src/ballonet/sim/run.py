@@ -17,7 +17,7 @@ from ballonet.model.tick import Tick
 from ballonet.report.flight import Flight
 from ballonet.report.record import GuestRecord, Record
 from ballonet.scenarios.scenario import GuestScript, Scenario, members, scripts, warm_keeps
-from ballonet.sense.picture import Eye
+from ballonet.sense.observer import Observer
 from ballonet.sim import beasts, clairvoyant, clock, on_top
 from ballonet.sim.esx import EsxFace
 from ballonet.sim.hyperv import HypervFace
@@ -27,7 +27,7 @@ from ballonet.sim.world import SimWorld
 
 IDEAL_SHARE = 1.25
 """The host of the `ideal` arm, of what is promised: every guest fully backed, and the reserve on top."""
-FACES: Final = {f"{face.below}{on_top.ON_TOP}": face for face in (EsxFace, HypervFace)}
+STEERED_HOSTS: Final = {f"{face.below}{on_top.ON_TOP}": face for face in (EsxFace, HypervFace)}
 """Arms in which ballonet stands on another's loop."""
 SERIES_S = 3600.0
 """A longer run keeps no series of samples; its chart would be a smear anyway."""
@@ -172,11 +172,11 @@ async def _lives(what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_
     def settings(guest: Guest) -> GuestSettings:
         return by_name[guest.name]
 
-    if (face := FACES.get(what.policy)) is not None:
+    if (face := STEERED_HOSTS.get(what.policy)) is not None:
         await on_top.run(face(hypervisor), hypervisor, what.limits, settings, on_tick)
     ends = sorted(world.start_s + fault.at_s for fault in what.scenario.faults if fault.kind == "restart")
     for end in (*ends, math.inf):
-        eye = Eye(world, hypervisor, settings)
+        eye = Observer(world, hypervisor, settings)
         loop = Loop(eye, hypervisor, what.limits, policy=what.policy, on_tick=on_tick, clock=clock)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end if end < math.inf else None):

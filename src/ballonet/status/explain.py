@@ -93,15 +93,15 @@ def _mode_then(tick: Tick) -> Mode:
 
 def _facts(case: Case) -> Iterator[Fact]:
     guest, decision = case.guest, case.decision
-    yield Fact("has, with its balloon empty", _size(guest.ceiling_bytes))
-    yield Fact("keeps now, by its balloon", _size(guest.keep_bytes))
+    yield Fact("ceiling, with its balloon empty", _size(guest.ceiling_bytes))
+    yield Fact("keep: what its balloon leaves it now", _size(guest.keep_bytes))
     yield from _asked(case)
     yield Fact("resident on the host", _size(guest.resident_bytes))
     yield from _elsewhere(guest)
     yield from _limits(case)
-    yield Fact("uses", _size(decision.used_bytes))
-    yield Fact("needs, with the margin that it shows to want", _size(decision.need_bytes))
-    yield Fact("needs for the next moments at the least", _size(decision.tight_bytes))
+    yield Fact("used", _size(decision.used_bytes))
+    yield Fact("need, with the margin that it has shown to want", _size(decision.need_bytes))
+    yield Fact("need now: the least that keeps it from paging", _size(decision.need_now_bytes))
     yield Fact("floor", _floor_now(case))
     if guest.guaranteed_bytes:
         yield Fact("guaranteed", _size(guest.guaranteed_bytes))
@@ -133,7 +133,7 @@ def _elsewhere(guest: Guest) -> Iterator[Fact]:
     if guest.swapped_bytes:
         yield Fact("in the host's swap", _size(guest.swapped_bytes))
     if guest.huge_bytes:
-        yield Fact("in huge pages of the host, which nobody can be lent", _size(guest.huge_bytes))
+        yield Fact("in huge pages of the host, which no other guest can be lent", _size(guest.huge_bytes))
     if guest.given_bytes is not None:
         yield Fact("was given, of which its ceiling is less", _size(guest.given_bytes))
     if guest.limit_bytes is not None:
@@ -196,8 +196,13 @@ def _host(host: Host, plan: Plan) -> str:
         taken = f"guests may take {format_size(promised)} already, {over} more than the {format_size(memory)} that are for them"
     return (
         f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; {taken}."
-        f" Of the host {plan.reserve.sentence}. State: {plan.host_state} ({STATES[plan.host_state]}).{theirs}{short}"
+        f" {begun(plan.reserve.sentence)}. State: {plan.host_state} ({STATES[plan.host_state]}).{theirs}{short}"
     )
+
+
+def begun(text: str) -> str:
+    """A clause as the beginning of a sentence."""
+    return text[:1].upper() + text[1:]
 
 
 def _lacking(plan: Plan, where: str) -> str:
@@ -257,7 +262,7 @@ def _less(case: Case) -> str:
         return "It has nothing to spare, so it is not asked to give."
     return (
         f"It can spare {format_size(case.spare_bytes)}, and is asked for it when the host needs it for its reserve:"
-        f" {format_size(reserve)} is the aim, {format_size(max(0, case.slack_bytes))} is promised to nobody now."
+        f" {format_size(reserve)} is the aim, {format_size(max(0, case.slack_bytes))} is promised to no guest now."
     )
 
 
@@ -305,11 +310,11 @@ def _donor(case: Case) -> Iterator[str]:
 def _short(case: Case) -> Iterator[str]:
     own = next((one for one in case.plan.short if one.name == case.guest.name), Shortage(case.guest.name, 0, _within(case)))
     of_all = sum(one.bytes for one in case.plan.short if one.within == own.within)
-    least, together = _size(case.decision.tight_bytes), "all within that limit" if own.within else "all guests"
-    yield f"It lacks {_size(own.bytes)} of the {least} that it needs at the least, {together} together {_size(of_all)}."
+    least, together = _size(case.decision.need_now_bytes), "all within that limit" if own.within else "all guests"
+    yield f"It lacks {_size(own.bytes)} of its least need of {least}; {together} lack {_size(of_all)} together."
     yield _too_small(own.within)
     yield from _kept_by_order(case, own.within)
-    first = _set(case, f"--guaranteed {_typed(case.decision.tight_bytes)}")
+    first = _set(case, f"--guaranteed {_typed(case.decision.need_now_bytes)}")
     yield f"To put this guest before others, which then give and have less: {first}, or `--shares` above {case.guest.shares}."
 
 
@@ -345,7 +350,7 @@ def _kept_by_order(case: Case, within: str) -> Iterator[str]:
 
 
 def _over_its_part(case: Case) -> Iterator[str]:
-    yield "Guests below their parts get theirs first, and whoever holds more gives, whatever it pages meanwhile."
+    yield "Guests below their parts get theirs first; a guest that holds more gives, even if it pages meanwhile."
     yield _too_small(_within(case))
     yield from _kept_by_order(case, _within(case))
     yield f"To make its part larger, at others' cost: {_set(case, '--shares')} above {case.guest.shares}, or `--guaranteed SIZE`."
@@ -367,7 +372,7 @@ def _inert(case: Case) -> Iterator[str]:
 def _deflating(case: Case) -> Iterator[str]:
     missing = case.guest.ceiling_bytes - case.keep_bytes
     yield f"{format_size(missing)} is not back yet: it comes out of what no guest uses or fills, and others' needs come first."
-    yield f"Of the host {format_size(max(0, case.slack_bytes - case.plan.reserve.bytes))} is left for that now."
+    yield f"The host has {format_size(max(0, case.slack_bytes - case.plan.reserve.bytes))} left for that now."
     for one in case.plan.budgets:
         if case.guest.name in one.guests:
             left = format_size(max(0, one.memory_bytes - one.promised_bytes))
@@ -380,7 +385,7 @@ def _bounded(case: Case) -> Iterator[str]:
         yield f"The rest comes from the others in {limit_of(within)}, whatever the host has free: raise it, or move a guest out."
         yield from _kept_by_order(case, within)
         return
-    yield f"{format_size(max(0, case.slack_bytes))} of the host is promised to nobody then; the rest comes from others."
+    yield f"{format_size(max(0, case.slack_bytes))} of the host is promised to no guest then; the rest comes from other guests."
     if by_order := list(_kept_by_order(case, "")):
         yield from by_order
         return
@@ -392,7 +397,7 @@ def _at_floor(case: Case) -> Iterator[str]:
     if case.decision.floor_bytes <= floor_bytes(case.guest):
         yield f"To let it give more: {_set(case, '--floor SIZE')}, less than {format_size(case.decision.floor_bytes)}."
     elif swap is None:
-        yield "Nobody knows of swap in it, so its floor is what it uses: with ballonet's agent in the guest it is known."
+        yield "Whether it has swap is not known, so its floor is what it uses: with ballonet's agent in the guest it is known."
     else:
         yield "It has no swap left, so its floor is what it uses; some more swap in the guest lets it give more."
 
@@ -406,7 +411,7 @@ def _stale(case: Case) -> Iterator[str]:
 
 
 def _stuck(_: Case) -> Iterator[str]:
-    yield "It is asked again by itself, each time after a longer wait; nobody else's memory depends on it meanwhile."
+    yield "It is asked again by itself, each time after a longer wait; no other guest's memory depends on it meanwhile."
     yield "In the guest, locked memory, a driver without CPU time, or kernel memory that cannot be moved keep a balloon still."
 
 

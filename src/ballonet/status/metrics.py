@@ -13,23 +13,23 @@ from ballonet.hypervisors.local.alone import NOT_HEARD
 from ballonet.status.words import GuestStatus, HostStatus, Status
 
 GUEST_GAUGES: Final = {
-    "ceiling_bytes": ("has_bytes", "What it has with its balloon empty"),
-    "keep_bytes": ("keeps_bytes", "What its balloon leaves it"),
-    "resident_bytes": ("holds_bytes", "What its RAM occupies on the host"),
+    "ceiling_bytes": ("ceiling_bytes", "What it has with its balloon empty"),
+    "keep_bytes": ("keep_bytes", "What its balloon leaves it"),
+    "resident_bytes": ("resident_bytes", "What its RAM occupies on the host"),
     "available_bytes": ("available_bytes", "What it can free without paging, by its own word"),
     "used_bytes": ("used_bytes", "What it uses, page cache that can be freed not counted"),
     "need_bytes": ("need_bytes", "What it should keep, with its margin (R2)"),
     "floor_bytes": ("floor_bytes", "Never below (R6)"),
     "short_bytes": ("short_bytes", "What it lacks of what it needs (R10)"),
-    "wish_bytes": ("shall_keep_bytes", "What it shall keep by the last plan"),
-    "statistics_age_seconds": ("heard_s", "Age of its statistics"),
+    "target_bytes": ("target_bytes", "What it shall keep by the last plan"),
+    "stats_age_seconds": ("stats_age_s", "Age of its statistics"),
 }
 """Name after `ballonet_guest_`: the field of a guest's status, and what it is."""
 
 HOST_GAUGES: Final = {
     "total_bytes": ("total_bytes", "The host's memory"),
     "available_bytes": ("available_bytes", "What can be handed out without reclaim"),
-    "guests_bytes": ("memory_bytes", "Memory for guests: what they hold and what is available"),
+    "guests_bytes": ("guests_bytes", "Memory for guests: what they hold and what is available"),
     "promised_bytes": ("promised_bytes", "What guests may take without asking again (R4)"),
     "reserve_bytes": ("reserve_bytes", "What is to stay unpromised (R3)"),
     "pressure_ratio": ("pressure_share", "Of the last 10 s, in which some task waited for memory (PSI)"),
@@ -130,8 +130,8 @@ def _of_guests(guests: tuple[GuestStatus, ...]) -> Iterator[str]:
     for name, (field, what) in GUEST_GAUGES.items():
         known = [(labels, value) for labels, guest in named if (value := getattr(guest, field)) is not None]
         yield from _family(f"guest_{name}", "gauge", what, known)
-    alone = [(labels, bool(guest.left_alone) and guest.left_alone != NOT_HEARD) for labels, guest in named]
-    yield from _family("guest_left_alone", "gauge", "1 while it is not ballooned (R13, holds)", alone)
+    alone = [(labels, bool(guest.leave_alone) and guest.leave_alone != NOT_HEARD) for labels, guest in named]
+    yield from _family("guest_leave_alone", "gauge", "1 while it is not ballooned (R13, holds)", alone)
     bound = [(labels, guest.is_bound) for labels, guest in named]
     yield from _family("guest_ceiling_binds", "gauge", "1 while it needs more than its ceiling", bound)
     reasons = [(_and(labels, "reason", guest.reason), 1) for labels, guest in named]

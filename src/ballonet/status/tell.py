@@ -36,7 +36,7 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Ma
             is_alarming=plan.is_alarming,
             total_bytes=host.total_bytes,
             available_bytes=host.available_bytes,
-            memory_bytes=plan.memory_bytes,
+            guests_bytes=plan.memory_bytes,
             promised_bytes=plan.promised_bytes,
             reserve_bytes=plan.reserve.bytes,
             sentence=plan.reserve.sentence,
@@ -50,7 +50,7 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Ma
             for guest, decision in sorted(zip(tick.snapshot.guests, plan.guests, strict=True), key=lambda both: both[0].name)
         ),
         limits=tuple(
-            LimitStatus(name=one.name, memory_bytes=one.memory_bytes, promised_bytes=one.promised_bytes, guests=one.guests)
+            LimitStatus(name=one.name, guests_bytes=one.memory_bytes, promised_bytes=one.promised_bytes, guests=one.guests)
             for one in plan.budgets
         ),
     )
@@ -61,22 +61,22 @@ def _guest(guest: Guest, decision: Decision, short_bytes: int, trouble: str) -> 
         name=guest.name,
         uuid=guest.uuid,
         mode=guest.mode,
-        has_bytes=guest.ceiling_bytes,
-        keeps_bytes=guest.keep_bytes,
-        holds_bytes=guest.resident_bytes,
+        ceiling_bytes=guest.ceiling_bytes,
+        keep_bytes=guest.keep_bytes,
+        resident_bytes=guest.resident_bytes,
         available_bytes=guest.stats.available_bytes if guest.stats else None,
         used_bytes=decision.used_bytes,
         need_bytes=decision.need_bytes,
         floor_bytes=decision.floor_bytes,
         short_bytes=short_bytes,
-        shall_keep_bytes=decision.keep_bytes,
+        target_bytes=decision.keep_bytes,
         is_command=decision.is_command,
         reason=decision.reason.value,
         sentence=decision.sentence,
-        heard_by=guest.voice.value,
-        heard_s=guest.stats_age_s,
-        moves_by=tuple(one.value for one in guest.mechanisms),
-        left_alone=guest.leave_alone or guest.deflates or (decision.sentence if decision.reason is Reason.INERT else ""),
+        voice=guest.voice.value,
+        stats_age_s=guest.stats_age_s,
+        mechanisms=tuple(one.value for one in guest.mechanisms),
+        leave_alone=guest.leave_alone or guest.deflates or (decision.sentence if decision.reason is Reason.INERT else ""),
         given_bytes=guest.given_bytes,
         is_bound=is_bound(guest, decision),
         theirs=guest.theirs,
@@ -87,7 +87,7 @@ def _guest(guest: Guest, decision: Decision, short_bytes: int, trouble: str) -> 
 
 def is_bound(guest: Guest, decision: Decision) -> bool:
     """Whether a guest needs more than an operator, or a limit of the host, lets it have of what it was given."""
-    least = decision.tight_bytes if decision.tight_bytes is not None else decision.used_bytes
+    least = decision.need_now_bytes if decision.need_now_bytes is not None else decision.used_bytes
     return guest.given_bytes is not None and least is not None and max(least, decision.used_bytes or 0) >= guest.ceiling_bytes
 
 
@@ -124,8 +124,8 @@ def sample_of(tick: Tick, name: str) -> Sample | None:
             return Sample(
                 at=tick.at,
                 guest=name,
-                keeps_bytes=guest.keep_bytes,
-                holds_bytes=guest.resident_bytes,
+                keep_bytes=guest.keep_bytes,
+                resident_bytes=guest.resident_bytes,
                 used_bytes=decision.used_bytes,
                 need_bytes=decision.need_bytes,
                 reason=decision.reason.value,

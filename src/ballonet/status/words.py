@@ -18,10 +18,10 @@ class GuestStatus(Struct, frozen=True, kw_only=True):
     name: str
     uuid: str
     mode: Mode
-    has_bytes: int
+    ceiling_bytes: int
     """With its balloon empty."""
-    keeps_bytes: int | None
-    holds_bytes: int | None
+    keep_bytes: int | None
+    resident_bytes: int | None
     """What its RAM occupies on the host."""
     available_bytes: int | None
     used_bytes: int | None
@@ -29,15 +29,15 @@ class GuestStatus(Struct, frozen=True, kw_only=True):
     floor_bytes: int
     short_bytes: int
     """What it lacks of what it needs (R10)."""
-    shall_keep_bytes: int | None
+    target_bytes: int | None
     is_command: bool
     reason: str
     sentence: str
-    heard_by: str
-    heard_s: float | None
+    voice: str
+    stats_age_s: float | None
     """Age of its statistics."""
-    moves_by: tuple[str, ...]
-    left_alone: str
+    mechanisms: tuple[str, ...]
+    leave_alone: str
     """Why, in words; empty = it is not."""
     trouble: str
     """What became of the last command, when it failed."""
@@ -66,7 +66,7 @@ class HostStatus(Struct, frozen=True, kw_only=True):
     is_alarming: bool
     total_bytes: int
     available_bytes: int
-    memory_bytes: int
+    guests_bytes: int
     """For guests: what they hold and what is available."""
     promised_bytes: int
     """What guests may take without asking again."""
@@ -87,7 +87,7 @@ class LimitStatus(Struct, frozen=True, kw_only=True):
     """A limit of the host around some guests (a slice, a cgroup), that binds beside the host itself."""
 
     name: str
-    memory_bytes: int
+    guests_bytes: int
     """For these guests: what they hold of it and what is left."""
     promised_bytes: int
     """What they may take without asking again."""
@@ -155,8 +155,8 @@ class Sample(Struct, frozen=True, kw_only=True):
 
     at: float
     guest: str
-    keeps_bytes: int | None
-    holds_bytes: int | None
+    keep_bytes: int | None
+    resident_bytes: int | None
     used_bytes: int | None
     need_bytes: int | None
     reason: str
@@ -168,11 +168,11 @@ class HostSample(Struct, frozen=True):
     at: float
     total_bytes: int
     available_bytes: int
-    memory_bytes: int
+    guests_bytes: int
     """For guests."""
     promised_bytes: int
     reserve_bytes: int
-    keeps_bytes: int
+    keep_bytes: int
     used_bytes: int
     need_bytes: int
     short_bytes: int

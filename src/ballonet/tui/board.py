@@ -63,7 +63,7 @@ class Board:
 
     def _guests(self, tick: Tick) -> Table:
         table = Table(box=None, pad_edge=False)
-        for name in ("guest", "keeps", "holds", "uses", "needs"):
+        for name in ("guest", "keep", "resident", "used", "need"):
             table.add_column(name, justify="left" if name == "guest" else "right", no_wrap=True)
         table.add_column("last told, and why", no_wrap=True, overflow="ellipsis")
         for guest, decision in zip(tick.snapshot.guests, tick.plan.guests, strict=True):

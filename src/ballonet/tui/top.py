@@ -23,7 +23,7 @@ from ballonet.status.errors import ControlError
 from ballonet.status.explain import STATES
 from ballonet.status.words import BOUND, Explanation, GuestStatus, Status
 
-COLUMNS: Final = ("guest", "keeps", "of", "uses", "needs", "holds", "mode", "reason", "")
+COLUMNS: Final = ("guest", "keep", "of", "used", "need", "resident", "mode", "reason", "")
 BAR: Final = 24
 """Characters of a guest's bar: what it uses, what it keeps, what it has."""
 RETRY_S: Final = 1.0
@@ -31,13 +31,13 @@ RETRY_S: Final = 1.0
 
 HELP: Final = """Keys
   arrows  choose a guest      e  why it keeps what it keeps
-  s       who lacks first     H  hold the guest, or let it go
+  s       short guests first  H  hold the guest, or let it go
   q       quit                A  hold all guests, or let them go
 
 Columns
-  keeps   what it may use now, its balloon apart; "of": what it has with its balloon empty
-  uses    without page cache that could be freed      needs   what it should have, with a margin
-  holds   what its RAM occupies on the host           bar     # uses, = keeps, . has"""
+  keep     what its balloon leaves it; "of": its ceiling, with its balloon empty
+  used     without page cache that could be freed     need   what it should have, with a margin
+  resident what its RAM occupies on the host          bar    # used, = keep, . ceiling"""
 
 
 class Words(ModalScreen[str]):
@@ -172,7 +172,7 @@ class Top(App[None]):
 
     def _is_held(self, name: str) -> bool:
         guests = self._status.guests if self._status else ()
-        return next((one.left_alone for one in guests if one.name == name), "").startswith("on hold")
+        return next((one.leave_alone for one in guests if one.name == name), "").startswith("on hold")
 
     def _order(self, name: str, *, is_held: bool) -> None:
         whom = name or "all guests"
@@ -221,14 +221,14 @@ def host_lines(status: Status) -> str:
         f"host {host.state} ({STATES[host.state]}){alarm}"
         f"  mode {host.mode.value}  policy {host.policy}  {len(status.guests)} guests"
         f"  pressure {host.pressure_share:.0%}{hold}\n"
-        f"may take {format_size(host.promised_bytes)} of {format_size(host.memory_bytes)}"
+        f"may take {format_size(host.promised_bytes)} of {format_size(host.guests_bytes)}"
         f"  available {format_size(host.available_bytes)}  reserve {format_size(host.reserve_bytes)}"
     )
 
 
 def cells(guest: GuestStatus) -> tuple[str, ...]:
     """A guest's row."""
-    sizes = (guest.keeps_bytes, guest.has_bytes, guest.used_bytes, guest.need_bytes, guest.holds_bytes)
+    sizes = (guest.keep_bytes, guest.ceiling_bytes, guest.used_bytes, guest.need_bytes, guest.resident_bytes)
     told = ["-" if size is None else format_size(size) for size in sizes]
     short = f" short {format_size(guest.short_bytes)}" if guest.short_bytes else ""
     why = BOUND if guest.is_bound else f"{guest.reason}{short}"
@@ -237,11 +237,11 @@ def cells(guest: GuestStatus) -> tuple[str, ...]:
 
 def bar(guest: GuestStatus) -> str:
     """What it uses (#), keeps (=) and has (.), by the width of BAR."""
-    uses = round(BAR * (guest.used_bytes or 0) / guest.has_bytes)
-    keeps = max(uses, round(BAR * (guest.has_bytes if guest.keeps_bytes is None else guest.keeps_bytes) / guest.has_bytes))
+    uses = round(BAR * (guest.used_bytes or 0) / guest.ceiling_bytes)
+    keeps = max(uses, round(BAR * (guest.ceiling_bytes if guest.keep_bytes is None else guest.keep_bytes) / guest.ceiling_bytes))
     return "#" * min(uses, BAR) + "=" * (min(keeps, BAR) - min(uses, BAR)) + "." * (BAR - min(keeps, BAR))
 
 
 def _lacking(guest: GuestStatus) -> tuple[int, int]:
-    spare = (guest.keeps_bytes or guest.has_bytes) - (guest.need_bytes or 0)
+    spare = (guest.keep_bytes or guest.ceiling_bytes) - (guest.need_bytes or 0)
     return -guest.short_bytes, spare

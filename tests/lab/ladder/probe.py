@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from ballonet.act.ladder import Ladder
+from ballonet.act.host_steps import HostSteps
 from ballonet.decide.ladder import emergency
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Decision, Plan, Reason, Reserve, ReserveReason
@@ -50,7 +50,7 @@ def plan(state: str, resident: int, limits: Limits) -> Plan:
 
 
 async def climb(pid: int) -> dict[str, object]:
-    ladder = Ladder(Path("/"), lambda _name: pid)
+    ladder = HostSteps(Path("/"), lambda _name: pid)
     before = {name: number(KSM / name) for name in ("run", "pages_to_scan")}
     ladder.climb(plan("soft", EQUAL, Limits(may_ksm=True)), may_ksm=True)
     end = time.monotonic() + 90

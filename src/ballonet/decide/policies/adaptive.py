@@ -64,7 +64,7 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     is_calm = table.limits.has("R12")
     # While one lacks what it is guaranteed, nobody is spared: more than its part is not a guest's to keep (R10).
     owes = any(
-        seat.guest.guaranteed_bytes and seat.held_bytes < min(seat.guest.guaranteed_bytes, seat.tight_bytes) for seat in seats
+        seat.guest.guaranteed_bytes and seat.held_bytes < min(seat.guest.guaranteed_bytes, seat.need_now_bytes) for seat in seats
     )
     lacks = [(seat.rationed_by, _lacks_of_part(seat), seat) for seat in seats if seat.rationed_by is not None]
     asked = {where for where, lack, seat in lacks if lack > dead_band_bytes(seat)}
@@ -78,8 +78,8 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
         if seat.rationed_by is not None:
             least = wish if seat.rationed_by in asked else max(wish, seat.leave_bytes)
             over = dead_band_bytes(seat) if seat.rationed_by in waiting else _over_bytes(seat)
-            seat.is_short, seat.is_over = wish < seat.tight_bytes, here > least + over
-        if _is_due(seat, here, min(seat.near_bytes, wish), is_calm):
+            seat.is_short, seat.is_over = wish < seat.need_now_bytes, here > least + over
+        if _is_due(seat, here, min(seat.need_soon_bytes, wish), is_calm):
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
             wait_s = max(0.0, seat.memory.cool_until - table.now)
             _set(seat, _release(table, seat, here), _gain_reason(seat), wait_s=wait_s)
@@ -180,18 +180,18 @@ def _name_short(table: Table, seats: list[Seat]) -> None:
         if seat.is_short and _is_leak(table, seat):
             _name_leak(seat)
             continue
-        lacks = seat.tight_bytes - (min(seat.keep_bytes, seat.wish_bytes) if someone_waits else seat.part_now_bytes)
+        lacks = seat.need_now_bytes - (min(seat.keep_bytes, seat.wish_bytes) if someone_waits else seat.part_now_bytes)
         if lacks > 0 and seat.may_take and not (someone_waits and seat.is_over):
             table.short.append(Shortage(seat.guest.name, lacks, seat.rationed_by or ""))
 
 
 def _lacks_of_part(seat: Seat) -> int:
     """What a guest waits for: its part, or its need where that is less, is still with others."""
-    return min(seat.tight_bytes, seat.part_now_bytes) - seat.keep_bytes if seat.may_take else 0
+    return min(seat.need_now_bytes, seat.part_now_bytes) - seat.keep_bytes if seat.may_take else 0
 
 
 def _is_leak(table: Table, seat: Seat) -> bool:
-    return seat.tight_bytes > seat.part_bytes and leak.is_endless(seat.memory, seat.guest.ceiling_bytes, table.now)
+    return seat.need_now_bytes > seat.part_bytes and leak.is_endless(seat.memory, seat.guest.ceiling_bytes, table.now)
 
 
 def _name_leak(seat: Seat) -> None:
@@ -218,7 +218,7 @@ def _is_due(seat: Seat, here: int, need: int, is_calm: bool) -> bool:  # noqa: F
     portion = portion_bytes(seat.guest.ceiling_bytes) if is_calm else 0
     if not seat.may_take or here >= need:
         return False
-    return here < seat.tight_bytes or need - here >= portion
+    return here < seat.need_now_bytes or need - here >= portion
 
 
 def _release(table: Table, seat: Seat, here: int) -> int:
@@ -323,7 +323,7 @@ def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
     seat.wish_bytes = wish
     seat.reason = reason
     seat.numbers = {
-        "need_bytes": seat.low_bytes,
+        "need_bytes": seat.need_lasting_bytes,
         "used_bytes": memory.used_bytes,
         "growth_bytes": int(memory.growth_per_s),
         "swap_in_bytes": int(memory.swap_in_per_s),

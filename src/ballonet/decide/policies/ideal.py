@@ -9,4 +9,4 @@ def divide(table: Table) -> None:
     for seat in table.seats:
         if seat.may_give or seat.may_take:
             seat.wish_bytes = seat.guest.ceiling_bytes
-            seat.reason, seat.numbers = Reason.SPARE, {"need_bytes": seat.low_bytes}
+            seat.reason, seat.numbers = Reason.SPARE, {"need_bytes": seat.need_lasting_bytes}

@@ -144,5 +144,5 @@ def _numbers(one: Seat, knobs: Knobs, *, is_asked: bool) -> dict[str, Any]:
         "swap_in_bytes": int(one.memory.swap_in_per_s),
         "swap_out_bytes": int(one.memory.swap_out_per_s),
         "need_bytes": need,
-        "tight_bytes": tight,
+        "need_now_bytes": tight,
     }

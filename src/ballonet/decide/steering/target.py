@@ -44,7 +44,7 @@ def _is_command(one: Seat, limits: Limits, now: float) -> bool:
         return False
     # The last of what is given back is little, and no noise.
     is_last = one.reason is Reason.DEFLATE and wish == one.guest.ceiling_bytes
-    is_calm = limits.has("R12") and one.keep_bytes >= one.tight_bytes and not is_last
+    is_calm = limits.has("R12") and one.keep_bytes >= one.need_now_bytes and not is_last
     band = dead_band_bytes(one) if is_calm else MIB
     if not one.is_under_way or memory.asked_bytes is None:
         # At rest, a command is due when the guest is to go elsewhere.

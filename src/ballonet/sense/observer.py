@@ -14,7 +14,7 @@ _PLAIN: Final = tuple(name for name in FIELDS if name in Guest.__struct_fields__
 """Terms that a guest has as they are said."""
 
 
-class Eye:
+class Observer:
     """Takes the pictures."""
 
     def __init__(self, host: HostSense, hypervisor: Hypervisor, settings: Callable[[Guest], GuestSettings]) -> None:

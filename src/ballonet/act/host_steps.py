@@ -20,7 +20,7 @@ class LadderError(Exception):
     """A step cannot be taken; the text says why."""
 
 
-class Ladder:
+class HostSteps:
     """One host's."""
 
     def __init__(self, root: Path, pid_of: Callable[[str], int | None]) -> None:

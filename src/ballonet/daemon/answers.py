@@ -17,7 +17,7 @@ from ballonet.daemon.ordering import Ordering
 from ballonet.history.answer import Question
 from ballonet.history.asker import Asker
 from ballonet.history.store import History
-from ballonet.history.tidy import Bounds
+from ballonet.history.tidy import Retention
 from ballonet.model.finding import Finding, Level
 from ballonet.model.plan import Keep
 from ballonet.model.snapshot import Guest, Mode
@@ -35,14 +35,14 @@ KEPT_EVERY_S: Final = 1.0
 LIVE_EVERY_S: Final = 1.0
 
 
-class DaemonDesk:
-    """As `control.desk` says."""
+class DaemonAnswers:
+    """As `control.service` says."""
 
     def __init__(
         self,
         folder: Path,
         root: Path,
-        bounds: Bounds | None,
+        bounds: Retention | None,
         mode: Callable[[], Mode],
         on_orders: Callable[[], None],
         clock: Callable[[], float] = time.time,
@@ -75,7 +75,7 @@ class DaemonDesk:
         self.ordering = Ordering(OrderBook(folder / "orders.json"), clock, self._guests, on_orders, self.tell)
         self._ticked = asyncio.Event()
         self.others: Callable[[], list[Finding]] = list
-        """Findings of what is around the desk."""
+        """Findings of what is around it."""
         self.of_guests: Callable[[], list[Finding]] = list
         """Of those the adapter's own: shown with the guest."""
         self.settled: Callable[[], Iterable[str]] = tuple
@@ -116,7 +116,7 @@ class DaemonDesk:
         self._ticked.set()
         self._ticked = asyncio.Event()
 
-    def set_bounds(self, bounds: Bounds | None) -> None:
+    def set_retention(self, bounds: Retention | None) -> None:
         """Of history; whether any is kept changes with a restart only."""
         if self._history is not None and bounds is not None:
             self._history.bounds = bounds

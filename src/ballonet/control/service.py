@@ -11,7 +11,7 @@ from ballonet.model.snapshot import Mode
 from ballonet.status.words import Explanation, Status
 
 
-class Desk(Protocol):
+class ControlService(Protocol):
     """Each raises ControlError when it cannot be done."""
 
     def status(self) -> Status:
