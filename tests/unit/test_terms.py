@@ -1,8 +1,10 @@
 """One type for the operator's word: each of its fields is taken by each source, and joined by one rule."""
 
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 import typer
 from typer.main import get_command
@@ -20,14 +22,22 @@ from ballonet.model.terms import FIELDS, NORMAL, UNSAID, Terms, describe, in_wor
 from ballonet.model.units import GIB, MIB
 from ballonet.scenarios.scenario import Group
 
-SAID: dict[str, tuple[str, Any]] = {
-    "floor_bytes": ("1GiB", GIB),
-    "ceiling_bytes": ("8GiB", 8 * GIB),
-    "guaranteed_bytes": ("2GiB", 2 * GIB),
-    "shares": ("7", 7),
-    "headroom": ("10%", Headroom(share=0.1)),
-    "mode": ("advise", Mode.ADVISE),
+VALUES: dict[str, tuple[str, Any]] = {
+    "Bytes": ("1GiB", GIB),
+    "int": ("7", 7),
+    "Headroom": ("10%", Headroom(share=0.1)),
+    "Mode": ("advise", Mode.ADVISE),
 }
+"""By the kind of a field: how somebody writes a value, and the value. A field of a new kind fails until it has one."""
+
+
+def kind_of(field: str) -> str:
+    """Sizes by their unit, others by their type."""
+    found = next(one for one in msgspec.structs.fields(Terms) if one.name == field)
+    return "Bytes" if field.endswith("_bytes") else re.findall(r"Headroom|Mode|int", str(found.type))[0]
+
+
+SAID = {field: VALUES[kind_of(field)] for field in FIELDS}
 THEIRS = {"floor": "min", "ceiling": "max"}
 """What a domain's metadata call them."""
 
@@ -35,11 +45,6 @@ THEIRS = {"floor": "min", "ceiling": "max"}
 def written(field: str) -> str:
     """As TOML has it."""
     return SAID[field][0] if field == "shares" else f'"{SAID[field][0]}"'
-
-
-def test_these_are_all() -> None:
-    """A new field is tried here, too."""
-    assert set(SAID) == set(FIELDS)
 
 
 @pytest.mark.parametrize("field", FIELDS)
