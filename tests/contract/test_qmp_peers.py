@@ -286,3 +286,39 @@ def test_a_name_is_the_older_guest_s(is_first: bool) -> None:
         hypervisor._guests[one.path] = one  # type: ignore[assignment]  # as much of one as is asked for
     assert {one.name for one in hypervisor.guests()} == {"db", "db@a"}
     assert guests[1].name == "db"
+
+
+RARELY = ("qom-list", "query-memory-size-summary", "query-memory-devices", "query-status", "query-migrate")
+"""What is asked every few seconds only."""
+
+
+@pytest.mark.parametrize("answer", [None, {"nonsense": []}, [1]])
+@pytest.mark.parametrize("command", RARELY)
+async def test_a_peer_that_refuses_is_not_asked_without_end(tmp_path: Path, command: str, answer: object) -> None:
+    """Once it is known: whatever it says to one question, it is asked a few times a second at most, and stays looked at."""
+    asked: list[str] = []
+    is_well = True
+    peer = ScriptedGuest("a", 0, 1 << 30)
+
+    class Refusing(ScriptedGuest):
+        def answer(self, name: str, arguments: dict[str, object]) -> object:
+            asked.append(name)
+            return answer if name == command and not is_well else peer.answer(name, arguments)
+
+    server = await asyncio.start_unix_server(Refusing("a", 0, 1 << 30).serve, str(tmp_path / "a.sock"))
+    hypervisor = QemuHypervisor((str(tmp_path / "*.sock"),))
+    await hypervisor.open()
+    try:
+        await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+        is_well = False
+        for guest in hypervisor._guests.values():
+            guest._described_at = guest._facts_at = 0.0
+            guest._wake.set()
+        await holds_soon(lambda: command in asked[-50:])
+        asked.clear()
+        await asyncio.sleep(2.2)
+        assert asked.count(command) <= 12
+        assert "qom-get" in asked
+    finally:
+        await hypervisor.close()
+        server.close()

@@ -29,7 +29,7 @@ from ballonet.hypervisors.libvirt.worker import Worker
 from ballonet.hypervisors.local import agent
 from ballonet.hypervisors.local.agent import AgentChannel
 from ballonet.hypervisors.local.beats import ANSWER_S, Beats
-from ballonet.hypervisors.local.guest import DEADLINE_S, LocalGuest, Made, Running
+from ballonet.hypervisors.local.guest import DEADLINE_S, REST_S, LocalGuest, Made, Running
 from ballonet.hypervisors.local.process import Process, find_qemu
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import GuestStats, Mechanism, Voice
@@ -192,6 +192,7 @@ class LibvirtGuest(LocalGuest):
         self._watch_from_now()
         try:
             while True:
+                began_at = time.monotonic()
                 try:
                     await self._check()
                 except GuestGoneError as error:  # whether it is, events and the list of domains say: then this task is ended
@@ -201,7 +202,7 @@ class LibvirtGuest(LocalGuest):
                 except HypervisorError as error:
                     self._tell(str(error))
                 self._voices = self._voices or self._begin_voices((self._agent,))
-                await self._until(self._facts_at + FACTS_EVERY_S)
+                await self._until(max(self._facts_at + FACTS_EVERY_S, began_at + REST_S))
         finally:
             voices, self._voices = self._voices, []
             await self._end(voices)

@@ -35,6 +35,8 @@ SILENT_S: Final = 3.0
 """After so long without a word of its hypervisor it is left alone."""
 DEADLINE_S: Final = 1.0
 """For one question to a hypervisor of this host."""
+REST_S: Final = 0.5
+"""Between a look at what rarely changes that failed and the next one."""
 RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
 """Before the next try to connect, by how often it failed."""
 SAYS_NOTHING: Final = "its balloon driver answers without statistics (Windows: is the service BLNSVR running?)"

@@ -30,7 +30,7 @@ from ballonet.hypervisors.local import agent, guest_agent
 from ballonet.hypervisors.local.agent import AgentChannel
 from ballonet.hypervisors.local.alone import is_arriving, is_migrating
 from ballonet.hypervisors.local.beats import Beats
-from ballonet.hypervisors.local.guest import DEADLINE_S, LocalGuest, Made, Running
+from ballonet.hypervisors.local.guest import DEADLINE_S, REST_S, LocalGuest, Made, Running
 from ballonet.hypervisors.local.guest_agent import GuestAgent
 from ballonet.hypervisors.local.process import Process
 from ballonet.hypervisors.paths import text_of
@@ -101,7 +101,7 @@ class QemuGuest(LocalGuest):
         self._session: QmpSession | None = None
         self._balloon_path = ""
         self._mover: Mover | None = None
-        self._keep_at = self._described_at = 0.0
+        self._keep_at = self._described_at = self._failed_at = 0.0
         self._confidential: bool | None = None
         self._told_name = ""
         self._asked_at = 0.0
@@ -184,7 +184,8 @@ class QemuGuest(LocalGuest):
             self._watch_from_now()
             while session.is_open:
                 await self._look_through(session)
-                await self._until(min(self._described_at + DESCRIBE_EVERY_S, self._facts_at + FACTS_EVERY_S))
+                due_at = min(self._described_at + DESCRIBE_EVERY_S, self._facts_at + FACTS_EVERY_S)
+                await self._until(max(due_at, self._failed_at + REST_S))
             raise NoAnswerError("the connection broke")
         finally:
             await self._end(tasks)
@@ -266,13 +267,16 @@ class QemuGuest(LocalGuest):
 
     async def _look_through(self, session: QmpSession) -> None:
         """At what rarely changes, where that is due. What fails leaves the old knowledge, which grows old."""
+        now = time.monotonic()
+        if now < self._failed_at + REST_S:
+            return  # whatever wakes it: a QEMU that refuses or talks nonsense is not asked without end
         try:
-            now = time.monotonic()
             if now >= self._described_at + DESCRIBE_EVERY_S:
                 await self._describe(session)
             if now >= self._facts_at + FACTS_EVERY_S or not self._facts_at:
                 await self._check(session)
         except HypervisorError as error:
+            self._failed_at = time.monotonic()
             self._failed(error)
 
     async def _check(self, session: QmpSession) -> None:
