@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ballonet.decide.memory import GuestMemory
+from ballonet.decide.memory import GuestMemory, Use
 from ballonet.decide.seat import Seat
 from ballonet.decide.steering.bounds import GRAIN_BYTES, RISING_PERCENT, RISING_SHARE_PER_S
 from ballonet.decide.steering.knobs import PACES, Turned, decisions
@@ -22,7 +22,7 @@ def seat(used: int, need: int, old: Bounds = OLD, before: Bounds = OLD, growth: 
     """One guest of 8 GiB that keeps 4."""
     said = GuestStats(total_bytes=4 * GIB, available_bytes=GIB)
     guest = Guest(name="vm", ceiling_bytes=8 * GIB, keep_bytes=4 * GIB, stats=said, knobs=old, knobs_before=before)
-    memory = GuestMemory(used_bytes=used, growth_per_s=growth)
+    memory = GuestMemory(use=Use(used_bytes=used, growth_per_s=growth))
     return Seat(
         replace(guest, **fields),
         memory,

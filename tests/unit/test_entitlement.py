@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from ballonet.decide.memory import GuestMemory
+from ballonet.decide.memory import GuestMemory, Use
 from ballonet.decide.seat import Seat
 from ballonet.decide.steering.entitlement import LIMIT_PAUSE_S, MOST_SHARES, RESERVED_SHARE, is_worth
 from ballonet.decide.steering.knobs import PACES, Turned, after, decisions
@@ -27,7 +27,7 @@ def world(*needs: int, total: int = 32 * GIB, reason: Reason = Reason.CALM, now:
     seats = [
         Seat(
             replace(one, name=f"vm-{number}"),
-            GuestMemory(used_bytes=need // 2),
+            GuestMemory(use=Use(used_bytes=need // 2)),
             reason=reason,
             keep_bytes=SIZE,
             floor_bytes=MIB,

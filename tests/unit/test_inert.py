@@ -19,7 +19,7 @@ def judged(*looks: tuple[float, int, int | None], memory: GuestMemory | None = N
 
 
 def is_alone(memory: GuestMemory, now: float) -> bool:
-    return now < memory.inert_until
+    return now < memory.proof.inert_until
 
 
 def test_what_does_not_come_back_in_two_seconds_never_does() -> None:
@@ -29,7 +29,7 @@ def test_what_does_not_come_back_in_two_seconds_never_does() -> None:
     assert not is_alone(doubted, 1.9)
     found = judged((0.0, 6144, 8192), (2.0, 6144, 8192))
     assert is_alone(found, 3.0)
-    assert found.inert_keep_bytes == CEILING
+    assert found.proof.inert_keep_bytes == CEILING
     assert not is_alone(found, 2.0 + inert.ALONE_S)
 
 
@@ -51,11 +51,15 @@ def test_it_is_tried_again_after_twice_as_long() -> None:
     """Devices are unplugged and pins let go; who is inert again waits longer, up to a day."""
     once = judged((0.0, 6144, 8192), (2.0, 6144, 8192))
     later = 2.0 + inert.ALONE_S + 1
-    back = replace(once, proof_keep_bytes=CEILING, proof_excess_bytes=0)
+    back = replace(once, proof=replace(once.proof, proof_keep_bytes=CEILING, proof_excess_bytes=0))
     twice = judged((later, 6144, 8192), (later + 2, 6144, 8192), memory=back)
-    assert twice.inert_until - (later + 2) == 2 * inert.ALONE_S
-    long = judged((later, 6144, 8192), (later + 2, 6144, 8192), memory=replace(back, inert_s=inert.LONGEST_ALONE_S))
-    assert long.inert_s == inert.LONGEST_ALONE_S
+    assert twice.proof.inert_until - (later + 2) == 2 * inert.ALONE_S
+    long = judged(
+        (later, 6144, 8192),
+        (later + 2, 6144, 8192),
+        memory=replace(back, proof=replace(back.proof, inert_s=inert.LONGEST_ALONE_S)),
+    )
+    assert long.proof.inert_s == inert.LONGEST_ALONE_S
 
 
 @pytest.mark.parametrize("own", [20, 50, 90])

@@ -3,7 +3,7 @@
 from msgspec.structs import replace
 
 from ballonet.decide import leak
-from ballonet.decide.memory import GuestMemory
+from ballonet.decide.memory import GuestMemory, Use
 from ballonet.model.units import GIB
 
 CEILING = 16 * GIB
@@ -13,7 +13,7 @@ def after(*says: tuple[float, float]) -> tuple[GuestMemory, float]:
     """What is known after it said so: seconds, GiB in use."""
     memory = GuestMemory()
     for at, used in says:
-        memory = leak.follow(replace(memory, said_bytes=int(used * GIB)), CEILING, at)
+        memory = leak.follow(replace(memory, use=Use(said_bytes=int(used * GIB))), CEILING, at)
     return memory, says[-1][0]
 
 

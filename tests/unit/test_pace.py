@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ballonet.decide.memory import GuestMemory
+from ballonet.decide.memory import GuestMemory, Motion
 from ballonet.decide.pace import EASY_SHARE, HARD_SHARE, dead_band_bytes, donors_at_once, portion_bytes, step_bytes, take_per_s
 from ballonet.decide.seat import Seat
 from ballonet.decide.table import Table
@@ -15,7 +15,7 @@ sizes = st.integers(256 * MIB, 8 << 40)
 
 
 def seat(ceiling: int, took_per_s: float = 0.0, ready: float | None = None) -> Seat:
-    return Seat(Guest(name="a", ceiling_bytes=ceiling, ready_share=ready), GuestMemory(took_per_s=took_per_s))
+    return Seat(Guest(name="a", ceiling_bytes=ceiling, ready_share=ready), GuestMemory(motion=Motion(took_per_s=took_per_s)))
 
 
 def table(pressure: float, *, off: bool = False) -> Table:

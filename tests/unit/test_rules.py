@@ -9,7 +9,7 @@ from msgspec.structs import replace
 from ballonet.decide import stuck
 from ballonet.decide.estimate import needs
 from ballonet.decide.floor import default_floor_bytes
-from ballonet.decide.memory import GuestMemory
+from ballonet.decide.memory import GuestMemory, Motion, Use
 from ballonet.decide.pace import dead_band_bytes, portion_bytes
 from ballonet.decide.policies.adaptive import _over_bytes
 from ballonet.decide.seat import Seat
@@ -427,17 +427,19 @@ def test_a_still_guest_is_not_asked_anew_each_tick() -> None:
     for tick in range(40):
         state, plan = step(state, world, LIMITS, 0.25 * tick)
         asked += plan.guests[0].is_command
-    assert state.guests["still"].asked_bytes is not None
-    assert state.guests["still"].parked_sign < 0
+    assert state.guests["still"].motion.asked_bytes is not None
+    assert state.guests["still"].motion.parked_sign < 0
     assert asked <= 12
 
 
 @pytest.mark.parametrize(("freed_bytes", "is_parked"), [(90 * MIB, True), (110 * MIB, False), (2 * GIB, False)])
 def test_a_parked_guest_that_frees_memory_is_asked_again_at_once(freed_bytes: int, *, is_parked: bool) -> None:
     """It could not give, since it used all that it kept. Once it uses less by a portion of what it has, it can."""
-    memory = GuestMemory(keep_bytes=3 * GIB, asked_bytes=2 * GIB, parked_sign=-1, parked_until=300.0, stuck_used_bytes=3 * GIB)
-    memory = stuck.judge(replace(memory, used_bytes=3 * GIB - freed_bytes), 3 * GIB, 4 * GIB, LIMITS, 10.0)
-    assert (memory.parked_sign == -1) is is_parked
+    memory = GuestMemory(
+        motion=Motion(keep_bytes=3 * GIB, asked_bytes=2 * GIB, parked_sign=-1, parked_until=300.0, stuck_used_bytes=3 * GIB)
+    )
+    memory = stuck.judge(replace(memory, use=Use(used_bytes=3 * GIB - freed_bytes)), 3 * GIB, 4 * GIB, LIMITS, 10.0)
+    assert (memory.motion.parked_sign == -1) is is_parked
 
 
 def test_a_reserve_that_was_ordered_is_pursued_in_small_steps() -> None:
@@ -534,8 +536,8 @@ def test_a_voice_that_begins_or_ends_is_no_stall() -> None:
         stats = replace(picture.guests[0].stats, **more)  # type: ignore[type-var]  # picture_of gives it statistics
         guest = replace(picture.guests[0], stats=stats)
         state, _ = step(state, replace(picture, guests=(guest,)), LIMITS, 0.5 * tick)
-        shares.append(state.guests["donor"].stall_share)
-        missing.append(state.guests["donor"].heap_missing_bytes)
+        shares.append(state.guests["donor"].use.stall_share)
+        missing.append(state.guests["donor"].use.heap_missing_bytes)
     assert shares == [0.0, 0.0, 0.5, 0.0]
     assert missing == [0, MIB, 0, 0]
 

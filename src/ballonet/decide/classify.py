@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from ballonet.decide import estimate, feedback, inert, still, stuck
 from ballonet.decide.floor import floor_bytes, has_swap
-from ballonet.decide.memory import GuestMemory
+from ballonet.decide.memory import Filling, GuestMemory
 from ballonet.decide.pace import portion_bytes
 from ballonet.decide.seat import Seat
 from ballonet.model.limits import Limits
@@ -71,14 +71,16 @@ def _ceiling_now(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> 
     and no further than what the guest uses if it has no swap for the rest (R6).
     """
     keep, ceiling, stats = guest.keep_bytes or 0, guest.ceiling_bytes, guest.stats
-    if now < old.cool_until or (old.distress_until > now and limits.has("R1")):
+    if now < old.peace.cool_until or (old.use.distress_until > now and limits.has("R1")):
         return keep
     if stats is None or stats.total_bytes is None or stats.available_bytes is None or guest.stats_age_s is None:
         return keep
     if guest.stats_age_s > OLD_INTERVALS * limits.interval_s and limits.has("R8"):
         return keep
     # Of what it keeps, whatever its MemTotal says; and of late, for use goes up again.
-    used = max(0, keep - stats.available_bytes, min(old.used_bytes, keep), min(int(old.slow_bytes), guest.given_bytes or keep))
+    used = max(
+        0, keep - stats.available_bytes, min(old.use.used_bytes, keep), min(int(old.use.slow_bytes), guest.given_bytes or keep)
+    )
     least = 0
     if limits.has("R6") and not has_swap(guest, max(0, used - ceiling)):
         least = min(used + int(SWAPLESS_SHARE * (guest.given_bytes or keep)), guest.given_bytes or keep)
@@ -109,7 +111,7 @@ def _count(taken: Seat, held: int, now: float) -> None:
     slow = RISE_SHARE * guest.ceiling_bytes
     if guest.huge_bytes > measured:  # what it fills comes out of a pool of its own, but for as large a part as lies beside that
         slow *= measured / (measured + guest.huge_bytes)
-    rise = int(max(slow, FILL_S * memory.filling_per_s))
+    rise = int(max(slow, FILL_S * memory.filling.filling_per_s))
     if guest.huge_bytes > measured:
         whole = max(measured, guest.ceiling_bytes - guest.huge_bytes) if guest.is_starting else min(whole, measured + rise)
     taken.whole_bytes = whole
@@ -129,12 +131,13 @@ def _is_fixed(taken: Seat) -> bool:
 
 def _filling(old: GuestMemory, occupied: int, now: float) -> GuestMemory:
     """How fast a guest that cannot be moved takes what it keeps."""
-    dt = now - old.occupied_at
+    dt = now - old.filling.occupied_at
     if dt < LEAST_FILL_S:
         return old
-    speed = max(0.0, (occupied - old.occupied_bytes) / dt) if old.occupied_bytes and dt < FILL_FADE_S else 0.0
-    faded = old.filling_per_s * math.exp(-dt / FILL_FADE_S)
-    return replace(old, occupied_bytes=occupied, occupied_at=now, filling_per_s=max(speed, faded if faded > MIB else 0.0))
+    speed = max(0.0, (occupied - old.filling.occupied_bytes) / dt) if old.filling.occupied_bytes and dt < FILL_FADE_S else 0.0
+    faded = old.filling.filling_per_s * math.exp(-dt / FILL_FADE_S)
+    rising = max(speed, faded if faded > MIB else 0.0)
+    return replace(old, filling=Filling(occupied_bytes=occupied, occupied_at=now, filling_per_s=rising))
 
 
 def watch_only(taken: Seat, now: float) -> None:
@@ -157,8 +160,8 @@ def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float, _ris
         return taken
     if keep > guest.ceiling_bytes:
         guest = replace(guest, ceiling_bytes=_ceiling_now(memory, guest, limits, now))
-    if keep != memory.keep_bytes:
-        memory = replace(memory, keep_bytes=keep, moved_at=now)
+    if keep != memory.motion.keep_bytes:
+        memory = replace(memory, motion=replace(memory.motion, keep_bytes=keep, moved_at=now))
     taken = Seat(guest, memory, keep_bytes=keep, wish_bytes=keep, floor_bytes=floor_bytes(guest))
     taken.is_under_way = stuck.is_under_way(memory, keep)
     taken.say(keep, Reason.PEER, peer="its policy", what="no word on it until the next round, it has", goal_bytes=keep)
@@ -177,40 +180,40 @@ def _bound(taken: Seat, by: Callable[[int, int], int]) -> None:
 
 def _held_bytes(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int) -> int:
     """R4: what the guest may take without asking. Freed memory counts when the host sees it (R9)."""
-    held, asked = keep_bytes, memory.asked_bytes
+    held, asked = keep_bytes, memory.motion.asked_bytes
     if occupied_bytes is not None and occupied_bytes > held:
         held = occupied_bytes
-    return asked if asked is not None and asked > held and not memory.parked_sign else held
+    return asked if asked is not None and asked > held and not memory.motion.parked_sign else held
 
 
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
     least_now, soon, lasting = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
-    taken.proven_bytes = least_now - estimate.back_bytes(memory) if memory.swapped_bytes else least_now
-    if memory.said_bytes > memory.used_bytes and limits.has("R9"):
+    taken.proven_bytes = least_now - estimate.back_bytes(memory) if memory.use.swapped_bytes else least_now
+    if memory.use.said_bytes > memory.use.used_bytes and limits.has("R9"):
         # What the host has not seen it touch gives it nothing; but what it has and says it uses is not taken from it.
-        more, keep = memory.said_bytes - memory.used_bytes, taken.keep_bytes
+        more, keep = memory.use.said_bytes - memory.use.used_bytes, taken.keep_bytes
         least_now, soon, lasting = (max(need, min(keep, need + more)) for need in (least_now, soon, lasting))
     least = taken.floor_bytes
-    if memory.parked_sign < 0:
+    if memory.motion.parked_sign < 0:
         # A balloon that could not grow has left its guest nothing to spare, whatever the guest's statistics say.
-        least = max(least, memory.stuck_bytes + int(estimate.TIGHT_SHARE * ceiling))
-    if now < memory.cool_until and feedback.is_cooling(memory, ceiling, now):
+        least = max(least, memory.motion.stuck_bytes + int(estimate.TIGHT_SHARE * ceiling))
+    if now < memory.peace.cool_until and feedback.is_cooling(memory, ceiling, now):
         taken.is_cooling = True
-        least = max(least, memory.cool_bytes)
+        least = max(least, memory.peace.cool_bytes)
     least = least if least < ceiling else ceiling
     # Written out, not with min and max: a thousand guests are decided in 10 ms.
     least_now = ceiling if least_now > ceiling else least_now if least_now > least else least
     soon = ceiling if soon > ceiling else soon if soon > least_now else least_now
     lasting = ceiling if lasting > ceiling else lasting if lasting > least_now else least_now
     taken.need_now_bytes, taken.need_soon_bytes, taken.need_lasting_bytes = least_now, soon, lasting
-    if now < memory.distress_until and limits.has("R1"):
+    if now < memory.use.distress_until and limits.has("R1"):
         taken.is_distressed = not estimate.has_room_for_swapped(
-            memory.used_bytes, memory.swapped_bytes, memory.swap_in_per_s, taken.keep_bytes, ceiling
+            memory.use.used_bytes, memory.use.swapped_bytes, memory.use.swap_in_per_s, taken.keep_bytes, ceiling
         )
     # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
-    if limits.has("R6") and not has_swap(taken.guest, memory.used_bytes):
-        used = int(memory.used_bytes + SWAPLESS_SHARE * ceiling)
+    if limits.has("R6") and not has_swap(taken.guest, memory.use.used_bytes):
+        used = int(memory.use.used_bytes + SWAPLESS_SHARE * ceiling)
         used = used if used < taken.keep_bytes else taken.keep_bytes
         if used > taken.floor_bytes:
             taken.floor_bytes = used if used < ceiling else ceiling
@@ -225,15 +228,15 @@ def _permit(taken: Seat, limits: Limits, now: float) -> None:
         _alone(taken, Reason.OBSERVED, {"mode": guest.mode.value})
     elif guest.deflates and taken.keep_bytes >= guest.ceiling_bytes:
         _alone(taken, Reason.ALONE, {"why": guest.deflates})
-    elif guest.deflates and memory.parked_sign <= 0:  # giving back needs neither news nor a balloon that frees
+    elif guest.deflates and memory.motion.parked_sign <= 0:  # giving back needs neither news nor a balloon that frees
         taken.may_give = False
-    elif now < memory.inert_until and limits.has("R13"):
+    elif now < memory.proof.inert_until and limits.has("R13"):
         _leave_inert(taken)
-    elif memory.parked_sign:
+    elif memory.motion.parked_sign:
         # What one keeps that does not give is no need of it: it counts at what it really holds (R7). Who needs more may get that.
         is_enough = taken.keep_bytes >= taken.need_lasting_bytes
-        taken.may_give, taken.may_take = memory.parked_sign > 0, memory.parked_sign < 0 and not is_enough
-        taken.reason, taken.numbers = Reason.PARKED, {"wait_s": max(0.0, memory.parked_until - now)}
+        taken.may_give, taken.may_take = memory.motion.parked_sign > 0, memory.motion.parked_sign < 0 and not is_enough
+        taken.reason, taken.numbers = Reason.PARKED, {"wait_s": max(0.0, memory.motion.parked_until - now)}
     elif (guest.stats_age_s is None or guest.stats_age_s > OLD_INTERVALS * limits.interval_s) and limits.has("R8"):
         taken.may_give = taken.may_take = False
         taken.reason, taken.numbers = Reason.STALE, {"stats_age_s": guest.stats_age_s, "why": guest.silence or _OLD_NEWS}
@@ -249,7 +252,7 @@ def _leave_inert(taken: Seat) -> None:
     guest, memory = taken.guest, taken.memory
     occupied = guest.occupied_bytes or 0
     # Given back at once, also what it took before it was in doubt: it is occupied already, so nobody has less for it.
-    goal = min(guest.ceiling_bytes, max(memory.inert_keep_bytes, occupied))
+    goal = min(guest.ceiling_bytes, max(memory.proof.inert_keep_bytes, occupied))
     _alone(taken, Reason.INERT, {"goal_bytes": goal, "occupied_bytes": occupied})
     taken.returns_bytes = goal if taken.keep_bytes < goal else 0
 

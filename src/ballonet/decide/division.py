@@ -109,7 +109,7 @@ def _lay_bare(seats: list[Seat], pool: int) -> None:
 
 def _bare_bytes(seat: Seat) -> int:
     """What a guest uses now, and a part of its least margin: for the moments in which others page already."""
-    used = min(seat.need_now_bytes, max(seat.memory.used_bytes, seat.memory.said_bytes))
+    used = min(seat.need_now_bytes, max(seat.memory.use.used_bytes, seat.memory.use.said_bytes))
     return max(min(seat.need_now_bytes, seat.floor_bytes), used + int(BARE_PART * (seat.need_now_bytes - used)))
 
 
@@ -191,9 +191,9 @@ def _least_bytes(seat: Seat) -> int:
 def _claim_bytes(seat: Seat) -> int:
     """What a guest asks for: the least that it needs, and within its share what it goes on to read back of what it paged out."""
     memory = seat.memory
-    if not memory.swapped_bytes and seat.may_give and seat.need_now_bytes >= seat.floor_bytes:
+    if not memory.use.swapped_bytes and seat.may_give and seat.need_now_bytes >= seat.floor_bytes:
         return seat.need_now_bytes  # as of most guests
-    out = min(memory.swapped_bytes, int(memory.swap_in_per_s * GOES_ON_S)) - back_bytes(memory)
+    out = min(memory.use.swapped_bytes, int(memory.use.swap_in_per_s * GOES_ON_S)) - back_bytes(memory)
     return max(_least_bytes(seat), seat.need_now_bytes, min(seat.need_now_bytes + out, seat.part_bytes, seat.most_bytes))
 
 

@@ -15,7 +15,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ballonet.decide import leak
-from ballonet.decide.memory import GuestMemory
+from ballonet.decide.memory import GuestMemory, Use
 from ballonet.decide.total import doubt_bytes, kept_then, unseen_bytes, with_total
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats
@@ -81,7 +81,7 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
     if stats is None or age_s is None or keep is None:
         return old
     sampled_at = now - age_s
-    if sampled_at - old.sampled_at < LEAST_SAMPLE_S:
+    if sampled_at - old.use.sampled_at < LEAST_SAMPLE_S:
         return old
     total, available = stats.total_bytes, _available_bytes(stats)
     if total is None or available is None:
@@ -89,7 +89,7 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
     if total > ceiling:
         total = ceiling
     old = with_total(old, keep, total)
-    if old.total_follows is False:
+    if old.use.total_follows is False:
         keep = kept_then(old, guest, keep, now)
         unseen = keep - total
     else:
@@ -100,9 +100,9 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
     if occupied is not None and used > (touched := occupied + int(TIGHT_SHARE * ceiling)):
         # Nobody uses what it never touched: the host's own measure bounds what is given on the claim.
         used = touched if not guest.huge_bytes and limits.has("R9") else used
-    if old.unseen_bytes is None or not limits.has("R2"):  # the first look: nothing to compare with
-        return replace(
-            old,
+    if old.use.unseen_bytes is None or not limits.has("R2"):  # the first look: nothing to compare with
+        use = replace(
+            old.use,
             sampled_at=sampled_at,
             used_bytes=used,
             said_bytes=said,
@@ -114,48 +114,54 @@ def remember(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> Gues
             stalled_us=stats.psi_full_us,
             heap_missing_bytes=stats.heap_missing_bytes or 0,
         )
+        return replace(old, use=use)
     heard = {"said_bytes": said, "unseen_bytes": unseen, "spoke_keep_bytes": keep}
     return leak.follow(_compared(old, guest, sampled_at, used, doubt_bytes(old, keep), heard), ceiling, now)
 
 
 def _compared(old: GuestMemory, guest: Guest, sampled_at: float, used: int, doubt: float, heard: dict[str, int]) -> GuestMemory:
     """Against what was known before; `heard` is noted as it is."""
-    stats, dt = guest.stats, sampled_at - old.sampled_at
-    growth_per_s, slow = old.growth_per_s, old.slow_bytes
+    before, stats = old.use, guest.stats
+    dt = sampled_at - before.sampled_at
+    growth_per_s, slow = before.growth_per_s, before.slow_bytes
     if growth_per_s:
         growth_per_s *= math.exp(-dt / GROWTH_FADE_S)
         if growth_per_s < STILL_PER_S:
             growth_per_s = 0.0
     slow = used + (slow - used) * math.exp(-dt / SLOW_FADE_S) if slow > used + 1 else used
-    paging = _paged(old, guest, sampled_at, used)
+    paging = _paged(before, guest, sampled_at, used)
     # What goes out while a guest grows is growth too: one that pages has not stopped.
-    rise_per_s = (used + paging.swapped_bytes - old.used_bytes - old.swapped_bytes - doubt) / max(dt, RATE_S)
+    rise_per_s = (used + paging.swapped_bytes - before.used_bytes - before.swapped_bytes - doubt) / max(dt, RATE_S)
     if stats is not None and stats.rising_per_s and not doubt:  # else its balloon is part of it
         # An agent looked twice within moments, when its last report may have been a second ago.
         rise_per_s = max(rise_per_s, min(stats.rising_per_s, FASTEST_SHARE_PER_S * guest.ceiling_bytes))
-    if stats is not None and (stats.psi_full_us, stats.heap_missing_bytes or 0) != (old.stalled_us, old.heap_missing_bytes):
+    if stats is not None and (stats.psi_full_us, stats.heap_missing_bytes or 0) != (
+        before.stalled_us,
+        before.heap_missing_bytes,
+    ):
         paging = _stalled(paging, stats, dt)
     elif paging.stall_share:
         paging = replace(paging, stall_share=0.0)
-    return replace(
+    use = replace(
         paging,
         sampled_at=sampled_at,
         used_bytes=used,
         slow_bytes=slow,
         growth_per_s=rise_per_s if rise_per_s > growth_per_s else growth_per_s,
-        rose_at=sampled_at if rise_per_s > NOISE_SHARE_PER_S * guest.ceiling_bytes else old.rose_at,
+        rose_at=sampled_at if rise_per_s > NOISE_SHARE_PER_S * guest.ceiling_bytes else before.rose_at,
         **heard,
     )
+    return replace(old, use=use)
 
 
-def _stalled(old: GuestMemory, stats: GuestStats, dt: float) -> GuestMemory:
+def _stalled(old: Use, stats: GuestStats, dt: float) -> Use:
     """What only an agent tells. Voices come and go: the first count says nothing yet, and none is not the last one."""
     before, now = old.stalled_us, stats.psi_full_us
     share = 0.0 if before is None or now is None else min(1.0, max(0, now - before) / 1e6 / dt)
     return replace(old, stalled_us=now, stall_share=share, heap_missing_bytes=stats.heap_missing_bytes or 0)
 
 
-def _paged(old: GuestMemory, guest: Guest, sampled_at: float, used: int) -> GuestMemory:
+def _paged(old: Use, guest: Guest, sampled_at: float, used: int) -> Use:
     """What its swap counters tell; most guests page nothing at most ticks."""
     stats, dt = guest.stats, sampled_at - old.sampled_at
     swap_in, swap_out = (stats.swap_in_bytes or 0, stats.swap_out_bytes or 0) if stats else (0, 0)
@@ -206,7 +212,7 @@ def back_bytes(memory: GuestMemory) -> int:
     """What a guest reads back in the next moments of what it has paged out: no more than its disk can. Memory beyond that would
     lie idle, while others page for want of it.
     """
-    return int(min(memory.swapped_bytes, memory.swap_in_per_s * READ_SOON_S))
+    return int(min(memory.use.swapped_bytes, memory.use.swap_in_per_s * READ_SOON_S))
 
 
 def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, headroom_bytes: int = 0) -> tuple[int, int, int]:
@@ -220,7 +226,7 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, head
         rise_share_per_s: how fast guests of this host begin to rise, of their ceilings; 0 = none has been seen to.
         headroom_bytes: what its operator wants it to have free at any time.
     """
-    used, growth_per_s, back = memory.used_bytes, memory.growth_per_s, memory.swapped_bytes
+    used, growth_per_s, back = memory.use.used_bytes, memory.use.growth_per_s, memory.use.swapped_bytes
     back_soon = back_bytes(memory) if back else 0
     least_margin = REACT_S * (rise_share_per_s or UNSEEN_RISE_SHARE_PER_S) * ceiling_bytes
     if least_margin < LEAST_TIGHT_BYTES:
@@ -232,12 +238,12 @@ def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, head
         margin = LEAST_MARGIN_BYTES
     if margin < headroom_bytes:
         margin = headroom_bytes
-    soon = int(used + back + margin + memory.learned_bytes + growth_per_s * HORIZON_S)
-    if memory.heap_missing_bytes > memory.swapped_bytes:
+    soon = int(used + back + margin + memory.use.learned_bytes + growth_per_s * HORIZON_S)
+    if memory.use.heap_missing_bytes > memory.use.swapped_bytes:
         # A collector walks all of a heap: what of it is not resident is needed, but not in the next moments.
-        soon += min(memory.heap_missing_bytes - memory.swapped_bytes, int(HEAP_SHARE * ceiling_bytes))
+        soon += min(memory.use.heap_missing_bytes - memory.use.swapped_bytes, int(HEAP_SHARE * ceiling_bytes))
     return (
         int(used + back_soon + least_margin + growth_per_s * TIGHT_HORIZON_S),
         soon,
-        soon + int(memory.slow_bytes) - memory.used_bytes,
+        soon + int(memory.use.slow_bytes) - memory.use.used_bytes,
     )

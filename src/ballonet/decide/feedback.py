@@ -10,7 +10,7 @@ from typing import Final
 from msgspec.structs import replace
 
 from ballonet.decide.estimate import MARGIN_SHARE, has_room_for_swapped
-from ballonet.decide.memory import GuestMemory
+from ballonet.decide.memory import GuestMemory, Peace
 from ballonet.model.limits import Limits
 from ballonet.model.units import MIB
 
@@ -28,17 +28,21 @@ FORGET_S: Final = 600.0
 
 def judge(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limits, now: float) -> GuestMemory:
     """Whether a guest suffers from what it was asked for; then it is to be given back what was taken of late."""
-    if now - memory.down_at > AFTER_S or now < memory.cool_until or not limits.has("R5"):
+    use, peace = memory.use, memory.peace
+    if now - peace.down_at > AFTER_S or now < peace.cool_until or not limits.has("R5"):
         return memory
-    has_room = has_room_for_swapped(memory.used_bytes, memory.swapped_bytes, memory.swap_in_per_s, keep_bytes, ceiling_bytes)
-    paging_per_s = max(memory.swap_out_per_s, 0.0 if has_room else memory.swap_in_per_s)
-    is_ample = keep_bytes - memory.used_bytes > 2 * MARGIN_SHARE * ceiling_bytes
-    suffers = paging_per_s > PAGING_PER_S or (memory.stall_share > STALL_SHARE and not (has_room and is_ample))
-    if not (suffers and memory.sampled_at > memory.down_at):
+    has_room = has_room_for_swapped(use.used_bytes, use.swapped_bytes, use.swap_in_per_s, keep_bytes, ceiling_bytes)
+    paging_per_s = max(use.swap_out_per_s, 0.0 if has_room else use.swap_in_per_s)
+    is_ample = keep_bytes - use.used_bytes > 2 * MARGIN_SHARE * ceiling_bytes
+    suffers = paging_per_s > PAGING_PER_S or (use.stall_share > STALL_SHARE and not (has_room and is_ample))
+    if not (suffers and use.sampled_at > peace.down_at):
         return memory
-    cool_s = COOL_S if now - memory.cool_until > FORGET_S else min(LONGEST_COOL_S, 2 * max(COOL_S / 2, memory.cool_s))
-    back = max(keep_bytes, min(memory.down_from_bytes, _missed_bytes(memory, keep_bytes, ceiling_bytes)))
-    return replace(memory, cool_until=now + cool_s, cool_s=cool_s, cool_bytes=back, cool_used_bytes=memory.used_bytes)
+    cool_s = COOL_S if now - peace.cool_until > FORGET_S else min(LONGEST_COOL_S, 2 * max(COOL_S / 2, peace.cool_s))
+    back = max(keep_bytes, min(peace.down_from_bytes, _missed_bytes(memory, keep_bytes, ceiling_bytes)))
+    return replace(
+        memory,
+        peace=replace(memory.peace, cool_until=now + cool_s, cool_s=cool_s, cool_bytes=back, cool_used_bytes=use.used_bytes),
+    )
 
 
 def _missed_bytes(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int) -> int:
@@ -46,10 +50,17 @@ def _missed_bytes(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int) -> i
     pages though by its own word it has room: that word is wrong.
     """
     margin = int(2 * MARGIN_SHARE * ceiling_bytes)
-    has_room = keep_bytes - memory.used_bytes > margin
-    return ceiling_bytes if has_room else memory.used_bytes + memory.swapped_bytes + margin
+    has_room = keep_bytes - memory.use.used_bytes > margin
+    return ceiling_bytes if has_room else memory.use.used_bytes + memory.use.swapped_bytes + margin
 
 
 def is_cooling(memory: GuestMemory, ceiling_bytes: int, now: float) -> bool:
     """Whether a guest is left in peace: until its time is over, or it has freed memory of its own accord."""
-    return now < memory.cool_until and memory.used_bytes > memory.cool_used_bytes - MARGIN_SHARE * ceiling_bytes
+    return now < memory.peace.cool_until and memory.use.used_bytes > memory.peace.cool_used_bytes - MARGIN_SHARE * ceiling_bytes
+
+
+def asked(memory: GuestMemory, keep_bytes: int, now: float) -> Peace:
+    """After a command to give, of a guest that kept `keep_bytes`: what it kept before the commands of late is not forgotten."""
+    is_new = now - memory.peace.down_at > AFTER_S
+    from_bytes = keep_bytes if is_new else max(keep_bytes, memory.peace.down_from_bytes)
+    return replace(memory.peace, down_at=now, down_from_bytes=from_bytes)

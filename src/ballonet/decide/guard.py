@@ -135,9 +135,9 @@ def _leaves_reserve(seat: Seat, seats: list[Seat], slack: int, reserve: int) -> 
 def _can_wait(seat: Seat) -> bool:
     """Whether a guest lacks little, still has something, and nothing of it moves."""
     memory = seat.memory
-    is_quiet = not (memory.growth_per_s or memory.swapped_bytes or seat.is_distressed or seat.is_cooling)
+    is_quiet = not (memory.use.growth_per_s or memory.use.swapped_bytes or seat.is_distressed or seat.is_cooling)
     is_little = seat.wish_bytes - seat.keep_bytes < portion_bytes(seat.guest.ceiling_bytes)
-    return is_quiet and is_little and seat.keep_bytes >= max(seat.floor_bytes, (memory.used_bytes + seat.need_now_bytes) // 2)
+    return is_quiet and is_little and seat.keep_bytes >= max(seat.floor_bytes, (memory.use.used_bytes + seat.need_now_bytes) // 2)
 
 
 def _guarantee(seats: list[Seat], slack: int) -> int:
@@ -173,8 +173,8 @@ def _lend(seats: list[Seat], slack: int, where: str) -> int:
 def _pace(seat: Seat) -> tuple[float, float]:
     """What a guest needs at this moment, and how fast that may rise: at the least as one that looks idle may begin to."""
     memory, ceiling = seat.memory, seat.guest.ceiling_bytes
-    return memory.used_bytes + max(back_bytes(memory), int(SWAPPED_PART * memory.swapped_bytes)), max(
-        memory.growth_per_s, IDLE_RISE_SHARE * ceiling
+    return memory.use.used_bytes + max(back_bytes(memory), int(SWAPPED_PART * memory.use.swapped_bytes)), max(
+        memory.use.growth_per_s, IDLE_RISE_SHARE * ceiling
     )
 
 

@@ -24,22 +24,24 @@ def follow(memory: GuestMemory, ceiling_bytes: int, now: float) -> GuestMemory:
     """What is known of a guest's rise after fresh statistics. What it has paged out and not in again counts as used: leaked
     memory is cold, and the first to go.
     """
-    demand = memory.said_bytes + memory.swap_out_bytes - memory.swap_in_bytes
-    peak = memory.rise_peak_bytes
-    has_paused, has_fallen = now - memory.rise_peak_at > PAUSE_S, demand < peak - FALL_SHARE * ceiling_bytes
-    if has_fallen or (has_paused and peak - memory.rise_from_bytes < RISE_SHARE * ceiling_bytes):
-        if demand == memory.rise_from_bytes == peak:
+    demand = memory.use.said_bytes + memory.use.swap_out_bytes - memory.use.swap_in_bytes
+    peak = memory.rise.rise_peak_bytes
+    has_paused, has_fallen = now - memory.rise.rise_peak_at > PAUSE_S, demand < peak - FALL_SHARE * ceiling_bytes
+    if has_fallen or (has_paused and peak - memory.rise.rise_from_bytes < RISE_SHARE * ceiling_bytes):
+        if demand == memory.rise.rise_from_bytes == peak:
             return memory
-        return replace(memory, rise_at=now, rise_from_bytes=demand, rise_peak_bytes=demand, rise_peak_at=now)
+        return replace(
+            memory, rise=replace(memory.rise, rise_at=now, rise_from_bytes=demand, rise_peak_bytes=demand, rise_peak_at=now)
+        )
     step = STEP_SHARE * ceiling_bytes
     if demand - peak < step:
         return memory
-    begins_at = now if peak - memory.rise_from_bytes < step else memory.rise_at  # what went before was rest
-    return replace(memory, rise_at=begins_at, rise_peak_bytes=demand, rise_peak_at=now)
+    begins_at = now if peak - memory.rise.rise_from_bytes < step else memory.rise.rise_at  # what went before was rest
+    return replace(memory, rise=replace(memory.rise, rise_at=begins_at, rise_peak_bytes=demand, rise_peak_at=now))
 
 
 def is_endless(memory: GuestMemory, ceiling_bytes: int, now: float) -> bool:
     """Whether a guest has done nothing but grow for long, and by much. A guest that has all that it asks for may do so."""
-    risen, lasted_s = memory.rise_peak_bytes - memory.rise_from_bytes, memory.rise_peak_at - memory.rise_at
-    goes_on = now - memory.rise_peak_at <= PAUSE_S or memory.rise_peak_bytes >= END_SHARE * ceiling_bytes
+    risen, lasted_s = memory.rise.rise_peak_bytes - memory.rise.rise_from_bytes, memory.rise.rise_peak_at - memory.rise.rise_at
+    goes_on = now - memory.rise.rise_peak_at <= PAUSE_S or memory.rise.rise_peak_bytes >= END_SHARE * ceiling_bytes
     return risen >= RISE_SHARE * ceiling_bytes and lasted_s >= RISE_S and goes_on

@@ -1,4 +1,6 @@
-"""What is remembered of each guest from tick to tick. Frozen; a tick makes new ones."""
+"""What is remembered of each guest from tick to tick, in parts: each is written by one rule's file, and read by any. Frozen; a
+tick makes new ones. Times are on the clock that `step` is given.
+"""
 
 from typing import Final
 
@@ -8,11 +10,9 @@ NO_DOUBT: Final = 1e18
 """A time that does not come."""
 
 
-# gc=False: scalars only, so there is no cycle to look for among the thousand that a tick makes.
-class GuestMemory(Struct, frozen=True, gc=False):
-    """One guest's past, as far as decisions need it. Times are on the clock that `step` is given."""
+class Use(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What it said of its memory, and what follows from that. Written by estimate.py, with total.py (R2)."""
 
-    # What it said
     sampled_at: float = -1e9
     """When the guest took the newest statistics."""
     used_bytes: int = 0
@@ -51,6 +51,10 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """Margin that distress has taught to add; forgotten slowly."""
     distress_until: float = -1e9
 
+
+class Rise(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Whether it does nothing but grow. Written by leak.py (R10)."""
+
     rise_at: float = -1e9
     """When its use began to rise without ever falling back (leak.py)."""
     rise_from_bytes: int = 0
@@ -60,7 +64,10 @@ class GuestMemory(Struct, frozen=True, gc=False):
     rise_peak_at: float = -1e9
     """When that last rose by more than noise."""
 
-    # What was asked of it
+
+class Motion(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What its balloon was asked, and what it did. Written by stuck.py (R7)."""
+
     asked_bytes: int | None = None
     """The last command; None = none by us."""
     keep_bytes: int | None = None
@@ -89,13 +96,10 @@ class GuestMemory(Struct, frozen=True, gc=False):
     kept_at: float = -1e9
     """When that was."""
 
-    # What it occupies of the host
-    occupied_bytes: int = 0
-    """At the last tick, while it could not be moved; 0 = never seen."""
-    occupied_at: float = -1e9
-    """When that was."""
-    filling_per_s: float = 0.0
-    """How fast that rises: risen at once, and falling slowly."""
+
+class Proof(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Whether what its balloon takes comes back to the host. Written by inert.py (R13)."""
+
     proof_keep_bytes: int = 0
     """What it kept when its balloon was last seen to free what it took (inert.py); 0 = not looked at yet."""
     proof_excess_bytes: int = 0
@@ -109,7 +113,21 @@ class GuestMemory(Struct, frozen=True, gc=False):
     inert_s: float = 0.0
     """How long it was left alone for that the last time."""
 
-    # What came of it (R5)
+
+class Filling(Struct, frozen=True, gc=False, omit_defaults=True):
+    """How fast it fills what it keeps, while it cannot be moved. Written by classify.py (R4)."""
+
+    occupied_bytes: int = 0
+    """At the last tick, while it could not be moved; 0 = never seen."""
+    occupied_at: float = -1e9
+    """When that was."""
+    filling_per_s: float = 0.0
+    """How fast that rises: risen at once, and falling slowly."""
+
+
+class Peace(Struct, frozen=True, gc=False, omit_defaults=True):
+    """What came of asking it to give. Written by feedback.py (R5)."""
+
     down_at: float = -1e9
     """The last command to give."""
     down_from_bytes: int = 0
@@ -122,3 +140,15 @@ class GuestMemory(Struct, frozen=True, gc=False):
     """What it used when that began: one that has freed memory since is no longer in trouble."""
     cool_s: float = 0.0
     """How long it was left in peace the last time."""
+
+
+# gc=False: scalars only, so there is no cycle to look for among the thousand that a tick makes.
+class GuestMemory(Struct, frozen=True, gc=False, omit_defaults=True):
+    """One guest's past, as far as decisions need it."""
+
+    use: Use = Use()
+    rise: Rise = Rise()
+    motion: Motion = Motion()
+    proof: Proof = Proof()
+    filling: Filling = Filling()
+    peace: Peace = Peace()

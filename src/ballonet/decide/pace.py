@@ -32,7 +32,7 @@ REACH_S: Final = 0.8
 
 def take_per_s(seat: Seat) -> float:
     """How fast a guest's balloon takes, as measured, bytes a second."""
-    return seat.memory.took_per_s or SPEED_SHARE * seat.guest.ceiling_bytes
+    return seat.memory.motion.took_per_s or SPEED_SHARE * seat.guest.ceiling_bytes
 
 
 def dead_band_bytes(seat: Seat) -> int:

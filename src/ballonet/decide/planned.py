@@ -18,7 +18,7 @@ def planned(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
     """The plan of one tick."""
     interval_s = table.limits.interval_s
     is_busy = any(isinstance(one.ask, Keep) for one in decisions) or any(
-        one.is_under_way and not one.memory.parked_sign for one in table.seats
+        one.is_under_way and not one.memory.motion.parked_sign for one in table.seats
     )
     is_tight = any(one.may_take and one.keep_bytes < one.need_now_bytes for one in table.seats)
     next_s = AT_ONCE_S if is_busy and is_tight else SOON_S if is_busy else interval_s

@@ -51,7 +51,7 @@ T = TypeVar("T", Spike, float)
 
 def note(shown: Shown, seats: Sequence[Seat], now: float) -> Shown:
     """What is known after this tick; the same value when it taught nothing."""
-    minute, growing = int(now // MINUTE_S), [seat for seat in seats if seat.memory.growth_per_s]
+    minute, growing = int(now // MINUTE_S), [seat for seat in seats if seat.memory.use.growth_per_s]
     spike, rise = _spike(growing, seats), _rise(growing)
     if minute != shown.minute:
         spikes, rises = (*shown.spikes, spike)[-MINUTES:], (*shown.rises, rise)[-MINUTES:]
@@ -66,7 +66,7 @@ def note(shown: Shown, seats: Sequence[Seat], now: float) -> Shown:
 def _spike(growing: Sequence[Seat], seats: Sequence[Seat]) -> Spike:
     if not growing:
         return Spike()
-    growth_per_s = sum(seat.memory.growth_per_s for seat in growing)
+    growth_per_s = sum(seat.memory.use.growth_per_s for seat in growing)
     ceilings = sum(seat.guest.ceiling_bytes for seat in seats)
     horizon_s = SEE_S + PORTION_SHARE * ceilings / sum(map(take_per_s, seats))
     return Spike(growth_per_s * horizon_s, growth_per_s, horizon_s)
@@ -74,7 +74,7 @@ def _spike(growing: Sequence[Seat], seats: Sequence[Seat]) -> Spike:
 
 def _rise(growing: Sequence[Seat]) -> float:
     least, most = RISE_BOUNDS
-    rise = max((seat.memory.growth_per_s / seat.guest.ceiling_bytes for seat in growing), default=0.0)
+    rise = max((seat.memory.use.growth_per_s / seat.guest.ceiling_bytes for seat in growing), default=0.0)
     return min(rise, most) if rise >= least else 0.0
 
 

@@ -26,18 +26,17 @@ def is_still(taken: Seat, old: GuestMemory) -> bool:
         old: what was remembered of it before.
     """
     memory = taken.memory
-    if memory.sampled_at - old.sampled_at < LEAST_SAMPLE_S:
+    if memory.use.sampled_at - old.use.sampled_at < LEAST_SAMPLE_S:
         return False  # what it says now came too soon after what it said before, or is older: it has not been taken yet
+    use = memory.use
     return (
         taken.may_give
         and taken.may_take
-        and not memory.growth_per_s
-        and memory.slow_bytes == memory.used_bytes == memory.said_bytes
-        and not (
-            memory.swapped_bytes or memory.learned_bytes or memory.swap_in_per_s or memory.swap_out_per_s or memory.stall_share
-        )
-        and not (taken.is_cooling or taken.is_distressed or taken.is_under_way or memory.is_astray)
-        and memory == replace(old, sampled_at=memory.sampled_at)
+        and not use.growth_per_s
+        and use.slow_bytes == use.used_bytes == use.said_bytes
+        and not (use.swapped_bytes or use.learned_bytes or use.swap_in_per_s or use.swap_out_per_s or use.stall_share)
+        and not (taken.is_cooling or taken.is_distressed or taken.is_under_way or memory.motion.is_astray)
+        and memory == replace(old, use=replace(old.use, sampled_at=use.sampled_at))
     )
 
 
@@ -50,9 +49,10 @@ def again(seats: Mapping[str, Seat], guest: Guest, now: float) -> Seat | None:
         now: on the clock of `step`.
     """
     last = seats.get(guest.name)
-    if last is None or last.guest is not guest or now - last.memory.seen_at >= stuck.STILL_S:
+    if last is None or last.guest is not guest or now - last.memory.motion.seen_at >= stuck.STILL_S:
         return None
-    memory = replace(last.memory, sampled_at=now - (guest.stats_age_s or 0.0))
+    use = replace(last.memory.use, sampled_at=now - (guest.stats_age_s or 0.0))
+    memory = replace(last.memory, use=use)
     if leak.follow(memory, guest.ceiling_bytes, now) is not memory:
         return None  # it has rested for so long that its rise is over
     return _anew(last, memory)

@@ -29,13 +29,13 @@ LEAST_FALL_SHARE: Final = 0.004
 def look(seat: Seat, interval_s: float) -> Look:
     """When to look at a guest again, and below which available memory to wake the loop at once."""
     ceiling, memory = seat.guest.ceiling_bytes, seat.memory
-    headroom = seat.keep_bytes - memory.used_bytes
+    headroom = seat.keep_bytes - memory.use.used_bytes
     if headroom < 0:
         headroom = 0
-    fastest, growth = FASTEST_SHARE_PER_S * ceiling, memory.growth_per_s
+    fastest, growth = FASTEST_SHARE_PER_S * ceiling, memory.use.growth_per_s
     every_s = headroom / (growth if growth > fastest else fastest) / LOOKS_TO_EXHAUSTION
     if every_s < CLOSEST_S or seat.is_distressed or seat.is_under_way:
-        every_s = RISING_S if memory.sampled_at - memory.rose_at < RISEN_S else CLOSEST_S
+        every_s = RISING_S if memory.use.sampled_at - memory.use.rose_at < RISEN_S else CLOSEST_S
     else:
         every_s = _pace_s(every_s)
     fall, least, most = headroom / 4, LEAST_FALL_SHARE * ceiling, FALL_SHARE * ceiling

@@ -81,7 +81,7 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
             seat.is_short, seat.is_over = wish < seat.need_now_bytes, here > least + over
         if _is_due(seat, here, min(seat.need_soon_bytes, wish), is_calm):
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
-            wait_s = max(0.0, seat.memory.cool_until - table.now)
+            wait_s = max(0.0, seat.memory.peace.cool_until - table.now)
             _set(seat, _release(table, seat, here), _gain_reason(seat), wait_s=wait_s)
         elif seat.guest.deflates:
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
@@ -196,11 +196,11 @@ def _is_leak(table: Table, seat: Seat) -> bool:
 
 def _name_leak(seat: Seat) -> None:
     memory = seat.memory
-    risen = memory.rise_peak_bytes - memory.rise_from_bytes
+    risen = memory.rise.rise_peak_bytes - memory.rise.rise_from_bytes
     more = {
         "risen_bytes": risen,
-        "rising_s": memory.rise_peak_at - memory.rise_at,
-        "demand_bytes": memory.used_bytes + memory.swapped_bytes,
+        "rising_s": memory.rise.rise_peak_at - memory.rise.rise_at,
+        "demand_bytes": memory.use.used_bytes + memory.use.swapped_bytes,
     }
     _set(seat, seat.wish_bytes, Reason.LEAK, **more)
 
@@ -231,7 +231,7 @@ def _release(table: Table, seat: Seat, here: int) -> int:
 def _heading_bytes(seat: Seat) -> int:
     """What the guest keeps when it has done what it was asked last."""
     memory = seat.memory
-    return seat.keep_bytes if memory.asked_bytes is None or memory.parked_sign else memory.asked_bytes
+    return seat.keep_bytes if memory.motion.asked_bytes is None or memory.motion.parked_sign else memory.motion.asked_bytes
 
 
 def _is_spared(table: Table, seat: Seat) -> bool:
@@ -300,11 +300,11 @@ def _order(donor: tuple[int, int, Seat]) -> tuple[bool, int, int]:
 
 def _is_growing(seat: Seat) -> bool:
     """Whether it would soon ask back what it gave."""
-    return seat.memory.growth_per_s > GROWING_SHARE_PER_S * seat.guest.ceiling_bytes
+    return seat.memory.use.growth_per_s > GROWING_SHARE_PER_S * seat.guest.ceiling_bytes
 
 
 def _gain_reason(seat: Seat) -> Reason:
-    if seat.is_cooling and seat.keep_bytes < seat.memory.cool_bytes:
+    if seat.is_cooling and seat.keep_bytes < seat.memory.peace.cool_bytes:
         return Reason.FEEDBACK
     if seat.is_distressed:
         return Reason.DISTRESS
@@ -324,10 +324,10 @@ def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
     seat.reason = reason
     seat.numbers = {
         "need_bytes": seat.need_lasting_bytes,
-        "used_bytes": memory.used_bytes,
-        "growth_bytes": int(memory.growth_per_s),
-        "swap_in_bytes": int(memory.swap_in_per_s),
-        "swap_out_bytes": int(memory.swap_out_per_s),
+        "used_bytes": memory.use.used_bytes,
+        "growth_bytes": int(memory.use.growth_per_s),
+        "swap_in_bytes": int(memory.use.swap_in_per_s),
+        "swap_out_bytes": int(memory.use.swap_out_per_s),
     }
     if seat.rationed_by:
         seat.numbers["within"] = limit_of(seat.rationed_by)

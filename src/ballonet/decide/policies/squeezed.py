@@ -39,7 +39,7 @@ def divide(table: Table) -> None:
 
 
 def _is_stuck(table: Table, seat: Seat, inaccuracy: int) -> bool:
-    asked = seat.memory.asked_bytes
+    asked = seat.memory.motion.asked_bytes
     keep, since = table.past.get("still", {}).get(seat.guest.name, (None, table.now))
     is_off = asked is not None and abs(asked - seat.keep_bytes) > max(MIB, inaccuracy)
     return is_off and keep == seat.keep_bytes and table.now - since > STUCK_S

@@ -33,7 +33,7 @@ NEAR_SHARE: Final = 0.9
 
 def is_rising(one: Seat) -> bool:
     """Whether a guest grows so fast that its buffer would be used up."""
-    return one.memory.growth_per_s > RISING_SHARE_PER_S * one.guest.ceiling_bytes
+    return one.memory.use.growth_per_s > RISING_SHARE_PER_S * one.guest.ceiling_bytes
 
 
 def wish(one: Seat, old: Bounds, host_state: str) -> Bounds:
@@ -85,7 +85,7 @@ def _maximum(guest: Guest, need: int, old: Bounds) -> int:
 
 def _buffer(one: Seat, before_percent: int) -> int:
     """The operator's; a larger one while the guest rises. A guarantee is kept by it too."""
-    firm = 100 * (one.guest.guaranteed_bytes / max(1, one.memory.used_bytes) - 1)
+    firm = 100 * (one.guest.guaranteed_bytes / max(1, one.memory.use.used_bytes) - 1)
     return _within(BUFFER_PERCENT, max(before_percent, firm, RISING_PERCENT if is_rising(one) else 0))
 
 

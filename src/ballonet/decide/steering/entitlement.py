@@ -116,7 +116,7 @@ def _limit(one: Seat, wish: Entitlement, old: Entitlement, host_state: str) -> i
     suffers = one.is_distressed or one.is_cooling or (isinstance(latency, int) and latency >= LATENCY_PERCENT)
     if host_state == "high" or suffers:
         return None
-    least = max(wish.reservation_bytes, LIMIT_ACTIVE_SHARE * one.memory.used_bytes, LIMIT_SHARE * guest.ceiling_bytes)
+    least = max(wish.reservation_bytes, LIMIT_ACTIVE_SHARE * one.memory.use.used_bytes, LIMIT_SHARE * guest.ceiling_bytes)
     limit = -(-int(max(least, need, one.floor_bytes)) // MIB) * MIB
     if old.limit_bytes is not None and abs(limit - old.limit_bytes) <= STEP_BYTES and old.limit_bytes >= wish.reservation_bytes:
         return old.limit_bytes

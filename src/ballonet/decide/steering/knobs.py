@@ -91,7 +91,7 @@ def _decision(one: Seat, old: Knobs, table: Table, last: Turned, part: float) ->
         reason, numbers = (Reason.ALONE, {"why": guest.deflates}) if guest.deflates else (one.reason, one.numbers or {})
     used = need = tight = None
     if guest.stats is not None and one.needs_bytes is not None:
-        used, (tight, need) = one.memory.used_bytes, one.needs_bytes
+        used, (tight, need) = one.memory.use.used_bytes, one.needs_bytes
     keep = None if one.reason is Reason.UNKNOWN else one.keep_bytes
     return Decision(guest.name, keep, reason, numbers, ask, used, need, tight, one.floor_bytes, steering_of(old))
 
@@ -140,9 +140,9 @@ def _numbers(one: Seat, knobs: Knobs, *, is_asked: bool) -> dict[str, Any]:
         "has": "gets" if is_asked else "has",
         "limited": f", never more than {format_size(limit)}" if limit is not None else "",
         "pages": "; it pages" if one.is_distressed else "",
-        "used_bytes": one.memory.used_bytes,
-        "swap_in_bytes": int(one.memory.swap_in_per_s),
-        "swap_out_bytes": int(one.memory.swap_out_per_s),
+        "used_bytes": one.memory.use.used_bytes,
+        "swap_in_bytes": int(one.memory.use.swap_in_per_s),
+        "swap_out_bytes": int(one.memory.use.swap_out_per_s),
         "need_bytes": need,
         "need_now_bytes": tight,
     }
