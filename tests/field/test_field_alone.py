@@ -45,7 +45,7 @@ def test_a_balloon_that_frees_nothing(field_of: Field) -> None:
     field_of.guest("odd", 8 * GIB, use=[(0, 2 * GIB, 1e9)], cache=6 * GIB, is_inert=True)
     field_of.guest("riser", 8 * GIB, keep=5 * GIB, use=[(0, 3 * GIB, 1e9), (4, 7 * GIB, 500)])
     field_of.run()
-    field_of.until(lambda: "host got none of it" in field_of.told("odd").leave_alone)
+    field_of.until(lambda: "the host did not get it" in field_of.told("odd").leave_alone)
     field_of.until(lambda: field_of.state("odd")["keep"] == 8 * GIB)
     commands = field_of.state("odd")["commands"]
     field_of.always(lambda: field_of.state("odd")["commands"] == commands, 5)

@@ -60,7 +60,7 @@ def test_what_is_not_there_is_not_given_and_said(field_of: Field) -> None:
     done = run(field_of, "deflate", "--all", "--yes", "--for", "10m", code=1)
     told = " ".join(done.stderr.split())
     assert "cannot come back now: this host has lent more than it has" in told
-    assert "GiB of the 8 GiB that it has, as the host has it to spare: on hold with all of its memory for 10 min more" in told
+    assert "GiB of its 8 GiB back, as much as the host can spare: on hold with all of its memory for 10 min more" in told
     keeps = [one["keep"] for one in field_of.states().values()]
     assert TOTAL - RESERVE - 100 <= sum(keeps) <= TOTAL - RESERVE
     assert field_of.least_available >= 0
