@@ -322,3 +322,23 @@ async def test_a_peer_that_refuses_is_not_asked_without_end(tmp_path: Path, comm
     finally:
         await hypervisor.close()
         server.close()
+
+
+async def test_a_guest_without_a_balloon_is_told_so_and_not_called_silent(tmp_path: Path) -> None:
+    """Nothing is asked of it on beats, and it answers what is asked of it rarely."""
+    peer = ScriptedGuest("a", 0, 1 << 30)
+
+    class Bare(ScriptedGuest):
+        def answer(self, name: str, arguments: dict[str, object]) -> object:
+            return [] if name == "qom-list" else peer.answer(name, arguments)
+
+    server = await asyncio.start_unix_server(Bare("a", 0, 1 << 30).serve, str(tmp_path / "a.sock"))
+    hypervisor = QemuHypervisor((str(tmp_path / "*.sock"),))
+    await hypervisor.open()
+    try:
+        await holds_soon(lambda: bool(hypervisor.guests()) and "no balloon device" in hypervisor.guests()[0].leave_alone)
+        await asyncio.sleep(3.5)  # longer than a guest may be silent
+        assert "no balloon device" in hypervisor.guests()[0].leave_alone
+    finally:
+        await hypervisor.close()
+        server.close()

@@ -324,7 +324,10 @@ class QemuGuest(LocalGuest):
     def read(self) -> None:
         """As the beats say."""
         session, mover = self._session, self._mover
-        if session is None or not session.is_open or mover is None or not mover.mechanisms:
+        if session is None or not session.is_open or mover is None:
+            return
+        if not mover.mechanisms:
+            self._has_answered()  # nothing of it moves, so nothing is asked on beats
             return
         if not mover.is_plain:
             super().read()

@@ -89,6 +89,8 @@ class SharedSocketGuest(QemuGuest):
     async def _look_once(self) -> None:
         async with self._talk() as session:
             if self._mover is None or self._is_another(session):
+                voices, self._voices = self._voices, []
+                await self._end(voices)  # of the life before: the new one has agents of its own
                 self._begin_life(session)
                 await self._identify(session)
             try:
