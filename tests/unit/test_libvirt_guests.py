@@ -12,6 +12,7 @@ libvirt = pytest.importorskip("libvirt")
 
 from ballonet.hypervisors.libvirt import adapter, events  # noqa: E402 only where libvirt is
 from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor  # noqa: E402
+from ballonet.model.plan import Look  # noqa: E402
 from ballonet.model.units import GIB, KIB  # noqa: E402
 from daemons import holds_soon  # noqa: E402
 
@@ -51,7 +52,10 @@ class Domain:
         return 0
 
     def jobInfo(self) -> list[int]:  # noqa: N802
-        return [0]
+        return [libvirt.VIR_DOMAIN_JOB_UNBOUNDED if self._world.is_migrating else libvirt.VIR_DOMAIN_JOB_NONE]
+
+    def jobStats(self) -> dict[str, int]:  # noqa: N802
+        return {"operation": libvirt.VIR_DOMAIN_JOB_OPERATION_MIGRATION_OUT}
 
     def metadata(self, *_words: Any) -> str:
         raise failure(libvirt.VIR_ERR_NO_DOMAIN_METADATA)
@@ -64,7 +68,7 @@ class World:
         self.domains: dict[str, Domain] = {}
         self.refusals = self.asked = 0
         self.list_takes_s = 0.0
-        self.is_listing = False
+        self.is_listing = self.is_migrating = False
         self.hears: dict[int, Any] = {}
 
     def start(self, name: str) -> None:
@@ -151,3 +155,19 @@ async def test_a_list_that_waited_sends_no_newcomer_away(world: World, tmp_path:
         assert len(hypervisor.guests()) == 2
         await asyncio.sleep(0.02)
     await hypervisor.close()
+
+
+async def test_one_that_is_not_asked_by_itself_is_heard_with_all_others(world: World, tmp_path: Path) -> None:
+    """One that migrates is watched closely and not asked: it is not called silent for that."""
+    world.start("a")
+    hypervisor = LibvirtHypervisor("scripted:///", tmp_path)
+    await hypervisor.open()
+    try:
+        await holds_soon(lambda: bool(hypervisor.guests()))
+        world.is_migrating = True
+        await holds_soon(lambda: hypervisor.guests()[0].is_migrating)
+        hypervisor.watch("a", Look(0.15, 0))
+        next(iter(hypervisor._guests.values()))._answered_at -= 60.0
+        await holds_soon(lambda: hypervisor.guests()[0].keep_age_s < 3)
+    finally:
+        await hypervisor.close()

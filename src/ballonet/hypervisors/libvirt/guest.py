@@ -155,7 +155,7 @@ class LibvirtGuest(LocalGuest):
             self._made = replace(self._made, ceiling_bytes=record["balloon.maximum"] * KIB)
         if "balloon.current" not in record:
             self._trouble = "its QEMU does not answer libvirt"
-        elif not self._is_close():
+        elif not self._is_looked_at:
             balloon = {name.removeprefix("balloon.").replace("-", "_"): value for name, value in record.items()}
             self._hear(balloon, balloon["current"], time.monotonic())
 
@@ -208,9 +208,14 @@ class LibvirtGuest(LocalGuest):
             await self._end(voices)
 
     def read(self) -> None:
-        """As the beats say; all domains' statistics do for one that is not watched closely."""
-        if self._is_close() and self._made.has_balloon and not self._running.is_migrating and not self._running.job:
+        """As the beats say."""
+        if self._is_looked_at:
             self._begin_look()
+
+    @property
+    def _is_looked_at(self) -> bool:
+        """Whether it is asked by itself; else all domains' statistics do, also for one that migrates or has no balloon."""
+        return self._is_close() and self._made.has_balloon and not self._running.is_migrating and not self._running.job
 
     async def _look_once(self) -> None:
         asked_at = time.monotonic()
