@@ -6,6 +6,7 @@ import errno
 import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from ballonet.hypervisors.contract import NoAnswerError, RefusedError
@@ -339,6 +340,30 @@ async def test_a_guest_without_a_balloon_is_told_so_and_not_called_silent(tmp_pa
         await holds_soon(lambda: bool(hypervisor.guests()) and "no balloon device" in hypervisor.guests()[0].leave_alone)
         await asyncio.sleep(3.5)  # longer than a guest may be silent
         assert "no balloon device" in hypervisor.guests()[0].leave_alone
+    finally:
+        await hypervisor.close()
+        server.close()
+
+
+async def test_an_answer_that_comes_too_late_is_none_to_the_next_question(tmp_path: Path) -> None:
+    """What a QEMU says two seconds after it was asked is as old as the question, and is not taken for news of now."""
+    peer = ScriptedGuest("a", 0, 1 << 30)
+    server = await asyncio.start_unix_server(peer.serve, str(tmp_path / "a.sock"))
+    hypervisor = QemuHypervisor((str(tmp_path / "*.sock"),))
+    await hypervisor.open()
+    try:
+        await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+        guest = next(iter(hypervisor._guests.values()))
+        await holds_soon(lambda: not guest._awaited)
+        guest.read()
+        late = next(number for number in guest._awaited if number % 2)
+        guest._asked_at -= 2.0  # nothing has come for so long
+        guest.read()
+        assert late not in guest._awaited
+        before = guest._stats
+        answer = b'{"stats": {"stat-total-memory": 4096, "stat-available-memory": 1}, "last-update": 9}'
+        guest._on_answer(late, msgspec.Raw(answer), None)
+        assert guest._stats is before
     finally:
         await hypervisor.close()
         server.close()

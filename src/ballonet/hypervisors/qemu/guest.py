@@ -61,10 +61,14 @@ RECONNECT_S: Final = 8.0
 """A session without an answer for so long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
 ON_TIME_S: Final = 0.2
 """On beats as close as this a driver is asked for the next one; a real guest answers within 60 ms."""
-STATS, KEEP, KICK = -1, -2, -3
-"""Numbers of what is asked on beats."""
+KICK: Final = -1
+"""Number of what a driver is asked on beats. Questions for statistics and for what it keeps have numbers of their own each time,
+odd and even ones: an answer that comes too late is none to the next question.
+"""
 INTERVAL: Final = "guest-stats-polling-interval"
-_KEEP_LINE: Final = line_of("query-balloon", {}, KEEP)
+_NUMBER: Final = b"0}\n"
+"""How a line that `line_of` makes with the number 0 ends."""
+_KEEP_HEAD: Final = line_of("query-balloon", {}, 0).removesuffix(_NUMBER)
 _EVENTS: Final = (
     "BALLOON_CHANGE",
     "STOP",
@@ -108,7 +112,9 @@ class QemuGuest(LocalGuest):
         """When the beat's questions went out."""
         self._awaited: set[int] = set()
         """Those of them that are not answered."""
-        self._stats_line = self._kick_lines = b""
+        self._round = 0
+        """How often it was asked on beats."""
+        self._stats_head = self._kick_lines = b""
 
     # What others ask
 
@@ -222,7 +228,7 @@ class QemuGuest(LocalGuest):
             self._balloon_path, self._mover = balloon_path, Mover(balloon_path, found.layout)
             self._keep_at = self._facts_at = 0.0
             get = {"path": balloon_path, "property": "guest-stats"}
-            self._stats_line = line_of("qom-get", get, STATS)
+            self._stats_head = line_of("qom-get", get, 0).removesuffix(_NUMBER)
             intervals = ({"path": balloon_path, "property": INTERVAL, "value": value} for value in (0, 1))
             self._kick_lines = b"".join(line_of("qom-set", one, KICK) for one in intervals)
             if balloon_path:
@@ -343,8 +349,12 @@ class QemuGuest(LocalGuest):
             # It says more, and sooner; and QEMU carries its words, so that one answers. The driver is heard every now and then.
             self._has_answered()
             return
-        self._asked_at, self._awaited = now, {STATS, KEEP} if is_keep_due else {STATS}
-        lines = self._stats_line + _KEEP_LINE if is_keep_due else self._stats_line
+        self._round += 1
+        stats, keep = -2 * self._round - 1, -2 * self._round - 2
+        self._asked_at, self._awaited = now, {stats, keep} if is_keep_due else {stats}
+        lines = b"%s%d}\n" % (self._stats_head, stats)
+        if is_keep_due:
+            lines += b"%s%d}\n" % (_KEEP_HEAD, keep)
         session.send(lines + self._kick_lines if self._is_on_time and self._asks_driver() else lines)
 
     def _on_answer(self, number: int, answer: Raw, refusal: str | None) -> None:
@@ -355,10 +365,10 @@ class QemuGuest(LocalGuest):
         try:
             if refusal is not None:
                 raise RefusedError(refusal)
-            if number == KEEP and self._mover is not None:
+            if number % 2 == 0 and self._mover is not None:
                 self._keep_bytes = self._mover.checked(_decoded("query-balloon", answer, _read_balloon))
                 self._keep_at = self._counts_as_asked(self._keep_at, KEEP_EVERY_S)
-            elif number == STATS:
+            else:
                 report = _decoded("qom-get", answer, _read_report)
                 self._take(report.stats.known(), report.last_update, self._asked_at)
         except HypervisorError as error:
