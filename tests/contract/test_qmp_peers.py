@@ -272,7 +272,7 @@ class Known:
 
     def __init__(self, name: str, path: str, started_s: float) -> None:
         self.name, self.path, self.started_s = name, path, started_s
-        self.identity = (int(started_s), name)
+        self.identity, self.pid = (int(started_s), name), int(started_s)
 
     def reading(self) -> Guest:
         return Guest(name=self.name, ceiling_bytes=1 << 30, keep_bytes=1 << 30)
@@ -287,6 +287,22 @@ def test_a_name_is_the_older_guest_s(is_first: bool) -> None:
         hypervisor._guests[one.path] = one  # type: ignore[assignment]  # as much of one as is asked for
     assert {one.name for one in hypervisor.guests()} == {"db", "db@a"}
     assert guests[1].name == "db"
+
+
+@pytest.mark.parametrize("is_first", [True, False])
+def test_one_guest_behind_two_sockets_is_steered_by_the_one_that_is_read(is_first: bool) -> None:
+    """What is watched closely, and asked to keep, is what is read, whichever was found first, and when that one goes."""
+    hypervisor = QemuHypervisor(("/nowhere/*.sock",))
+    guests = [Known("db", "/q/a.sock", 100.0), Known("db", "/q/z.sock", 100.0)]
+    for one in guests if is_first else reversed(guests):
+        hypervisor._guests[one.path] = one  # type: ignore[assignment]  # as much of one as is asked for
+    assert len(hypervisor.guests()) == 1
+    (read,) = hypervisor._met().values()
+    assert hypervisor._named("db") is read
+    del hypervisor._guests[read.path]
+    (other,) = hypervisor._met().values()
+    assert other is not read
+    assert hypervisor._named("db") is other
 
 
 RARELY = ("qom-list", "query-memory-size-summary", "query-memory-devices", "query-status", "query-migrate")

@@ -104,15 +104,15 @@ def test_a_full_disk_costs_history_and_nothing_else(tmp_path: Path) -> None:
             fill(filler)
             until(lambda: "history not written" in daemon.log)
             fill(filler)  # what its log gave back as it was closed
-            told = daemon.cli("set", "v-0", "--floor", "222MiB", code=1)
+            told = daemon.cli("set", "v-0", "--floor", "333MiB", code=1)
             assert "nothing is changed" in told
-            assert daemon.status().guests[0].floor_bytes != 222 << 20
+            assert daemon.status().guests[0].floor_bytes != 333 << 20
             at = daemon.status().host.at
             until(lambda: daemon.status().host.at > at + 1)
             filler.unlink()
             until(lambda: "history is written again" in daemon.log)
-            daemon.cli("set", "v-0", "--floor", "222MiB")
-            until(lambda: daemon.status().guests[0].floor_bytes == 222 << 20)
+            daemon.cli("set", "v-0", "--floor", "333MiB")
+            until(lambda: daemon.status().guests[0].floor_bytes == 333 << 20)
 
 
 def test_a_read_only_disk(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typer.main import get_command
 
 from ballonet.cli.daemon import set_guest
 from ballonet.control.messages import Orders
-from ballonet.control.openapi import openapi
+from ballonet.control.openapi import HEADROOM, openapi
 from ballonet.control.orders import with_guest
 from ballonet.daemon.config import read_config
 from ballonet.hypervisors.libvirt.settings import kept, read
@@ -119,3 +119,13 @@ def command() -> Any:
     app = typer.Typer()
     app.command()(set_guest)
     return get_command(app)
+
+
+@pytest.mark.parametrize("text", ["10%", "0.00000001%", "5.123456789%", "99.99999999%", "1B", "4116TiB", "1.5 GiB", "0"])
+def test_headroom_that_is_taken_is_given_back_in_a_form_that_is_taken(text: str) -> None:
+    """Orders are kept in a file, and the API's answers are of its schema."""
+    first = read_term("headroom", text, "--headroom")
+    assert isinstance(first, Headroom)
+    again = read_term("headroom", str(first), "--headroom")
+    assert str(again) == str(first)
+    assert re.fullmatch(HEADROOM, str(first))

@@ -17,7 +17,7 @@ TROUBLES: Final = {
     "409": "It contradicts what stands, as a floor above a ceiling",
     "503": "Not yet, or not on this host",
 }
-HEADROOM: Final = r"^([0-9]{1,2}(\.[0-9]{1,3})?%|[0-9]{1,15}B|[0-9]{1,4}(\.[0-9]{1,3})?[KMGT]iB)$"
+HEADROOM: Final = r"^([0-9]{1,2}(\.[0-9]{1,8})?%|[0-9]{1,19}B|[0-9]{1,4}(\.[0-9]{1,3})?[KMGT]iB)$"
 """A part of what can be read (`model.settings`), that says how to write it."""
 _SCHEMAS: Final = "#/components/schemas/{name}"
 

@@ -42,7 +42,7 @@ class Headroom:
 
     def __str__(self) -> str:
         """As `_decode_headroom` reads it."""
-        return f"{self.share * 100:.10g}%" if self.share else f"{self.bytes}B"
+        return f"{self.share * 100:.8f}".rstrip("0").rstrip(".") + "%" if self.share else f"{self.bytes}B"
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headroom) and (self.bytes, self.share) == (other.bytes, other.share)

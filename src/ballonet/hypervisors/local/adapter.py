@@ -60,7 +60,8 @@ class LocalAdapter(Generic[M]):
 
     def guests(self) -> tuple[Guest, ...]:
         """As the contract says."""
-        readings = (guest.reading() for guest in self._guests.values())
+        met = self._take_stock()
+        readings = (guest.reading() for guest in met.values())
         return tuple(reading for reading in readings if reading is not None)
 
     def findings(self) -> list[Finding]:
@@ -69,7 +70,7 @@ class LocalAdapter(Generic[M]):
 
     def pids(self) -> Mapping[str, int]:
         """As the contract says."""
-        return {guest.name: pid for guest in self._guests.values() if (pid := guest.pid) is not None}
+        return {guest.name: pid for guest in self._met().values() if (pid := guest.pid) is not None}
 
     def watch(self, name: str, look: Look) -> None:
         """As the contract says."""
@@ -88,9 +89,18 @@ class LocalAdapter(Generic[M]):
             raise GuestGoneError(f"{name}: no such guest")
         await guest.set_keep(keep_bytes, deadline_s)
 
+    def _met(self) -> dict[str, M]:
+        """Those that are read and steered, by what does not change of them, each with a name of its own."""
+        return self._guests
+
     def _named(self, name: str) -> M | None:
         found = self._guests.get(self._keys.get(name, ""))
         if found is not None and found.name == name:
             return found
-        self._keys = {guest.name: key for key, guest in self._guests.items()}
+        self._take_stock()
         return self._guests.get(self._keys.get(name, ""))
+
+    def _take_stock(self) -> dict[str, M]:
+        met = self._met()
+        self._keys = {guest.name: key for key, guest in met.items()}
+        return met

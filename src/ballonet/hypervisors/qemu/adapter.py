@@ -12,7 +12,7 @@ from ballonet.hypervisors.tended import tended
 from ballonet.hypervisors.told import Told
 from ballonet.model.finding import HOST, Finding, Level, fault
 from ballonet.model.knobs import Steering
-from ballonet.model.snapshot import Guest, Mechanism
+from ballonet.model.snapshot import Mechanism
 from ballonet.model.terms import UNSAID, Terms
 
 log = logging.getLogger(__name__)
@@ -66,25 +66,26 @@ class QemuHypervisor(LocalAdapter[QemuGuest]):
         self._tasks.clear()
         self._guests.clear()
 
-    def guests(self) -> tuple[Guest, ...]:
-        """As the contract says. Where two guests have one name, it is the one's that has run for longer, and the other is
-        NAME@SOCKET: what is set of a name is nothing that a newcomer comes to by calling itself so. One guest may have several
-        QMP sockets.
+    def _met(self) -> dict[str, QemuGuest]:
+        """The same. Where two guests have one name, it is the one's that has run for longer, and the other is NAME@SOCKET: what
+        is set of a name is nothing that a newcomer comes to by calling itself so. One guest may have several QMP sockets, and is
+        read and steered by one of them.
         """
-        found: dict[str, Guest] = {}
+        met: dict[str, QemuGuest] = {}
+        names: set[str] = set()
         seen: set[tuple[int, str]] = set()
-        for guest in sorted(self._guests.values(), key=lambda one: one.started_s):
+        for path, guest in sorted(self._guests.items(), key=lambda one: one[1].started_s):
             if (identity := guest.identity) in seen:
                 self._tell_double(guest)
                 continue
             seen |= {identity} if identity else set()
-            if guest.name in found:
+            if guest.name in names:
                 guest.name = f"{guest.name}@{text_of(Path(guest.path).stem)}"
-            while guest.name in found:  # sockets of one name in several folders
+            while guest.name in names:  # sockets of one name in several folders
                 guest.name = f"{guest.name}+"
-            if (reading := guest.reading()) is not None:
-                found[reading.name] = reading
-        return tuple(found.values())
+            names.add(guest.name)
+            met[path] = guest
+        return met
 
     def findings(self) -> list[Finding]:
         """As the contract says: folders that cannot be read, or no socket at all."""
