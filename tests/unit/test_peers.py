@@ -5,7 +5,7 @@ import pytest
 from ballonet.decide.step import START, step
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats, Host, Snapshot
-from ballonet.model.units import GIB, MIB
+from ballonet.model.units import GIB, KIB, MIB
 
 
 def guest(name: str, keep: int, free: int = 0, least: int = GIB, most: int = 4 * GIB, shares: int = 1000) -> Guest:
@@ -58,6 +58,16 @@ def test_squeezed_divides_in_proportion() -> None:
     gamma = (GIB + 2 * (GIB - 8192) - 72 * MIB) / (6 * GIB)
     expected = [GIB + gamma * 2 * GIB, GIB + gamma * 4 * GIB]
     assert all(abs((keep or 0) - want) <= 4096 for keep, want in zip(found, expected, strict=True))
+
+
+def test_squeezed_gives_everybody_its_maximum_where_all_fit() -> None:
+    """Gamma is at most 1. Exactly at the edge it is a little less: what a guest would free counts without two inaccuracies of
+    4 KiB (`min_freeable`, xen-api ocaml/squeezed/lib/squeeze.ml), so that each comes to stand 8 KiB below its maximum.
+    """
+    guests = guest("a", 4 * GIB), guest("b", 4 * GIB)
+    for free, short in ((2 * GIB, 0), (72 * MIB + 16 * KIB, 0), (72 * MIB, 8 * KIB)):
+        found = keeps("squeezed", Host(total_bytes=16 * GIB, available_bytes=free), *guests)
+        assert [4 * GIB - (keep or 0) for keep in found] == [pytest.approx(short, abs=1 * KIB)] * 2
 
 
 def test_mom_shrinks_everybody_below_a_fifth() -> None:

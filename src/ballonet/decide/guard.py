@@ -80,8 +80,9 @@ def _bound(seat: Seat) -> None:
     if not seat.is_movable:
         seat.wish_bytes = seat.returns_bytes or seat.keep_bytes
         return
-    if wish < seat.floor_bytes and seat.may_take:
-        seat.wish_bytes = seat.floor_bytes
+    least = seat.floor_bytes if seat.may_take else min(seat.floor_bytes, seat.keep_bytes)
+    if wish < least:
+        seat.wish_bytes = least
         if seat.reason in {Reason.STATIC, Reason.DONOR, Reason.PART} or seat.keep_bytes < seat.floor_bytes - REST_BYTES:
             seat.reason, seat.numbers = Reason.FLOOR, {"floor_bytes": seat.floor_bytes, "wish_bytes": wish}
     seat.wish_bytes = wish = max(1, min(seat.wish_bytes, seat.guest.ceiling_bytes))
