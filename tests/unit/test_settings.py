@@ -142,7 +142,7 @@ def test_headroom_is_a_size_or_a_share(tmp_path: Path, text: str, free: int) -> 
     path = tmp_path / "b.toml"
     path.write_text(f'{GOOD}[guest.default]\nheadroom = "{text}"\n[guest.b]\nshares = 5\n')
     for name in ("a", "b"):
-        assert read_config(path).settings(name).headroom_bytes(8 * GIB) == free
+        assert read_config(path).settings(name).portions(8 * GIB)["headroom_bytes"] == free
 
 
 def test_a_guest_s_own_table_leaves_the_default_s_other_settings(tmp_path: Path) -> None:
@@ -201,7 +201,7 @@ def test_a_pattern_is_for_all_guests_that_are_called_so(tmp_path: Path) -> None:
     one = config.settings("web-front-1", Terms(guaranteed_bytes=5 * GIB))
     assert (one.floor_bytes, one.guaranteed_bytes, one.shares) == (3 * GIB, 5 * GIB, 300)
     two = config.settings("web-2")
-    assert (two.floor_bytes, two.guaranteed_bytes, two.shares, two.headroom_bytes(10 * GIB)) == (2 * GIB, GIB, 200, GIB)
+    assert (two.floor_bytes, two.guaranteed_bytes, two.shares, two.portions(10 * GIB)["headroom_bytes"]) == (2 * GIB, GIB, 200, GIB)
     other = config.settings("db")
     assert (other.floor_bytes, other.guaranteed_bytes, other.shares) == (GIB, 0, 100)
 

@@ -11,12 +11,12 @@ from typer.main import get_command
 
 from ballonet.cli.daemon import set_guest
 from ballonet.control.messages import Orders
-from ballonet.control.openapi import HEADROOM, openapi
+from ballonet.control.openapi import PORTION, openapi
 from ballonet.control.orders import with_guest
 from ballonet.daemon.config import read_config
 from ballonet.hypervisors.libvirt.settings import kept, read
 from ballonet.model.decode import decoded, encode
-from ballonet.model.settings import Headroom, SettingsError
+from ballonet.model.settings import Portion, SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.model.terms import FIELDS, NORMAL, UNSAID, Terms, describe, in_words, name_of, read_term
 from ballonet.model.units import GIB, MIB
@@ -25,7 +25,7 @@ from ballonet.scenarios.scenario import Group
 VALUES: dict[str, tuple[str, Any]] = {
     "Bytes": ("1GiB", GIB),
     "int": ("7", 7),
-    "Headroom": ("10%", Headroom(share=0.1)),
+    "Portion": ("10%", Portion(share=0.1)),
     "Mode": ("advise", Mode.ADVISE),
 }
 """By the kind of a field: how somebody writes a value, and the value. A field of a new kind fails until it has one."""
@@ -34,7 +34,7 @@ VALUES: dict[str, tuple[str, Any]] = {
 def kind_of(field: str) -> str:
     """Sizes by their unit, others by their type."""
     found = next(one for one in msgspec.structs.fields(Terms) if one.name == field)
-    return "Bytes" if field.endswith("_bytes") else re.findall(r"Headroom|Mode|int", str(found.type))[0]
+    return "Bytes" if field.endswith("_bytes") else re.findall(r"Portion|Mode|int", str(found.type))[0]
 
 
 SAID = {field: VALUES[kind_of(field)] for field in FIELDS}
@@ -110,7 +110,7 @@ def test_tags_stand_for_all_guests_that_have_them(tmp_path: Path) -> None:
 
 def test_headroom_is_written_as_it_is_read() -> None:
     """Whatever its size."""
-    for one in (Headroom(share=0.07), Headroom(share=0.025), Headroom(3 * MIB + 1), Headroom()):
+    for one in (Portion(share=0.07), Portion(share=0.025), Portion(3 * MIB + 1), Portion()):
         assert decoded(encode(Terms(headroom=one)), Terms).headroom == one
 
 
@@ -125,7 +125,7 @@ def command() -> Any:
 def test_headroom_that_is_taken_is_given_back_in_a_form_that_is_taken(text: str) -> None:
     """Orders are kept in a file, and the API's answers are of its schema."""
     first = read_term("headroom", text, "--headroom")
-    assert isinstance(first, Headroom)
+    assert isinstance(first, Portion)
     again = read_term("headroom", str(first), "--headroom")
     assert str(again) == str(first)
-    assert re.fullmatch(HEADROOM, str(first))
+    assert re.fullmatch(PORTION, str(first))

@@ -6,7 +6,7 @@ import msgspec
 
 import ballonet
 from ballonet.control.routes import LIVE, METRICS, NAME, ROUTES, Param, Route
-from ballonet.model.settings import Headroom
+from ballonet.model.settings import Portion
 from ballonet.status.errors import Trouble
 from ballonet.status.words import Status
 
@@ -17,7 +17,7 @@ TROUBLES: Final = {
     "409": "It contradicts what stands, as a floor above a ceiling",
     "503": "Not yet, or not on this host",
 }
-HEADROOM: Final = r"^([0-9]{1,2}(\.[0-9]{1,8})?%|[0-9]{1,19}B|[0-9]{1,4}(\.[0-9]{1,3})?[KMGT]iB)$"
+PORTION: Final = r"^([0-9]{1,2}(\.[0-9]{1,8})?%|[0-9]{1,19}B|[0-9]{1,4}(\.[0-9]{1,3})?[KMGT]iB)$"
 """A part of what can be read (`model.settings`), that says how to write it."""
 _SCHEMAS: Final = "#/components/schemas/{name}"
 
@@ -45,8 +45,8 @@ def openapi() -> dict[str, Any]:
 
 def _text_schema(kind: type) -> dict[str, Any]:
     """Of types that are text as JSON."""
-    if kind is Headroom:
-        return {"type": "string", "pattern": HEADROOM, "examples": ["1GiB", "10%"]}
+    if kind is Portion:
+        return {"type": "string", "pattern": PORTION, "examples": ["1GiB", "10%"]}
     raise NotImplementedError(kind.__name__)
 
 

@@ -24,8 +24,8 @@ class Size(int):
     """A size in bytes, written as text: `16GiB`."""
 
 
-class Headroom:
-    """What a guest shall have free at any time, written as a size, `1GiB`, or as a share of all that it has, `10%`."""
+class Portion:
+    """An amount of a guest's memory, written as a size, `1GiB`, or as a share of all that the guest has, `10%`."""
 
     __slots__ = ("bytes", "share")
 
@@ -41,11 +41,11 @@ class Headroom:
         return max(self.bytes, int(self.share * size_bytes))
 
     def __str__(self) -> str:
-        """As `_decode_headroom` reads it."""
+        """As `_decode_portion` reads it."""
         return f"{self.share * 100:.8f}".rstrip("0").rstrip(".") + "%" if self.share else f"{self.bytes}B"
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Headroom) and (self.bytes, self.share) == (other.bytes, other.share)
+        return isinstance(other, Portion) and (self.bytes, self.share) == (other.bytes, other.share)
 
     def __hash__(self) -> int:
         return hash((self.bytes, self.share))
@@ -83,9 +83,9 @@ def convert(data: object, kind: type[T], origin: str) -> T:
 
 
 def from_text(kind: type, value: Any) -> Any:
-    """What msgspec asks of types that it does not know: sizes and headroom, written as text."""
-    if kind is Headroom:
-        return _decode_headroom(value)
+    """What msgspec asks of types that it does not know: sizes and portions, written as text."""
+    if kind is Portion:
+        return _decode_portion(value)
     if kind is not Size:
         raise NotImplementedError
     return _decode_size(value)
@@ -93,7 +93,7 @@ def from_text(kind: type, value: Any) -> Any:
 
 def to_text(value: Any) -> Any:
     """The way back."""
-    if isinstance(value, Headroom):
+    if isinstance(value, Portion):
         return str(value)
     if isinstance(value, Size):
         return int(value)
@@ -109,11 +109,11 @@ def _decode_size(value: Any) -> Size:
         raise ValueError(str(error)) from error
 
 
-def _decode_headroom(value: Any) -> Headroom:
+def _decode_portion(value: Any) -> Portion:
     if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]{1,2}(?:\.[0-9]+)?)\s*%\s*", value)):
-        return Headroom(share=float(match[1]) / 100)
+        return Portion(share=float(match[1]) / 100)
     try:
-        return Headroom(min(MOST_BYTES, _decode_size(value)))
+        return Portion(min(MOST_BYTES, _decode_size(value)))
     except (TypeError, ValueError) as error:
         raise ValueError(f'{error}; or a share of what the guest has, like "10%"') from error
 

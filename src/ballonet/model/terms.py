@@ -6,12 +6,12 @@ their keys from the fields of `Terms`, and all are joined by one rule: what the 
 
 import functools
 from collections.abc import Callable, Mapping
-from typing import Annotated, Any, Final, TypeVar, cast
+from typing import Annotated, Any, Final, TypeVar, cast, get_args
 
 import msgspec
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from ballonet.model.settings import MOST_BYTES, Headroom, SettingsError, Size, convert
+from ballonet.model.settings import MOST_BYTES, Portion, SettingsError, Size, convert
 from ballonet.model.snapshot import NORMAL_SHARES, Mode
 from ballonet.model.units import format_size
 
@@ -30,7 +30,7 @@ class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     ceiling_bytes: Annotated[Bytes | None, Meta(description="The guest gets at most this.")] = None
     guaranteed_bytes: Annotated[Bytes | None, Meta(description="The guest gets this first when not everything fits.")] = None
     shares: Annotated[Shares | None, Meta(description="Weight when memory is divided, 1 to 50000; 1000 is normal.")] = None
-    headroom: Annotated[Headroom | None, Meta(description='The guest has this free at any time: "1GiB" or "10%".')] = None
+    headroom: Annotated[Portion | None, Meta(description='The guest has this free at any time: "1GiB" or "10%".')] = None
     mode: Annotated[Mode | None, Meta(description="observe, advise or act; never more than the host's.")] = None
 
     def over(self, other: "Terms") -> "Terms":
@@ -42,19 +42,22 @@ class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
         """By name, what is said."""
         return {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
 
-    def headroom_bytes(self, ceiling_bytes: int) -> int:
-        """What a guest of this size is to have free."""
-        return self.headroom.of(ceiling_bytes) if self.headroom is not None else 0
+    def portions(self, ceiling_bytes: int) -> dict[str, int]:
+        """Of a guest of this size, what is said as a size or a share, in bytes, by the names of `Guest`; 0 = nothing is said."""
+        return {f"{name}{_SIZE}": portion.of(ceiling_bytes) if (portion := getattr(self, name)) else 0 for name in PORTIONS}
 
     def scaled(self, scale: int) -> "Terms":
         """The same for a guest that is `scale` times smaller."""
         sizes = {name: value // scale for name, value in self.said().items() if name.endswith(_SIZE)}
-        if self.headroom is not None:
-            sizes["headroom"] = Headroom(self.headroom.bytes // scale, self.headroom.share)
+        for name in PORTIONS:
+            if (portion := getattr(self, name)) is not None:
+                sizes[name] = Portion(portion.bytes // scale, portion.share)
         return Terms(**sizes).over(self)
 
 
 FIELDS: Final = Terms.__struct_fields__
+PORTIONS: Final = tuple(one.name for one in msgspec.structs.fields(Terms) if Portion in get_args(get_args(one.type)[0]))
+"""Fields that are a size or a share."""
 UNSAID: Final = Terms()
 NORMAL: Final = Terms(guaranteed_bytes=0, shares=NORMAL_SHARES)
 """What counts for a guest of which nobody says anything; floors go by its size (R6), and modes by the host's."""
@@ -160,7 +163,7 @@ def in_words(field: str, value: Any) -> str:
     """A value as people read it."""
     if isinstance(value, Mode):
         return value.value
-    if isinstance(value, Headroom) and not value.share:
+    if isinstance(value, Portion) and not value.share:
         return format_size(value.bytes)
     return format_size(value) if field.endswith(_SIZE) else str(value)
 
