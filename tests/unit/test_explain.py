@@ -137,12 +137,15 @@ def test_what_counts_and_is_not_resident_is_told() -> None:
     """Of most guests there is nothing to tell; where there is, it decides what they count at and may keep."""
     plain = told(Reason.CALM)
     assert not any(word in plain for word in ("host's swap", "huge pages", "limited by the host", "stays free"))
-    said = told(Reason.CALM, swapped_bytes=2 * GIB, huge_bytes=3 * GIB, limit_bytes=9 * GIB, headroom_bytes=GIB)
+    said = told(
+        Reason.CALM, swapped_bytes=2 * GIB, huge_bytes=3 * GIB, limit_bytes=9 * GIB, headroom_bytes=GIB, cache_bytes=4 * GIB
+    )
     for line in (
         "in the host's swap: 2 GiB",
         "in huge pages of the host, which no other guest can be lent: 3 GiB",
         "limited by the host to: 9 GiB",
         "stays free in it, as set: 1 GiB",
+        "page cache that counts as needed, as set: 4 GiB",
     ):
         assert line in said, said
 

@@ -557,6 +557,26 @@ def test_what_an_operator_wants_free_in_a_guest_stays_free(headroom: int) -> Non
     assert (free >= headroom) if headroom else (free < 500 * MIB)
 
 
+def after_a_neighbour_wants(used: int, cache: int) -> dict[str, int]:
+    """What a database and its neighbour keep, when that comes to use so much of 5 GiB."""
+    state, now, total, keep = START, 0.0, 5 * GIB, {"db": 3 * GIB, "b": 2 * GIB}
+    for _ in range(150):
+        guests = seen("db", keep["db"], GIB, cache_bytes=cache), seen("b", keep["b"], min(keep["b"], used))
+        state, plan = step(state, picture(*guests, available=max(0, total - sum(keep.values())), total=total), Limits(), now)
+        keep = {one.name: one.keep_bytes or keep[one.name] for one in plan.guests}
+        now += 1.0
+    return keep
+
+
+def test_cache_that_an_operator_knows_to_be_needed_is_left_and_pages_nobody() -> None:
+    """A neighbour that comes to use more gets what it needs either way; its comfort ends where the cache begins."""
+    cache = 1200 * MIB
+    assert after_a_neighbour_wants(2400 * MIB, 0)["db"] < GIB + cache <= after_a_neighbour_wants(2400 * MIB, cache)["db"]
+    keep = after_a_neighbour_wants(3300 * MIB, cache)
+    assert keep["db"] < GIB + cache
+    assert keep["b"] > 3300 * MIB + 100 * MIB
+
+
 def at_rest(needs: dict[str, tuple[int, int, int]], total: int, *limits: tuple[str, int, tuple[str, ...]]) -> dict[str, int]:
     """What guests keep in MiB after five minutes of balloons that obey: by name what it kept and needs (MiB), and its shares."""
     keep = {name: kept * MIB for name, (kept, _, _) in needs.items()}

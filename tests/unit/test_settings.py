@@ -201,7 +201,12 @@ def test_a_pattern_is_for_all_guests_that_are_called_so(tmp_path: Path) -> None:
     one = config.settings("web-front-1", Terms(guaranteed_bytes=5 * GIB))
     assert (one.floor_bytes, one.guaranteed_bytes, one.shares) == (3 * GIB, 5 * GIB, 300)
     two = config.settings("web-2")
-    assert (two.floor_bytes, two.guaranteed_bytes, two.shares, two.portions(10 * GIB)["headroom_bytes"]) == (2 * GIB, GIB, 200, GIB)
+    assert (two.floor_bytes, two.guaranteed_bytes, two.shares, two.portions(10 * GIB)["headroom_bytes"]) == (
+        2 * GIB,
+        GIB,
+        200,
+        GIB,
+    )
     other = config.settings("db")
     assert (other.floor_bytes, other.guaranteed_bytes, other.shares) == (GIB, 0, 100)
 

@@ -188,7 +188,9 @@ def _held_bytes(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int
 
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
-    least_now, soon, lasting = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
+    least_now, soon, lasting = estimate.needs(
+        memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes, taken.guest.cache_bytes
+    )
     taken.proven_bytes = least_now - estimate.back_bytes(memory) if memory.use.swapped_bytes else least_now
     if memory.use.said_bytes > memory.use.used_bytes and limits.has("R9"):
         # What the host has not seen it touch gives it nothing; but what it has and says it uses is not taken from it.

@@ -31,6 +31,7 @@ class Terms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     guaranteed_bytes: Annotated[Bytes | None, Meta(description="The guest gets this first when not everything fits.")] = None
     shares: Annotated[Shares | None, Meta(description="Weight when memory is divided, 1 to 50000; 1000 is normal.")] = None
     headroom: Annotated[Portion | None, Meta(description='The guest has this free at any time: "1GiB" or "10%".')] = None
+    cache: Annotated[Portion | None, Meta(description='Page cache that the guest lives on, and needs: "4GiB" or "20%".')] = None
     mode: Annotated[Mode | None, Meta(description="observe, advise or act; never more than the host's.")] = None
 
     def over(self, other: "Terms") -> "Terms":
@@ -94,13 +95,14 @@ def written(**names: str) -> Callable[[type[T]], type[T]]:
     """Makes a kind of Terms one that people write: sizes are text with a unit, and their names say no unit.
 
     Args:
-        names: by the field's name without its unit, another name that the source has for it.
+        names: by the name of a field of its own, or of one of `Terms` without its unit, another name that the source has for it.
     """
 
     def made(kind: type[T]) -> type[T]:
         fields = [
             (one.name, Annotated[Size | None, *_metas(one)] if one.name.endswith(_SIZE) else one.type, one.default)
-            for one in msgspec.structs.fields(Terms)
+            for one in msgspec.structs.fields(kind)
+            if one.name in FIELDS or one.name in names
         ]
         spelled = msgspec.defstruct(
             kind.__name__,

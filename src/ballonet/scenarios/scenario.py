@@ -56,7 +56,7 @@ class LimitPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Names of groups, or of single guests."""
 
 
-@written()
+@written(cache="cache_needed", page_cache="cache")
 class Group(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`[[guests]]`: `count` guests of one kind, named NAME-0, NAME-1, ..."""
 
@@ -69,8 +69,8 @@ class Group(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Random touches a second. Not scaled."""
     cold_share: float = 0.0
     """Of what its software uses: it touches that part a hundred times less, and a kernel pages it out first. 0 to 1."""
-    cache: Size = Size(0)
-    """Page cache that it reads at the start."""
+    page_cache: Size = Size(0)
+    """What it reads of its files at the start. `cache_needed` is what its operator says of that."""
     is_exact: bool = False
     """The guest has the group's name as it is; for a group of one, as from a trace."""
     jvm: Literal["", "G1", "Serial", "Parallel"] = ""
@@ -312,7 +312,7 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         has_swap=group.swap,
         pace=group.pace,
         cold_share=group.cold_share,
-        cache_bytes=group.cache // scale,
+        cache_bytes=group.page_cache // scale,
         jvm=group.jvm,
         plugged_bytes=_size(group.virtio_mem, scale),
         fixed_total=group.fixed_total,

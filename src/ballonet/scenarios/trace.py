@@ -93,7 +93,7 @@ def _group(name: str, rows: Rows, known: Group | None, start: float) -> Group:
     group = known or Group(name=name, memory=memory, phases=phases)
     cache = Size(rows[0][2])
     still = {"vary_share": 0.0, "vary_s": 0.0, "stagger_s": 0.0}
-    return replace(group, name=name, count=1, is_exact=True, cache=cache, phases=phases, **still)
+    return replace(group, name=name, count=1, is_exact=True, page_cache=cache, phases=phases, **still)
 
 
 def _phases(rows: Rows, start: float) -> list[Phase]:

@@ -15,6 +15,7 @@ def of_guest(guest: Guest) -> Iterator[tuple[str, str]]:
         (guest.floor_bytes, "its floor of {}"),
         (guest.guaranteed_bytes, "what is guaranteed to it, {},"),
         (guest.headroom_bytes, "what shall stay free in it, {},"),
+        (guest.cache_bytes, "the page cache that it is said to need, {},"),
     ):
         if size is not None and size > most:
             text = f"{what.format(format_size(size))} is above the {format_size(most)} that it may have at the most"

@@ -139,7 +139,7 @@ def _group(source: random.Random, number: int, duration_s: float) -> Group:
         stops_s=source.uniform(duration_s / 2, duration_s) if lives and source.random() < 0.5 else None,  # noqa: PLR2004 half
         touches_all=source.random() < 0.2,  # noqa: PLR2004 Windows
         huge=source.random() < 0.05,  # noqa: PLR2004 one in twenty
-        cache=Size(memory // 4) if is_cached else Size(0),
+        page_cache=Size(memory // 4) if is_cached else Size(0),
         cache_worth=source.choice((0.0, 0.1, 0.3)) if is_cached else 0.0,
     )
 

@@ -140,6 +140,8 @@ def _elsewhere(guest: Guest) -> Iterator[Fact]:
         yield Fact("limited by the host to", _size(guest.limit_bytes))
     if guest.headroom_bytes:
         yield Fact("stays free in it, as set", _size(guest.headroom_bytes))
+    if guest.cache_bytes:
+        yield Fact("page cache that counts as needed, as set", _size(guest.cache_bytes))
 
 
 def _limits(case: Case) -> Iterator[Fact]:
