@@ -144,4 +144,4 @@ async def test_files_of_a_look_that_failed_are_closed_at_the_next_good_one(
     async with looking(tmp_path, sometimes) as (voice, _), asyncio.timeout(60):
         while voice.stats is None or len(closed) < 3:
             await asyncio.sleep(0.02)
-    assert sorted(closed) == [1000, 1001, 1002]
+        assert sorted(closed) == [1000, 1001, 1002]

@@ -273,6 +273,7 @@ class Known:
     def __init__(self, name: str, path: str, started_s: float) -> None:
         self.name, self.path, self.started_s = name, path, started_s
         self.identity, self.pid = (int(started_s), name), int(started_s)
+        self.is_silent = False
 
     def reading(self) -> Guest:
         return Guest(name=self.name, ceiling_bytes=1 << 30, keep_bytes=1 << 30)
@@ -298,6 +299,13 @@ def test_one_guest_behind_two_sockets_is_steered_by_the_one_that_is_read(is_firs
         hypervisor._guests[one.path] = one  # type: ignore[assignment]  # as much of one as is asked for
     assert len(hypervisor.guests()) == 1
     (read,) = hypervisor._met().values()
+    assert hypervisor._named("db") is read
+    read.is_silent = True  # type: ignore[misc]  # a `Known` one
+    (other,) = hypervisor._met().values()
+    hypervisor.guests()
+    assert hypervisor._named("db") is other is not read
+    read.is_silent = False  # type: ignore[misc]
+    hypervisor.guests()
     assert hypervisor._named("db") is read
     del hypervisor._guests[read.path]
     (other,) = hypervisor._met().values()

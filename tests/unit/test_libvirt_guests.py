@@ -1,6 +1,8 @@
 """What a libvirt of today may answer, by a scripted one: a real one cannot be made to answer so on purpose."""
 
 import asyncio
+import itertools
+import threading
 import time
 import uuid
 from pathlib import Path
@@ -171,3 +173,89 @@ async def test_one_that_is_not_asked_by_itself_is_heard_with_all_others(world: W
         await holds_soon(lambda: hypervisor.guests()[0].keep_age_s < 3)
     finally:
         await hypervisor.close()
+
+
+async def test_one_lookup_that_fails_is_done_again(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a guest's own connection: without its domain it would be good for nothing, for ever."""
+    fails, whole = [1], world.lookupByUUIDString
+
+    def lookup(wanted: str) -> Domain:
+        if threading.current_thread().name == "ballonet web" and fails:
+            fails.pop()
+            raise failure(libvirt.VIR_ERR_RPC)
+        return whole(wanted)
+
+    monkeypatch.setattr(world, "lookupByUUIDString", lookup)
+    world.start("web")
+    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
+    await hypervisor.open()
+    await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+    assert not fails
+    await hypervisor.close()
+
+
+async def test_statistics_are_as_old_as_the_question(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One QEMU that is slow keeps all waiting; what was gathered before a reset ends none."""
+    whole, slow_s = world.domainListGetStats, [0.0]
+
+    def stats(domains: list[Domain], kinds: int, flags: int) -> Any:
+        found = whole(domains, kinds, flags)
+        time.sleep(slow_s[0])
+        return found
+
+    monkeypatch.setattr(world, "domainListGetStats", stats)
+    world.start("web")
+    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
+    await hypervisor.open()
+    await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+    slow_s[0] = 2.5
+    (guest,) = hypervisor._guests.values()
+    ages: list[tuple[float, float]] = []
+
+    def is_past() -> bool:
+        (found,) = hypervisor.guests()
+        ages.append((found.keep_age_s, found.stats_age_s or 0.0))
+        return any(before > after for (before, _), (after, _) in itertools.pairwise(ages))
+
+    await holds_soon(is_past)  # a slow answer has come
+    assert min(ages[-1]) > 2.0
+    guest.begin_anew()  # while the next one is under way
+    asked = guest._answered_at
+    await holds_soon(lambda: hypervisor.guests()[0].is_starting)
+    await asyncio.sleep(2.6)
+    assert guest._reset_at is not None or guest._answered_at > asked + 2.6
+    await hypervisor.close()
+
+
+async def test_a_domain_that_was_started_anew_is_not_the_one_that_a_list_misses(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list was made while it was down, and comes when it is up again."""
+
+    def slowly(_flags: int) -> list[Domain]:
+        world.is_listing = True
+        time.sleep(world.list_takes_s)
+        found = list(world.domains.values())
+        time.sleep(world.list_takes_s)
+        world.is_listing = False
+        return found
+
+    monkeypatch.setattr(world, "listAllDomains", slowly)
+    world.start("web")
+    world.start("db")
+    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
+    await hypervisor.open()
+    await holds_soon(lambda: len(hypervisor.guests()) == 2)
+    world.list_takes_s = 0.6
+    await holds_soon(lambda: world.is_listing)
+    hear, web = world.hears[libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE], world.domains.pop("web")
+    hear(None, web, libvirt.VIR_DOMAIN_EVENT_STOPPED, 0, None)
+    await asyncio.sleep(0.8)
+    world.domains["web"] = anew = Domain(world, "web", 9)
+    hear(None, anew, libvirt.VIR_DOMAIN_EVENT_STARTED, 0, None)
+    await holds_soon(lambda: len(hypervisor.guests()) == 2)
+    world.list_takes_s = 0.0
+    for _ in range(40):
+        assert len(hypervisor._guests) == 2
+        await asyncio.sleep(0.02)
+    await hypervisor.close()

@@ -1,6 +1,8 @@
 import json
+import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -9,7 +11,7 @@ from ballonet.daemon.config import read_config
 from ballonet.hypervisors.libvirt.settings import kept, read
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
-from ballonet.model.terms import Terms
+from ballonet.model.terms import Terms, read_term
 from ballonet.model.units import GIB
 from ballonet.scenarios.scenario import load, scripts, standard_names
 
@@ -217,3 +219,40 @@ def test_brackets_in_a_pattern_are_letters(tmp_path: Path) -> None:
     path.write_text('[libvirt]\n[guest."web[1]-*"]\nshares = 300\n')
     config = read_config(path)
     assert (config.settings("web[1]-a").shares, config.settings("web1-a").shares) == (300, 1000)
+
+
+@pytest.mark.parametrize("name", ["default", "tag:batch", "web-*"])
+def test_a_guest_that_is_called_as_a_table_for_many_gets_nothing_by_that(tmp_path: Path, name: str) -> None:
+    """What is written for many goes behind what its operator wrote down at the hypervisor, whatever a guest calls itself."""
+    path = tmp_path / "b.toml"
+    path.write_text(f'{GOOD}[guest."{name}"]\nshares = 100\n')
+    assert read_config(path).settings(name, Terms(shares=5000)).shares == 5000
+
+
+@pytest.mark.parametrize("by", [str.upper, str.lower])
+@pytest.mark.parametrize("told", [str.upper, str.lower])
+def test_a_uuid_counts_in_either_case(tmp_path: Path, by: Callable[[str], str], told: Callable[[str], str]) -> None:
+    """Hypervisors say theirs in one or the other."""
+    uuid = "5a3b0c1d-0e2f-4a5b-8c6d-7e8f90a1b2c3"
+    path = tmp_path / "b.toml"
+    path.write_text(f'{GOOD}[guest."{by(uuid)}"]\nshares = 7\n')
+    assert read_config(path).settings("a", uuid=told(uuid)).shares == 7
+
+
+@pytest.mark.parametrize(
+    ("text", "place"), [('[qemu]\nsockets = [""]\n', "qemu.sockets"), (f'{GOOD}[guest."tag:ba*"]\nshares = 1\n', "guest.tag:ba*")]
+)
+def test_what_could_never_count_is_refused(tmp_path: Path, text: str, place: str) -> None:
+    """With its place."""
+    path = tmp_path / "b.toml"
+    path.write_text(text)
+    with pytest.raises(SettingsError, match=re.escape(f"at `{place}`")):
+        read_config(path)
+
+
+def test_shares_of_thousands_of_digits_are_a_wrong_setting() -> None:
+    """And no exception of Python's, which would be taken for a fault of the guest's."""
+    with pytest.raises(SettingsError, match="shares"):
+        read(f'<guest shares="{"9" * 5000}"/>', "web")
+    with pytest.raises(SettingsError):
+        read_term("shares", "9" * 5000, "--shares")

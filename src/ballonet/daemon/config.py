@@ -166,8 +166,8 @@ class Config(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def _own(self, name: str, uuid: str) -> Iterator[Terms]:
         """What is said of this guest alone."""
-        for key in (uuid, uuid.upper(), name):
-            if key and key in self.guest:
+        for key in (uuid, uuid.lower(), uuid.upper(), name):
+            if key and key in self.guest and not stands_for_many(key):
                 yield self.guest[key]
 
     def _alike(self, name: str, tags: Collection[str]) -> Iterator[Terms]:
@@ -207,7 +207,7 @@ def read_config(path: Path) -> Config:
         SettingsError: not readable, not TOML, or something in it is wrong; names file, place and remedy.
     """
     data: dict[str, Any] = {}
-    for one in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
+    for one in (path, *_more(path)):
         part = _read_toml(one)
         convert(part, Config, str(one))
         data = _merged(data, part)
@@ -219,7 +219,7 @@ def read_config(path: Path) -> Config:
 def socket_as_said(path: Path) -> Path:
     """Where the daemon listens by a configuration that may be wrong: by its lines, else as where nothing is said."""
     found = ControlConfig().socket
-    for one in (path, *sorted((path.parent / "conf.d").glob("*.toml"))):
+    for one in (path, *_more_that_can_be_read(path)):
         table = ""
         with contextlib.suppress(OSError):
             for line in one.read_text(errors="replace").splitlines():
@@ -228,6 +228,24 @@ def socket_as_said(path: Path) -> Path:
                 elif table == "control" and (match := re.match(r"""\s*socket\s*=\s*["']([^"']+)["']""", line)):
                     found = match[1]
     return Path(found)
+
+
+def _more(path: Path) -> list[Path]:
+    """The files of its `conf.d`, by name. Raises SettingsError: what cannot be read may say anything."""
+    folder = path.parent / "conf.d"
+    try:
+        return sorted(one for one in folder.iterdir() if one.suffix == ".toml" and not one.name.startswith("."))
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise SettingsError(f"{folder}: {error.strerror}; let the user that runs this read it, or remove it") from error
+
+
+def _more_that_can_be_read(path: Path) -> list[Path]:
+    try:
+        return _more(path)
+    except SettingsError:
+        return []
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -266,6 +284,8 @@ def _check(config: Config, path: Path) -> None:
     if config.control.listen:
         address_of(config.control.listen)
     for name in config.guest:
+        if name.startswith(TAG) and set(name) & {"*", "?"}:
+            raise SettingsError(f"{path}: at `guest.{name}`: a tag is written out; wildcards stand for names of guests")
         one = config.settings(name)
         if one.floor_bytes is not None and one.ceiling_bytes is not None and one.floor_bytes > one.ceiling_bytes:
             raise SettingsError(f"{path}: at `guest.{name}.floor`: above the ceiling; lower it or raise the ceiling")

@@ -16,6 +16,8 @@ from ballonet.model.snapshot import NORMAL_SHARES, Mode
 from ballonet.model.units import format_size
 
 MOST_SHARES: Final = 50000
+LONGEST_NUMBER: Final = 20
+"""Digits; Python refuses to read a number of thousands of them."""
 _SIZE: Final = "_bytes"
 """How the names of sizes end, where they are numbers of bytes and not text with a unit."""
 
@@ -153,7 +155,8 @@ def describe(field: str) -> str:
 def read_term(field: str, text: str, origin: str) -> Any:
     """The value of one field that was written as text. Raises SettingsError."""
     name = name_of(field)
-    value: Any = int(text) if _field(field).name == "shares" and text.isascii() and text.isdecimal() else text
+    is_number = text.isascii() and text.isdecimal() and len(text) < LONGEST_NUMBER
+    value: Any = int(text) if field == "shares" and is_number else text
     try:
         return getattr(convert({name: value}, WrittenTerms, origin).over(UNSAID), field)
     except SettingsError as error:

@@ -188,12 +188,13 @@ class LibvirtHypervisor(LocalAdapter[LibvirtGuest]):
             start = time.monotonic()
             await self._come_and_go()
             known = list(self._domains.values())
+            asked_at = time.monotonic()
             for domain, record in await self._call(partial(self._bulk, known), OPEN_S) if known else ():
                 uuid = domain.UUIDString()
                 if uuid in self._guests and not self._guests[uuid].is_life(domain.ID()):
                     await self._meet(uuid, domain)
                 if uuid in self._guests:
-                    self._guests[uuid].take_bulk(record)
+                    self._guests[uuid].take_bulk(record, asked_at)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(max(0.05, BULK_S - (time.monotonic() - start))):
                     await self._look_now.wait()
@@ -230,13 +231,14 @@ class LibvirtHypervisor(LocalAdapter[LibvirtGuest]):
     async def _list_all(self) -> None:
         """All domains, in a thread and by a connection of its own: it may wait for somebody's hook as long as that takes."""
         while True:
-            before = set(self._guests)
+            before = dict(self._guests)
             try:
                 found = await self._lister.call(self._active, LIST_DEADLINE_S)
             except (HypervisorError, libvirt.libvirtError) as error:  # nobody can say who is there: all stay
                 log.debug("domains cannot be listed", extra={"libvirt": self._uri, "trouble": str(error)})
             else:
-                self._departures |= before & self._guests.keys() - found  # it may be as old as the wait was long
+                # It may be as old as the wait was long: a domain that was started anew meanwhile is not the one that is missing.
+                self._departures |= {uuid for uuid in before.keys() - found if self._guests.get(uuid) is before[uuid]}
                 self._listed |= found - self._guests.keys()
                 self._look_now.set()
             with contextlib.suppress(TimeoutError):

@@ -130,9 +130,14 @@ class LibvirtGuest(LocalGuest):
     def _connected(self, work: Callable[[], Any]) -> Any:
         """In the worker's thread: over the connection of its own, opened anew when it broke."""
         if self._connection is None:
-            self._connection = libvirt.open(self._uri)
-            self._domain = self._connection.lookupByUUIDString(self.uuid)
-            self.version = _version(self._connection.getType(), self._connection.getVersion())
+            connection = libvirt.open(self._uri)
+            try:
+                domain = connection.lookupByUUIDString(self.uuid)
+                self.version = _version(connection.getType(), connection.getVersion())
+            except libvirt.libvirtError:
+                connection.close()
+                raise
+            self._connection, self._domain = connection, domain  # both, or neither
         try:
             return work()
         except libvirt.libvirtError:
@@ -148,8 +153,10 @@ class LibvirtGuest(LocalGuest):
 
     # What is heard of it
 
-    def take_bulk(self, record: Mapping[str, Any]) -> None:
-        """Its part of all domains' statistics."""
+    def take_bulk(self, record: Mapping[str, Any], asked_at: float) -> None:
+        """Its part of all domains' statistics, which were asked for at `asked_at`: they may have waited for one that is slow."""
+        if self._reset_at is not None and asked_at < self._reset_at:
+            return
         self._run_state = STATES.get(record.get("state.state"), "in an unknown state")
         if "balloon.maximum" in record:
             self._made = replace(self._made, ceiling_bytes=record["balloon.maximum"] * KIB)
@@ -157,10 +164,10 @@ class LibvirtGuest(LocalGuest):
             self._trouble = "its QEMU does not answer libvirt"
         elif not self._is_looked_at:
             balloon = {name.removeprefix("balloon.").replace("-", "_"): value for name, value in record.items()}
-            self._hear(balloon, balloon["current"], time.monotonic())
+            self._hear(balloon, balloon["current"], asked_at)
 
     def _hear(self, found: Mapping[str, int], keep_kib: int, asked_at: float) -> None:
-        self._answered_at, self._trouble = time.monotonic(), ""
+        self._answered_at, self._trouble = max(self._answered_at, asked_at), ""
         self._keep_bytes = min(keep_kib * KIB, self._made.ceiling_bytes)
         sizes = {ours: found[theirs] * KIB for ours, theirs in SIZES.items() if theirs in found}
         self._take(GuestStats(**sizes, major_faults=found.get("major_fault")), found.get("last_update", 0), asked_at)
@@ -300,7 +307,6 @@ class LibvirtGuest(LocalGuest):
     def _take_settings(self, words: str) -> None:
         if words == self._words:
             return
-        self._words = words
         self.wrong_settings = ""
         try:
             said = settings.read(words, self.name) if words else settings.DomainSettings()
@@ -308,6 +314,7 @@ class LibvirtGuest(LocalGuest):
         except SettingsError as error:  # the last good ones stay
             self.wrong_settings = str(error)
             self._tell(str(error))
+        self._words = words
 
 
 def _job(domain: Any) -> int:

@@ -8,7 +8,7 @@ import xml.etree.ElementTree as ET
 from typing import Final, Literal
 
 from ballonet.model.settings import SettingsError, convert
-from ballonet.model.terms import Terms, written
+from ballonet.model.terms import LONGEST_NUMBER, Terms, written
 
 NAMESPACE: Final = "https://ballonet.org/xmlns/guest/1"
 PRIORITIES: Final = {"low": 500, "normal": 1000, "high": 2000}
@@ -42,7 +42,8 @@ def read(text: str, name: str) -> DomainSettings:
         raise SettingsError(f"{origin}: {error}") from error
     values: dict[str, object] = dict(element.attrib)
     if "shares" in values:
-        values["shares"] = int(shares) if (shares := str(values["shares"])).isdecimal() else shares
+        shares = str(values["shares"])
+        values["shares"] = int(shares) if shares.isdecimal() and len(shares) < LONGEST_NUMBER else shares
     found = convert(values, DomainSettings, origin)
     if found.floor_bytes is not None and found.ceiling_bytes is not None and found.floor_bytes > found.ceiling_bytes:
         raise SettingsError(f"{origin}: at `min`: above `max`; lower it or raise `max`")

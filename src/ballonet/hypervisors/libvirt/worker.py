@@ -53,7 +53,7 @@ class Worker:
             future, work = job
             result, error = None, None
             try:
-                result = work()
+                result = None if future.done() else work()  # given up before it began
             except Exception as raised:  # noqa: BLE001 it is the caller's
                 error = raised
             try:

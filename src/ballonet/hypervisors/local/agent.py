@@ -145,9 +145,12 @@ class AgentChannel:
     async def run(self) -> None:
         """Listens until cancelled."""
         while True:
+            began_at = time.monotonic()
             try:
                 await self._listen()
             except NonsenseError as error:
+                if time.monotonic() - began_at > LONGEST_PENALTY_S:
+                    self._penalty_s = 0.0  # it made sense for long
                 self._penalty_s = min(LONGEST_PENALTY_S, max(PENALTY_S, 2 * self._penalty_s))
                 log.warning(
                     "agent talks nonsense",
@@ -160,7 +163,8 @@ class AgentChannel:
 
     async def _listen(self) -> None:
         reader, self._writer = await asyncio.open_unix_connection(self._path, limit=LINE_BYTES)
-        self._line_bytes, allowed, since = -1, float(BURST), time.monotonic()
+        # One that began anew while nobody listened counts from 1, and the first line may be half of one.
+        self._sequence, self._line_bytes, allowed, since = -1, -1, float(BURST), time.monotonic()
         try:
             while line := await self._line(reader):
                 self._take(line)

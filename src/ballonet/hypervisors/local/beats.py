@@ -37,6 +37,8 @@ class Beats:
         self._members: dict[float, dict[Looked, None]] = {}
         self._pace_of: dict[Looked, float] = {}
         self._timers: dict[float, asyncio.TimerHandle] = {}
+        self._soon: set[Looked] = set()
+        """Those that are about to be looked at besides."""
         self._failed = Told(log)
 
     def join(self, one: Looked, pace_s: float) -> None:
@@ -64,8 +66,14 @@ class Beats:
 
     def soon(self, one: Looked) -> None:
         """Looks at it now, besides."""
+        if one in self._pace_of and one not in self._soon:
+            self._soon.add(one)
+            asyncio.get_running_loop().call_soon(self._look_besides, one)
+
+    def _look_besides(self, one: Looked) -> None:
+        self._soon.discard(one)
         if (pace_s := self._pace_of.get(one)) is not None:
-            asyncio.get_running_loop().call_soon(self._look, (one,), pace_s)
+            self._look((one,), pace_s)
 
     def _set(self, pace_s: float) -> None:
         loop = asyncio.get_running_loop()

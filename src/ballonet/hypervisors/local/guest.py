@@ -39,6 +39,7 @@ REST_S: Final = 0.5
 """Between a look at what rarely changes that failed and the next one."""
 RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
 """Before the next try to connect, by how often it failed."""
+NOT_YET: Final = "its hypervisor has not told yet how it runs; wait, or see whether it answers"
 SAYS_NOTHING: Final = "its balloon driver answers without statistics (Windows: is the service BLNSVR running?)"
 
 
@@ -141,7 +142,8 @@ class LocalGuest(abc.ABC):
         """When its driver says that it spoke last, by QEMU's clock."""
         self._reset_at: float | None = None
         """When it was reset; None = its driver has spoken since."""
-        self._is_starting, self._leave_alone = False, ""
+        self._is_starting, self._leave_alone = True, NOT_YET
+        """Until it is known how it runs: it may take all of its memory, and is not moved."""
         self._trouble = ""
         self._met_at = time.monotonic()
         self._facts_at = 0.0
@@ -175,6 +177,16 @@ class LocalGuest(abc.ABC):
         return time.monotonic() - self._met_at < HEAR_S
 
     @property
+    def _silent_after_s(self) -> float:
+        """After so long without a word of its hypervisor it is called silent."""
+        return SILENT_S
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether its hypervisor has said nothing of it for long."""
+        return time.monotonic() - self._answered_at > self._silent_after_s
+
+    @property
     def pid(self) -> int | None:
         """Its process; None while it is not known."""
         return self._process.pid if self._process else None
@@ -188,7 +200,7 @@ class LocalGuest(abc.ABC):
         silent_s = now - self._answered_at
         stats, stats_age_s, voice = self._heard(now)
         occupied = self._process.occupied(made.ceiling_bytes) if self._process else Occupied(None)
-        leave_alone = self._silent(silent_s) if silent_s > SILENT_S else self._leave_alone
+        leave_alone = self._silent(silent_s) if silent_s > self._silent_after_s else self._leave_alone
         return Guest(
             name=self.name,
             ceiling_bytes=made.ceiling_bytes,
@@ -235,7 +247,11 @@ class LocalGuest(abc.ABC):
             raise NoAnswerError(f"{self.name}: no connection ({self._trouble})")
         if not 0 < keep_bytes <= ceiling:
             raise RefusedError(f"{self.name}: {keep_bytes} bytes is not within 1 and its ceiling of {ceiling}")
-        await self._move(keep_bytes, deadline_s)
+        try:
+            async with asyncio.timeout(deadline_s):  # waiting for a turn at its socket counts too
+                await self._move(keep_bytes, deadline_s)
+        except TimeoutError as error:
+            raise NoAnswerError(f"{self.name}: no answer in {deadline_s:g} s") from error
         self._beats.soon(self)
 
     # Its own life

@@ -111,7 +111,25 @@ class GuestAgent:
         self.every_s = every_s
 
     async def run(self) -> None:
-        """Looks until cancelled."""
+        """Looks until cancelled; what it has open in the guest is closed then, as far as that goes within a moment."""
+        try:
+            await self._look_again_and_again()
+        finally:
+            self._stale += [handle for handle in self._handles.values() if handle >= 0]
+            self._handles.clear()
+            if self._stale and self.stats is not None:
+                with contextlib.suppress(SilentError, OSError, TimeoutError):
+                    async with asyncio.timeout(LEAVE_S):
+                        await self._leave()
+
+    async def _leave(self) -> None:
+        reader, writer = await asyncio.open_unix_connection(self._path, limit=LINE_BYTES)
+        try:
+            await self._close_stale(reader, writer)
+        finally:
+            writer.transport.abort()
+
+    async def _look_again_and_again(self) -> None:
         backoff_s = 0.0
         while True:
             try:
@@ -200,3 +218,7 @@ class GuestAgent:
             return converted(answer["return"], returns)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
             raise SilentError(f"{command}: {error}") from error
+
+
+LEAVE_S: Final = 0.3
+"""For closing what it has open in a guest, when it is ended."""

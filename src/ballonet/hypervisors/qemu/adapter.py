@@ -69,16 +69,22 @@ class QemuHypervisor(LocalAdapter[QemuGuest]):
     def _met(self) -> dict[str, QemuGuest]:
         """The same. Where two guests have one name, it is the one's that has run for longer, and the other is NAME@SOCKET: what
         is set of a name is nothing that a newcomer comes to by calling itself so. One guest may have several QMP sockets, and is
-        read and steered by one of them.
+        read and steered by one of them: one that answers, where there is one.
         """
         met: dict[str, QemuGuest] = {}
         names: set[str] = set()
-        seen: set[tuple[int, str]] = set()
+        seen: dict[tuple[int, str], str] = {}
+        """By who answers: the socket."""
         for path, guest in sorted(self._guests.items(), key=lambda one: one[1].started_s):
-            if (identity := guest.identity) in seen:
+            identity = guest.identity
+            if identity is not None and (path_of_first := seen.get(identity)) is not None:
                 self._tell_double(guest)
+                if (first := met[path_of_first]).is_silent and not guest.is_silent:
+                    guest.name, seen[identity], met[path] = first.name, path, guest
+                    del met[path_of_first]
                 continue
-            seen |= {identity} if identity else set()
+            if identity is not None:
+                seen[identity] = path
             if guest.name in names:
                 guest.name = f"{guest.name}@{text_of(Path(guest.path).stem)}"
             while guest.name in names:  # sockets of one name in several folders

@@ -22,6 +22,12 @@ class QemuConfig(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
         """Not without sockets."""
         return bool(self.sockets)
 
+    def contradiction(self) -> str:
+        """As the section says."""
+        if wrong := [one for one in self.sockets if not one.startswith("/")]:
+            return f"at `qemu.sockets`: {wrong[0]!r} is no absolute path; write it from the root, like /run/qemu/*.qmp"
+        return ""
+
     def guests_of(self) -> str:
         """As the section says."""
         return ", ".join(self.sockets)

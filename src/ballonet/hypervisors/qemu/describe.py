@@ -4,7 +4,7 @@ import contextlib
 from typing import Final, NamedTuple
 
 from ballonet.hypervisors.contract import RefusedError
-from ballonet.hypervisors.qemu.answers import Object, Sev, Uuid, Version
+from ballonet.hypervisors.qemu.answers import Object, Sev, Uuid, Version, VirtioStatus
 from ballonet.hypervisors.qemu.memory import Layout
 from ballonet.hypervisors.qemu.mover import LAYOUT, layout_of
 from ballonet.hypervisors.qemu.qmp import Call, QmpSession
@@ -16,6 +16,9 @@ PINS: Final = (("vfio", "child<vfio-"), ("vhost-vdpa", "child<vhost-vdpa"))
 """What is passed through, and the types of such devices."""
 CONFIDENTIAL: Final = ("child<sev-", "child<tdx-", "child<s390-pv-", "child<pef-", "child<arm-rme-")
 """Types of objects that encrypt a guest's memory (qapi/qom.json, ObjectType)."""
+
+SET_UP: Final = "VIRTIO_CONFIG_S_DRIVER_OK"
+"""What a driver that has set a device up leaves in its status (virtio 1.2, 2.1)."""
 
 
 class Described(NamedTuple):
@@ -77,3 +80,12 @@ async def reports_free_pages(session: QmpSession, balloon_path: str) -> bool | N
         with contextlib.suppress(RefusedError):
             return await session.call("qom-get", bool, DEADLINE_S, path=balloon_path, property="free-page-reporting")
     return None
+
+
+async def is_set_up(session: QmpSession, balloon_path: str) -> bool | None:
+    """Whether a driver has set the balloon device up; None where a QEMU of before 7.2 does not say. Raises HypervisorError."""
+    try:
+        told = await session.call("x-query-virtio-status", VirtioStatus, DEADLINE_S, path=f"{balloon_path}/virtio-backend")
+    except RefusedError:
+        return None
+    return any(one.startswith(SET_UP) for one in told.status.statuses)

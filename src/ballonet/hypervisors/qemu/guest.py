@@ -30,7 +30,7 @@ from ballonet.hypervisors.local import agent, guest_agent
 from ballonet.hypervisors.local.agent import AgentChannel
 from ballonet.hypervisors.local.alone import is_arriving, is_migrating
 from ballonet.hypervisors.local.beats import Beats
-from ballonet.hypervisors.local.guest import DEADLINE_S, REST_S, LocalGuest, Made, Running
+from ballonet.hypervisors.local.guest import DEADLINE_S, NOT_YET, REST_S, LocalGuest, Made, Running
 from ballonet.hypervisors.local.guest_agent import GuestAgent
 from ballonet.hypervisors.local.process import Process
 from ballonet.hypervisors.paths import text_of
@@ -57,6 +57,8 @@ CLOSE_KEEP_EVERY_S: Final = 1.0
 """The same for one that is watched closely, and does not move."""
 MOVING_S: Final = 0.15
 """A guest that is looked at so often moves, or is about to run out: what it keeps is asked at each look."""
+LEAST_S: Final = 0.1
+"""Between two looks at what rarely changes: whatever events a guest brings about, they cost no more than that."""
 RECONNECT_S: Final = 8.0
 """A session without an answer for so long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
 ON_TIME_S: Final = 0.2
@@ -108,6 +110,12 @@ class QemuGuest(LocalGuest):
         self._keep_at = self._described_at = self._failed_at = 0.0
         self._confidential: bool | None = None
         self._told_name = ""
+        self._is_identified = False
+        """Whether all is known of this life that does not change."""
+        self._is_set_up: bool | None = None
+        """Whether a driver has set its balloon up, by its QEMU; None = that does not say (before 7.2)."""
+        self._refusal = ""
+        """Why its balloon cannot be read, as it said last."""
         self._asked_at = 0.0
         """When the beat's questions went out."""
         self._awaited: set[int] = set()
@@ -159,6 +167,8 @@ class QemuGuest(LocalGuest):
 
     async def _move(self, keep_bytes: int, deadline_s: float) -> None:
         async with self._talk() as session:
+            if self._is_another(session):
+                raise NoAnswerError(f"{self.name}: another process answers at {self.path}; what it is has to be seen first")
             # Not every QEMU tells of a migration that begins (its capability `events`), and a guest on its way is left alone.
             migration = await session.call("query-migrate", Migration, deadline_s)
             if is_migrating(migration.status, ""):
@@ -182,16 +192,18 @@ class QemuGuest(LocalGuest):
         tasks: list[asyncio.Task[None]] = []
         try:
             session.hear(self._on_answer, self._wake.set)
+            tasks = [tended(f"events of {self.name}", partial(self._listen, session), is_endless=False)]  # none of them is missed
             self._begin_life(session)
             await self._identify(session)
-            tasks = [tended(f"events of {self.name}", partial(self._listen, session), is_endless=False)]
             tasks += self._begin_voices((self._agent, self._guest_agent))
             self._awaited.clear()
             self._watch_from_now()
             while session.is_open:
                 await self._look_through(session)
+                looked_at = time.monotonic()
                 due_at = min(self._described_at + DESCRIBE_EVERY_S, self._facts_at + FACTS_EVERY_S)
                 await self._until(max(due_at, self._failed_at + REST_S))
+                await asyncio.sleep(looked_at + LEAST_S - time.monotonic())
             raise NoAnswerError("the connection broke")
         finally:
             await self._end(tasks)
@@ -203,22 +215,50 @@ class QemuGuest(LocalGuest):
         before = self._process
         self._process = Process(session.pid, self._root) if session.pid else None
         if before is not None and (self._process is None or before.pid != self._process.pid):
-            self._mover = self._confidential = self._keep_bytes = None
-            self._made, self._running = Made(), Running()
-            self.name = text_of(Path(self.path).stem)
-            self._forget_words()
+            self._forget_life()
+        self._keep_at = 0.0  # nobody has told of changes in between
+        self._is_identified = False
+
+    def _forget_life(self) -> None:
+        self._mover = self._confidential = self._keep_bytes = self._is_set_up = None
+        self._made, self._running = Made(), Running()
+        self._agent = self._guest_agent = None
+        self.name, self.uuid, self.version, self._told_name = text_of(Path(self.path).stem), "", "", ""
+        self._is_starting, self._leave_alone, self._refusal = True, NOT_YET, ""
+        self._forget_words()
+
+    def _is_another(self, session: QmpSession) -> bool:
+        """Whether another process answers than before: a new life of the same VM."""
+        return session.pid is not None and self._process is not None and session.pid != self._process.pid
 
     async def _identify(self, session: QmpSession) -> None:
-        self._told_name = (await session.call("query-name", Name, DEADLINE_S)).name or ""
-        self.name = self._told_name or self.name
+        """Who it is, all at once: what is ordered of one guest is not for a moment another one's."""
+        name = (await session.call("query-name", Name, DEADLINE_S)).name or ""
+        uuid, version = await describe.uuid_of(session), await describe.version_of(session)
+        if self.uuid and uuid != self.uuid:  # of a life whose process was not known
+            self._forget_life()
+        self._told_name, self.uuid, self.version = name, uuid, version
+        self.name = name or self.name
         devices = await self._describe(session)
         if self._listens:
             await self._find_agents(session, devices)
-        self.uuid, self.version = await describe.uuid_of(session), await describe.version_of(session)
         reports = await describe.reports_free_pages(session, self._balloon_path)
         self._made = replace(self._made, reports_free_pages=reports)
+        await self._look_for_reset(session)
+        self._is_identified = True
         self._facts_at = 0.0
         self._news()
+
+    async def _look_for_reset(self, session: QmpSession) -> None:
+        """Whether it was reset while nobody listened, by its balloon device: a reset clears what the next driver sets up. Raises
+        HypervisorError.
+        """
+        if not self._balloon_path:
+            return
+        was_set_up = self._is_set_up
+        self._is_set_up = await describe.is_set_up(session, self._balloon_path)
+        if was_set_up and self._is_set_up is False:
+            self._begin_anew()
 
     async def _describe(self, session: QmpSession) -> list[tuple[str, str]]:
         """What it is made of now: its devices, with their types. Raises HypervisorError."""
@@ -243,7 +283,18 @@ class QemuGuest(LocalGuest):
             unknown_memory=self._mover.layout.unknown,
         )
         self._described_at = self._counts_as_asked(self._described_at, DESCRIBE_EVERY_S)
+        self._rarely_answered()
         return found.devices
+
+    def _rarely_answered(self) -> None:
+        """Of one of which nothing moves nothing else is asked."""
+        if not self._made.mechanisms:
+            self._has_answered()
+
+    @property
+    def _silent_after_s(self) -> float:
+        """The same, or when one that is asked rarely has let that pass."""
+        return super()._silent_after_s + (0.0 if self._made.mechanisms else DESCRIBE_EVERY_S)
 
     async def _find_agents(self, session: QmpSession, devices: list[tuple[str, str]]) -> None:
         try:
@@ -291,7 +342,9 @@ class QemuGuest(LocalGuest):
         is_moving = is_migrating(migration.status, status.status)
         self._running = Running(state=status.status, is_migrating=is_moving, is_arriving=is_arriving(status.status))
         self._judge()
+        self._leave_alone = self._leave_alone or self._refusal
         self._facts_at = self._counts_as_asked(self._facts_at, FACTS_EVERY_S)
+        self._rarely_answered()
 
     def _failed(self, error: HypervisorError) -> None:
         """A question that was not answered as it should have been."""
@@ -299,7 +352,8 @@ class QemuGuest(LocalGuest):
         now = time.monotonic()
         if isinstance(error, RefusedError):  # it answers
             self._answered_at = now
-            self._leave_alone = self._leave_alone or f"its balloon cannot be read: {error}"
+            self._refusal = f"its balloon cannot be read: {error}"
+            self._leave_alone = self._leave_alone or self._refusal
             return
         if isinstance(error, NonsenseError):
             self._described_at = 0.0  # what it is made of may have changed
@@ -333,8 +387,7 @@ class QemuGuest(LocalGuest):
         if session is None or not session.is_open or mover is None:
             return
         if not mover.mechanisms:
-            self._has_answered()  # nothing of it moves, so nothing is asked on beats
-            return
+            return  # nothing of it moves
         if not mover.is_plain:
             super().read()
             return
@@ -367,7 +420,7 @@ class QemuGuest(LocalGuest):
                 raise RefusedError(refusal)
             if number % 2 == 0 and self._mover is not None:
                 self._keep_bytes = self._mover.checked(_decoded("query-balloon", answer, _read_balloon))
-                self._keep_at = self._counts_as_asked(self._keep_at, KEEP_EVERY_S)
+                self._keep_at, self._refusal = self._counts_as_asked(self._keep_at, KEEP_EVERY_S), ""
             else:
                 report = _decoded("qom-get", answer, _read_report)
                 self._take(report.stats.known(), report.last_update, self._asked_at)

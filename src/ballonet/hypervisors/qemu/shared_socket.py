@@ -11,16 +11,14 @@ from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Final
 
-from ballonet.hypervisors.contract import HypervisorError, RefusedError
+from ballonet.hypervisors.contract import HypervisorError
 from ballonet.hypervisors.local.beats import ANSWER_S, Beats
 from ballonet.hypervisors.local.guest import DEADLINE_S
-from ballonet.hypervisors.qemu.answers import VirtioStatus
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.qemu.qmp import QmpSession
 
 log = logging.getLogger(__name__)
 
-SET_UP: Final = "VIRTIO_CONFIG_S_DRIVER_OK"
 PATIENCE_S: Final = 2 * DEADLINE_S
 """How long to wait for others to let go of the socket; they hold it for some milliseconds."""
 
@@ -36,8 +34,8 @@ class SharedSocketGuest(QemuGuest):
         """As any."""
         super().__init__(path, root, news, beats, listens=listens)
         self._turn = asyncio.Lock()
-        self._is_set_up = self._is_mute = False
-        """Whether a driver has set its balloon up, and whether its QEMU, of before 7.2, does not say: then no reboot is seen."""
+        self._is_told_mute = False
+        """Whether it was told that no reboot of it is seen."""
         self._voices: list[asyncio.Task[None]] = []
 
     @contextlib.asynccontextmanager
@@ -50,24 +48,15 @@ class SharedSocketGuest(QemuGuest):
             finally:
                 session.close()
 
-    def _is_another(self, session: QmpSession) -> bool:
-        """Whether another process answers than before: a new life of the same VM."""
-        return session.pid is not None and self._process is not None and session.pid != self._process.pid
-
     async def _look_for_reset(self, session: QmpSession) -> None:
-        """By its balloon device: no event tells of one. Raises HypervisorError."""
-        if not self._balloon_path or self._is_mute:
+        """At each look: no event tells of one."""
+        if self._is_identified and self._is_set_up is None:
+            if not self._is_told_mute and self._balloon_path:
+                self._is_told_mute = True
+                trouble = "its QEMU, of before 7.2, does not say how its balloon device stands"
+                log.info("reboots of the guest are not seen", extra={"guest": self.name, "trouble": trouble})
             return
-        try:
-            path = f"{self._balloon_path}/virtio-backend"
-            told = await session.call("x-query-virtio-status", VirtioStatus, DEADLINE_S, path=path)
-        except RefusedError as error:
-            self._is_mute = True
-            log.info("reboots of the guest are not seen", extra={"guest": self.name, "trouble": str(error)})
-            return
-        was_set_up, self._is_set_up = self._is_set_up, any(one.startswith(SET_UP) for one in told.status.statuses)
-        if was_set_up and not self._is_set_up:
-            self._begin_anew()
+        await super()._look_for_reset(session)
 
     async def _live(self) -> None:
         """All is done on beats: nothing stands in between."""
@@ -75,6 +64,9 @@ class SharedSocketGuest(QemuGuest):
         try:
             await asyncio.Event().wait()
         finally:
+            self._watch_no_more()
+            if self._looking is not None:
+                await asyncio.gather(self._looking, return_exceptions=True)  # it may begin voices
             voices, self._voices = self._voices, []
             await self._end(voices)
 
@@ -88,7 +80,7 @@ class SharedSocketGuest(QemuGuest):
 
     async def _look_once(self) -> None:
         async with self._talk() as session:
-            if self._mover is None or self._is_another(session):
+            if not self._is_identified or self._is_another(session):
                 voices, self._voices = self._voices, []
                 await self._end(voices)  # of the life before: the new one has agents of its own
                 self._begin_life(session)
