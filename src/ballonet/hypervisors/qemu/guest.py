@@ -58,7 +58,7 @@ CLOSE_KEEP_EVERY_S: Final = 1.0
 MOVING_S: Final = 0.15
 """A guest that is looked at so often moves, or is about to run out: what it keeps is asked at each look."""
 RECONNECT_S: Final = 8.0
-"""A session without an answer for so long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
+"""A session without an answer for this long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
 ON_TIME_S: Final = 0.2
 """On beats as close as this a driver is asked for the next one; a real guest answers within 60 ms."""
 KICK: Final = -1
