@@ -1,4 +1,4 @@
-"""Carries out what a plan asks of a hypervisor's own loop: one guest at a time, in the background, who gives first."""
+"""Carries out what a plan asks of a hypervisor's own loop: one guest at a time, in the background, donors first."""
 
 import asyncio
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 DEADLINE_S: Final = 30.0
 STALE_S: Final = 10.0
-"""What could not be sent for so long was asked of another moment; a plan asks again."""
+"""What could not be sent for this long belongs to another moment; a plan asks again."""
 
 
 class _Wish(NamedTuple):

@@ -86,7 +86,7 @@ def bench_density(
 
 
 def _tell(progress: Progress, bar: TaskID, text: str) -> None:
-    """What is being done now: beside the bar, or a line of its own where nobody watches a terminal."""
+    """Says what is being done now: next to the bar, or in a line of its own where nobody watches a terminal."""
     progress.update(bar, description=text)
     if not err.is_terminal:
         err.print(text)

@@ -19,7 +19,7 @@ UNMET, USAGE, UNAVAILABLE = 1, 2, 3
 """Exit codes: it ran and what must hold did not; wrong usage or settings; this machine cannot do it."""
 
 OLD_S: Final = 70.0
-"""Figures older than this are not of now: the loop looks each second, and each minute at the least."""
+"""Figures older than this are not of now: the loop looks each second, and at least each minute."""
 FILE_COLUMNS = 140
 """Of tables that go to a file or a pipe, where no terminal says how wide it is."""
 

@@ -40,7 +40,7 @@ from ballonet.status.tell import status_of
 from ballonet.status.words import GuestStatus, Status
 
 STILL_S: Final = 15.0
-"""When nothing has come back for so long, what is missing is told: a balloon that moves gives some each second."""
+"""When nothing has come back for this long, what is missing is told: a balloon that moves gives some each second."""
 NEAR_BYTES: Final = MIB
 NO_DAEMON: Final = "ballonet deflate"
 """Why, for guests that are given their memory back by this command alone."""

@@ -44,7 +44,7 @@ SORTS: Final[dict[str, Callable[[GuestStatus], tuple[float, str]]]] = {
 }
 """What `--sort` knows: the largest first, but for names."""
 LATE_S: Final = 5.0
-"""A tick may be late by so much, beside some of its intervals, before its figures are called old."""
+"""A tick may be late by this, besides some of its intervals, before its figures are called old."""
 SIZES: Final = ("ceiling", "keep", "resident", "used", "need")
 """Columns of sizes, as docs/glossary.md has them."""
 LEGEND: Final = (

@@ -122,7 +122,7 @@ def _board(client: Client, where: str) -> bool:
 
 
 def _lines(client: Client) -> None:
-    """One every EVERY_S, until the daemon or whoever watches ends it."""
+    """Prints one every EVERY_S, until the daemon or the operator ends it."""
     told = 0.0
     with contextlib.suppress(KeyboardInterrupt, ControlError):
         for status in client.live():

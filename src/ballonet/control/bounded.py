@@ -20,7 +20,7 @@ ASK_S: Final = 5.0
 AGAIN_S: Final = 60.0
 """How often the same line about requests that are none is told."""
 MOST_TEXTS: Final = 100
-"""So many are remembered: some have an address in them, and are new each time."""
+"""How many are remembered: some have an address in them, and are new each time."""
 
 
 class BoundedProtocol(H11Protocol):

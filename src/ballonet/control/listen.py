@@ -1,4 +1,4 @@
-"""Where the control API listens: a Unix socket for root and a group, a loopback TCP port for whoever has the token."""
+"""Where the control API listens: a Unix socket for root and a group, a loopback TCP port for clients with the token."""
 
 import contextlib
 import fcntl

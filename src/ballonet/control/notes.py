@@ -1,4 +1,4 @@
-"""What an order comes to, for whoever gave it: what is in force now, what was before, and what does not go together."""
+"""What an order comes to, for the operator who gave it: what is in force now, what was before, and what does not go together."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,7 +23,7 @@ def set_notes(guest: Guest, ordered: Mapping[str, Any], before: Terms, after: Te
     """
     told = [f"{name_of(name)} {_now(guest, name, after)} (was {_now(guest, name, before)})" for name in ordered]
     most = guest.ceiling_bytes if after.ceiling_bytes is None else after.ceiling_bytes
-    if before.ceiling_bytes is None:  # else what the guest has is not known here, but that it has so much
+    if before.ceiling_bytes is None:  # else what the guest has is not known here, but that it has at least this
         most = min(most, guest.ceiling_bytes)
     made = replace(guest, ceiling_bytes=max(1, most), floor_bytes=after.floor_bytes, guaranteed_bytes=after.guaranteed_bytes)
     return (*told, *(f"{what}; {remedy}" for what, remedy in of_guest(made)))

@@ -102,7 +102,7 @@ def standing(orders: Orders, now: float) -> Orders:
 
 
 def was_held(orders: Orders, key: str, now: float) -> str:
-    """What to say to whoever lets a guest go, or all when `key` is empty, and there is nothing to let go; else nothing."""
+    """What to say to an operator who lets a guest go, or all when `key` is empty, and nothing is on hold; else nothing."""
     holds = [orders.holds[key]] if key in orders.holds else []
     if not key:
         holds = [*([orders.hold] if orders.hold else []), *orders.holds.values()]
@@ -171,7 +171,7 @@ class OrderBook:
             return Orders(hold=Hold(since=now, why="the orders of before cannot be read")), trouble
 
     def peek(self) -> Orders:
-        """The orders, for whoever only wants to show them; none where the file cannot be read."""
+        """The orders, for commands that only show them; none where the file cannot be read."""
         try:
             return decoded(self._path.read_bytes(), Orders)
         except (OSError, UndecodableError):

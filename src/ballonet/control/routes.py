@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     """Parameters of path and query, by name; those that were left out are missing."""
     body: Any
     by: str
-    """Who asks: a user of this host, or whoever has the token."""
+    """Who asks: a user of this host, or a client with the token."""
 
 
 class Param(NamedTuple):

@@ -1,4 +1,4 @@
-"""Serves the control API on a Unix socket, for root and a group, and on a loopback TCP port for whoever has the token."""
+"""Serves the control API on a Unix socket, for root and a group, and on a loopback TCP port for clients with the token."""
 
 import asyncio
 import contextlib
@@ -41,7 +41,7 @@ class Listen(Struct, frozen=True, kw_only=True):
 
     socket: Path
     group: str
-    """Who may use the socket beside root; passed over where there is no such group."""
+    """Who may use the socket besides root; passed over where there is no such group."""
     listen: str = ""
     """A loopback address and port; empty = none."""
     token_file: str = ""
@@ -115,7 +115,7 @@ class ControlServer:
             os.close(self._lock)
 
     async def _run_unix(self) -> None:
-        """Serves at the socket; where somebody removes that, it is made anew."""
+        """Serves at the socket, and makes it anew when it was removed."""
         told = Told(log)
         while True:
             inode = self._inode()

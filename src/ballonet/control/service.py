@@ -1,4 +1,4 @@
-"""What the daemon does for whoever asks over the API."""
+"""What the daemon does for clients of the API."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any, Protocol
@@ -23,7 +23,7 @@ class ControlService(Protocol):
         ...
 
     def lives(self) -> AsyncIterator[bytes]:
-        """The same as JSON at each tick from now on, at most one a second; whoever is slow misses some."""
+        """The same as JSON at each tick from now on, at most one a second; a slow client misses some."""
         ...
 
     async def explain(self, name: str, at: float | None) -> Explanation | msgspec.Raw:

@@ -1,4 +1,4 @@
-"""The token for whoever comes over TCP, read anew when its file changes: a rotated one is in force without a restart."""
+"""The token for clients over TCP, read anew when its file changes: a rotated one is in force without a restart."""
 
 import hmac
 import logging
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 SHORTEST_TOKEN: Final = 16
 LOOK_S: Final = 1.0
-"""How often its file is looked at, at the most: strangers cause it."""
+"""Its file is looked at once in this time at most: strangers cause it."""
 
 
 def read_token(path: str) -> str:

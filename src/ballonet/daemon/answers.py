@@ -1,4 +1,4 @@
-"""The daemon's answers to whoever asks over the control API: the last tick, the orders, history."""
+"""The daemon's answers to clients of the control API: the last tick, the orders, history."""
 
 import asyncio
 import time
@@ -31,7 +31,7 @@ from ballonet.status.tell import change_of, moved_change, status_of
 from ballonet.status.words import Change, Explanation, Status
 
 KEPT_EVERY_S: Final = 1.0
-"""Ticks that command nothing are kept in history this often, and others ten times as often at the most."""
+"""Ticks that command nothing are kept in history this often, and others at most ten times as often."""
 LIVE_EVERY_S: Final = 1.0
 
 
@@ -112,7 +112,7 @@ class DaemonAnswers:
         self._wake()
 
     def _wake(self) -> None:
-        """Whoever waits for the next tick."""
+        """Wakes the clients that wait for the next tick."""
         self._ticked.set()
         self._ticked = asyncio.Event()
 

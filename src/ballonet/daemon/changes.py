@@ -1,4 +1,4 @@
-"""What of a tick is new: decisions that differ, every command that went out, and balloons that somebody else moved."""
+"""What of a tick is new: decisions that differ, every command that went out, and balloons that others moved."""
 
 import logging
 from typing import Final, NamedTuple
@@ -113,7 +113,7 @@ class Outsiders:
         self._asked: dict[str, tuple[int, bool]] = {}
         """By guest: what it was asked to keep, and whether it has been there."""
         self._times: dict[str, list[float]] = {}
-        """By guest: when it was moved by others, of late."""
+        """By guest: when it was moved by others, recently."""
 
     def of(self, tick: Tick) -> list[Moved]:
         """Those that were moved since the last tick."""

@@ -49,11 +49,11 @@ class ControlConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     socket: str = "/run/ballonet/control.sock"
     group: str = "ballonet"
-    """Who may use the socket beside root."""
+    """Who may use the socket besides root."""
     listen: str = ""
     """A loopback address and port for the same over TCP, as "127.0.0.1:9717": for Prometheus, which speaks no Unix sockets."""
     token_file: str = "/etc/ballonet/token"  # noqa: S105 a path
-    """Whoever comes over TCP names what is in it."""
+    """Clients over TCP name what is in it."""
     state: str = "/var/lib/ballonet"
     """Where orders and history are kept."""
 
@@ -201,7 +201,7 @@ def _plain(size: int | None) -> int | None:
 
 
 def read_config(path: Path) -> Config:
-    """The configuration in a file, and in the files of the `conf.d` beside it, by name: what two of them say, the later one says.
+    """The configuration in a file, and in those of the `conf.d` next to it, by name: what two of them set, the later one sets.
 
     Raises:
         SettingsError: not readable, not TOML, or something in it is wrong; names file, place and remedy.

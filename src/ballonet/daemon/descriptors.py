@@ -21,7 +21,7 @@ def raise_limit() -> None:
 
 
 def descriptor_findings(guests: int) -> list[Finding]:
-    """Whether they last for so many guests."""
+    """Whether the daemon's file descriptors last for `guests` guests."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY or soft >= OWN + A_GUEST * guests:
         return []

@@ -1,7 +1,7 @@
 """One controller for each guest: locks on what a daemon keeps and on whom it steers. Two of them undo each other's work.
 
-A lock is the kernel's (flock(2)): whoever dies lets go of it. QEMU by itself needs none on whom it steers: a QMP socket serves
-one client at a time.
+A lock is the kernel's (flock(2)): a daemon that dies lets go of it. Guests of QEMU by itself need none: a QMP socket serves one
+client at a time.
 """
 
 import contextlib
@@ -60,6 +60,6 @@ class Locks:
             os.close(number)
             raise SettingsError(f"another ballonet runs (process {who}), and {what}: end that one first; {remedy}") from error
         self._held.append(number)
-        with contextlib.suppress(OSError):  # who holds it is a help, no more
+        with contextlib.suppress(OSError):  # the number of its process is a help, no more
             os.ftruncate(number, 0)
             os.pwrite(number, f"{os.getpid()}\n".encode(), 0)

@@ -19,11 +19,11 @@ from ballonet.sense.observer import Observer
 log = logging.getLogger(__name__)
 
 LEAST_S = 0.02
-"""Between two ticks, however much news there is; at the least as long as one looked and thought: half a core is enough."""
+"""Between two ticks, however much news there is; at least as long as the last one looked and thought: half a core is enough."""
 
 
 SHORT_S = 0.1
-"""The same while not everything fits: what one lacks must be taken from another first, and whoever lacks says so all the time."""
+"""The same while not everything fits: what one guest lacks must be taken from another first, and it says so all the time."""
 
 
 class Loop:

@@ -85,7 +85,7 @@ class Ordering:
             self._book.write(orders)
         self.orders = orders
 
-    # For whoever asks
+    # For clients
 
     async def set_guest(self, name: str, order: Mapping[str, Any], by: str) -> Orders:
         """Sets what `order` names, of a guest that may come later. Raises ControlError."""

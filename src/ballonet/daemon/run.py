@@ -45,7 +45,7 @@ class Daemon:
         Args:
         path: of the configuration.
         hypervisor: in place of the one that it names: a simulated one.
-        sense: of the host, beside that.
+        sense: of the host, besides that.
         """
         self._path = path
         self._config = config = read_config(path)
@@ -153,7 +153,7 @@ class Daemon:
 
 def _rest_collector() -> None:
     """Has the collector look at less, and less often: what was loaded at the start stays, and values between rooms have no
-    circles. A full round over a thousand guests takes 70 ms, within somebody's tick.
+    circles. A full round over a thousand guests takes 70 ms, in the midst of a tick.
     """
     gc.collect()
     gc.freeze()

@@ -1,4 +1,4 @@
-"""Who sits at the table: which guest may give, which may take, and what each needs at the least.
+"""Who sits at the table: which guest may give, which may take, and what each needs at least.
 
 R8 old news is no news; R13 leave alone what cannot be ballooned; R7 parked guests are counted at what they hold.
 """
@@ -20,15 +20,15 @@ from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.units import MIB
 
 OLD_INTERVALS: Final = 3
-"""Statistics older than so many intervals are old (R8): one may be late, three are not."""
+"""Statistics older than this number of intervals are old (R8): one may be late, three are not."""
 RISE_SHARE: Final = 1 / 40
 """Of the ceiling: what a guest that cannot be moved is expected to take, of what it keeps and has not touched. The reserve
 stands in for the rest."""
 FILL_S: Final = 5.0
 """And what it takes in this time at the speed at which it fills now: until donors have given as much."""
 SWAPLESS_SHARE: Final = 0.004
-"""Of the ceiling: what a guest that cannot page out keeps free beyond its use, whoever is short (R6). The most
-that costs nothing over 48 seeds of `density-50`: more lies idle beside guests that page."""
+"""Of the ceiling: what a guest that cannot page out keeps free beyond its use, whichever guest is short (R6). The most
+that costs nothing over 48 seeds of `density-50`: more lies idle while other guests page."""
 FILL_FADE_S: Final = 10.0
 """How that speed fades."""
 LEAST_FILL_S: Final = 0.1
@@ -77,7 +77,7 @@ def _ceiling_now(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> 
         return keep
     if guest.stats_age_s > OLD_INTERVALS * limits.interval_s and limits.has("R8"):
         return keep
-    # Of what it keeps, whatever its MemTotal says; and of late, for use goes up again.
+    # Of what it keeps, whatever its MemTotal says; and over the recent past, for use goes up again.
     used = max(
         0, keep - stats.available_bytes, min(old.use.used_bytes, keep), min(int(old.use.slow_bytes), guest.given_bytes or keep)
     )
@@ -90,7 +90,7 @@ def _ceiling_now(old: GuestMemory, guest: Guest, limits: Limits, now: float) -> 
 _FIXED: Final = frozenset({Reason.ALONE, Reason.OBSERVED, Reason.UNKNOWN, Reason.INERT})
 """Why a guest cannot be moved for longer than a moment."""
 SILENT_S: Final = 30.0
-"""So does one that has said nothing for so long, or never; statistics that are late come again within that."""
+"""A guest that has said nothing for this long, or never, cannot be moved either; late statistics come again within that."""
 
 
 def _count(taken: Seat, held: int, now: float) -> None:
@@ -109,7 +109,7 @@ def _count(taken: Seat, held: int, now: float) -> None:
     taken.memory = memory = _filling(memory, measured, now)
     whole = max(held, guest.ceiling_bytes) if guest.is_starting else held
     slow = RISE_SHARE * guest.ceiling_bytes
-    if guest.huge_bytes > measured:  # what it fills comes out of a pool of its own, but for as large a part as lies beside that
+    if guest.huge_bytes > measured:  # it fills a pool of its own, but for as large a part as lies outside that
         slow *= measured / (measured + guest.huge_bytes)
     rise = int(max(slow, FILL_S * memory.filling.filling_per_s))
     if guest.huge_bytes > measured:
@@ -122,7 +122,7 @@ def _count(taken: Seat, held: int, now: float) -> None:
 
 
 def _is_fixed(taken: Seat) -> bool:
-    """Whether it cannot be moved for longer than a moment. What was given back by order is promised, whoever else wants it."""
+    """Whether it cannot be moved for longer than a moment. What was given back by order is promised, whichever guest wants it."""
     if taken.guest.deflates:
         return False
     age_s = taken.guest.stats_age_s
@@ -213,7 +213,7 @@ def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> N
         taken.is_distressed = not estimate.has_room_for_swapped(
             memory.use.used_bytes, memory.use.swapped_bytes, memory.use.swap_in_per_s, taken.keep_bytes, ceiling
         )
-    # Who cannot page out must not be squeezed below what it uses, whoever is short (R6).
+    # A guest that cannot page out must not be squeezed below what it uses, whichever guest is short (R6).
     if limits.has("R6") and not has_swap(taken.guest, memory.use.used_bytes):
         used = int(memory.use.used_bytes + SWAPLESS_SHARE * ceiling)
         used = used if used < taken.keep_bytes else taken.keep_bytes

@@ -34,7 +34,7 @@ def pool_of(memory: int, seats: list[Seat], reserve: int) -> int:
 
 
 def share_out(table: Table, seats: list[Seat], pool: int, wanted: int, where: str = "") -> int:
-    """Sets the wishes for a pool of memory of which `wanted` shall stay free. Gives what stays free of it.
+    """Sets the wishes for a pool of memory of which `wanted` is to stay free. Returns what stays free of it.
 
     Args:
         table: of this tick.
@@ -150,13 +150,13 @@ def _shrink(table: Table, seats: list[Seat], pool: int, reserve: int, where: str
 
 
 def _ration(table: Table, seats: list[Seat], pool: int, reserve: int, where: str) -> int:
-    """R10: not even tight needs fit. Floors and guarantees first, the rest at one price for all: each has its part. Gives what
-    stays free, for those who have not asked for all of their parts: they shall not wait for somebody's balloon.
+    """R10: not even tight needs fit. Floors and guarantees first, the rest at one price for all: each has its part. Returns
+    what stays free for guests that have not asked for all of their parts: they shall not wait for another guest's balloon.
     """
     table.rationed.add(where)
     for seat in seats:
         seat.rationed_by = where
-    if not table.limits.has("R10"):  # whoever comes first
+    if not table.limits.has("R10"):  # first come, first served
         left = pool
         for seat in seats:
             seat.wish_bytes = max(1, min(seat.need_now_bytes, left))
@@ -202,8 +202,8 @@ def _asked_bytes(seat: Seat) -> int:
 
 
 def _spread(seats: list[Seat], amount: int) -> None:
-    """Divides `amount`: low needs, by shares on top what they filled with cache, and likewise what is left. What is
-    plainly free goes before what somebody may live on.
+    """Divides `amount`: low needs first, on top by shares what guests filled with cache, and likewise what is left. What is
+    plainly free goes before what a guest may live on.
     """
     filled = [max(seat.need_lasting_bytes, _filled_bytes(seat)) for seat in seats]
     if sum(filled) > amount:

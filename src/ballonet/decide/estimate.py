@@ -22,7 +22,7 @@ from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.model.units import MIB
 
 MARGIN_SHARE: Final = 0.04
-"""Of the ceiling, beside the use: a kernel reclaims in the background below about 1.3 % (watermarks), and statistics
+"""Of the ceiling, besides the use: a kernel reclaims in the background below about 1.3 % (watermarks), and statistics
 are a look old."""
 REACT_S: Final = 0.2
 """The margin when not everything fits: what the fastest rise that this host showed takes in this time. A look of 0.1 to 0.15 s,
@@ -67,7 +67,7 @@ NOISE_SHARE_PER_S: Final = 0.005
 STILL_PER_S: Final = 4096.0
 """Growth below a page a second is none."""
 RATE_S: Final = 0.1
-"""A rise is taken to have lasted so long at the least: programs take memory in bursts, and agents speak in the midst of one."""
+"""A rise is taken to have lasted at least this long: programs take memory in bursts, and agents speak in the midst of one."""
 LEAST_SAMPLE_S: Final = 0.03
 """Two samples closer together than this give no rate."""
 

@@ -15,7 +15,7 @@ from ballonet.model.limits import Limits
 from ballonet.model.units import MIB
 
 AFTER_S: Final = 3.0
-"""So long after it was asked to give, trouble is taken for a consequence."""
+"""Trouble within this time after a guest was asked to give is taken for a consequence."""
 PAGING_PER_S: Final = MIB
 """Above this rate of paging, in or out, it suffers: 256 pages a second."""
 STALL_SHARE: Final = 0.1
@@ -23,11 +23,11 @@ STALL_SHARE: Final = 0.1
 COOL_S: Final = 4.0
 LONGEST_COOL_S: Final = 240.0
 FORGET_S: Final = 600.0
-"""After so long without trouble the back-off starts anew."""
+"""After this long without trouble the back-off starts anew."""
 
 
 def judge(memory: GuestMemory, keep_bytes: int, ceiling_bytes: int, limits: Limits, now: float) -> GuestMemory:
-    """Whether a guest suffers from what it was asked for; then it is to be given back what was taken of late."""
+    """Whether a guest suffers from what it was asked for; then it is to be given back what was taken recently."""
     use, peace = memory.use, memory.peace
     if now - peace.down_at > AFTER_S or now < peace.cool_until or not limits.has("R5"):
         return memory
@@ -60,7 +60,7 @@ def is_cooling(memory: GuestMemory, ceiling_bytes: int, now: float) -> bool:
 
 
 def asked(memory: GuestMemory, keep_bytes: int, now: float) -> Peace:
-    """After a command to give, of a guest that kept `keep_bytes`: what it kept before the commands of late is not forgotten."""
+    """After a command to give, of a guest that kept `keep_bytes`: what it kept before recent commands is not forgotten."""
     is_new = now - memory.peace.down_at > AFTER_S
     from_bytes = keep_bytes if is_new else max(keep_bytes, memory.peace.down_from_bytes)
     return replace(memory.peace, down_at=now, down_from_bytes=from_bytes)

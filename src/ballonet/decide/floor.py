@@ -1,4 +1,4 @@
-"""R6: floors. Never below, whoever asks."""
+"""R6: floors. No guest is asked to go below its floor, whatever else lacks memory."""
 
 import functools
 from typing import Final
@@ -7,7 +7,7 @@ from ballonet.model.snapshot import Guest
 from ballonet.model.units import MIB
 
 _STEPS: Final = ((128, 8, 2), (512, 40, 4), (2048, 104, 8), (8192, 232, 16))
-"""Below this many MiB of memory: so many MiB, and one in so many of the memory."""
+"""Below this many MiB of memory: this many MiB, and one part in this many of the memory."""
 
 
 @functools.lru_cache(maxsize=4096)

@@ -13,11 +13,11 @@ from ballonet.model.plan import Reason, limit_of
 IDLE_RISE_SHARE: Final = 0.02
 """Of the ceiling, a second: how fast the need of a guest is taken to rise that shows no growth."""
 SWAPPED_PART: Final = 0.5
-"""Of what a guest has paged out: counted as missing when several lack memory. Less, and whoever paged first goes on to page most;
-more, and what is lent lies idle until its disk has read that much back."""
+"""Of what a guest has paged out: counted as missing when several lack memory. Less, and the guest that paged first goes on to
+page most; more, and what is lent lies idle until its disk has read that much back."""
 CUSHION_SHARE: Final = 1 / 3
-"""Of the reserve: so much stays when a guest that can wait is given of what is free. Taken back at the host's next breath, it
-would go to and fro (R12)."""
+"""Of the reserve: this stays when a guest that can wait is given of what is free. Taken back at the host's next breath, it would
+go to and fro (R12)."""
 _URGENT: Final = (Reason.DISTRESS, Reason.FEEDBACK, Reason.NEEDS, Reason.SHORT, Reason.LEAK)
 
 
@@ -97,7 +97,7 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int, where: s
         table: of this tick.
         seats: all that lie under one limit: the host's, or one around some guests.
         slack: what is unpromised of it.
-        reserve: what shall stay free of it.
+        reserve: what is to stay free of it.
         where: the limit around some guests; "" = the host.
     """
     gains = [seat for seat in seats if seat.wish_bytes > seat.held_bytes and seat.is_movable]
@@ -142,7 +142,7 @@ def _can_wait(seat: Seat) -> bool:
 
 
 def _guarantee(seats: list[Seat], slack: int) -> int:
-    """R10: who lacks what it is guaranteed comes first. Gives how much of the slack that takes; it counts as held then."""
+    """R10: a guest below its guarantee comes first. Returns how much of the slack that takes; it counts as held then."""
     lent = 0
     for seat in seats:
         owed = min(seat.guest.guaranteed_bytes, seat.wish_bytes) - seat.held_bytes
@@ -172,7 +172,7 @@ def _lend(seats: list[Seat], slack: int, where: str) -> int:
 
 
 def _pace(seat: Seat) -> tuple[float, float]:
-    """What a guest needs at this moment, and how fast that may rise: at the least as one that looks idle may begin to."""
+    """What a guest needs at this moment, and how fast that may rise: at least as fast as one that looks idle may begin to."""
     memory, ceiling = seat.memory, seat.guest.ceiling_bytes
     return memory.use.used_bytes + max(back_bytes(memory), int(SWAPPED_PART * memory.use.swapped_bytes)), max(
         memory.use.growth_per_s, IDLE_RISE_SHARE * ceiling

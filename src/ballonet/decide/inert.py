@@ -14,7 +14,7 @@ from ballonet.decide.pace import portion_bytes
 from ballonet.model.units import MIB
 
 OWN_BYTES: Final = 96 * MIB
-"""What a QEMU has beside RAM and device memory, where only the process as a whole is measured: 30 to 90 MiB."""
+"""What a QEMU has besides RAM and device memory, where only the process as a whole is measured: 30 to 90 MiB."""
 LEAST_BYTES: Final = 32 * MIB
 """A balloon that has taken less than this, or than a portion of the ceiling, proves nothing."""
 GAIN_SHARE: Final = 0.5

@@ -46,7 +46,7 @@ def laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: 
 
 
 def _leave_advised(seats: list[Seat], now: float) -> None:
-    """Beside guests that are moved, those in mode `advise` are only watched: what they would give does not come."""
+    """Where other guests are moved, those in mode `advise` are only watched: what they would give does not come."""
     advised = [one for one in seats if one.guest.mode is Mode.ADVISE]
     if advised and len(advised) < len(seats) and any(one.guest.mode is Mode.ACT for one in seats):
         for one in advised:

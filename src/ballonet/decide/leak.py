@@ -7,11 +7,11 @@ from msgspec.structs import replace
 from ballonet.decide.memory import GuestMemory
 
 FALL_SHARE: Final = 0.03
-"""Of the ceiling: who frees so much of what it had taken at the most does not only grow."""
+"""Of the ceiling: a guest that frees this much of the most that it had taken does not only grow."""
 STEP_SHARE: Final = 0.02
 """Of the ceiling: less of a rise is noise."""
 PAUSE_S: Final = 60.0
-"""A guest that has not grown for so long has come to rest; one that grew by much is believed that only when it frees some."""
+"""A guest that has not grown for this long has come to rest; one that grew by much is believed that only when it frees some."""
 RISE_SHARE: Final = 0.25
 """Of the ceiling: a smaller rise is one phase of a program."""
 RISE_S: Final = 20.0

@@ -1,5 +1,5 @@
-"""Limits around some guests, beside each other and within each other: what lies outside is divided first, and a limit caps what
-that gives those inside. What they cannot have goes to the others.
+"""Limits around some guests, next to each other and within each other: what lies outside is divided first, and a limit caps
+what that gives those inside. What they cannot have goes to the others.
 """
 
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.plan import Reserve, ReserveReason
 
 Asked = dict[str, tuple[int, int, int, int]]
-"""By guest: its needs and its floor, before a division bound them. Who lacks under one limit may have plenty beside it."""
+"""By guest: its needs and its floor, before a division bound them. A guest short under one limit may have plenty outside it."""
 
 
 @dataclass(slots=True)
@@ -48,9 +48,9 @@ def _divide(
     table: Table, around: BudgetTable, pool: int, budgets: list[BudgetTable], groups: dict[str, _Group], asked: Asked
 ) -> int:
     """Divides a pool; then each limit that is exceeded by that, the innermost first: what one caps may be all that exceeded the
-    next one out. It has its fill, the others share the rest anew, which may be more than a limit of theirs: so again, until all
-    hold. One around limits that were capped before is divided anew, from outside to inside: those beside a limit have no less
-    than those under it. Gives what stays free of the pool.
+    next one out. Guests under it have their fill, the others share the rest anew, which may be more than a limit of theirs: so
+    this is repeated until all limits hold. A limit around others that were capped before is divided anew, from outside to
+    inside: guests next to a limit have no less than those under it. Returns what stays free of the pool.
     """
     for one in budgets:
         groups.pop(one.name, None)
@@ -85,7 +85,7 @@ def _share_anew(table: Table, group: _Group, where: str, asked: Asked) -> int:
 
 
 def _is_too_much(budget: BudgetTable) -> bool:
-    """Whether more is wished for under a limit than it lets. Of its reserve only so much counts as stays when the limit is
+    """Whether more is wished for under a limit than it lets. Its reserve counts only as far as it stays when the limit is
     divided: else a limit would give those inside more than what lies around it does.
     """
     inside = [seat for seat in budget.seats if seat.is_movable]

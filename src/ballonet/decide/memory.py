@@ -88,7 +88,7 @@ class Motion(Struct, frozen=True, gc=False, omit_defaults=True):
     """What it used then."""
     backoff_s: float = 0.0
     took_per_s: float = 0.0
-    """How fast its balloon takes, measured over its moves of late; 0 = never seen."""
+    """How fast its balloon takes, measured over its recent moves; 0 = never seen."""
     seen_at: float = -1e9
     """When `keep_bytes` was seen."""
     kept_bytes: int = 0
@@ -131,11 +131,11 @@ class Peace(Struct, frozen=True, gc=False, omit_defaults=True):
     down_at: float = -1e9
     """The last command to give."""
     down_from_bytes: int = 0
-    """What it kept before the commands to give of late."""
+    """What it kept before the recent commands to give."""
     cool_until: float = -1e9
     """Not asked to give until then."""
     cool_bytes: int = 0
-    """What it keeps at the least meanwhile."""
+    """The least that it keeps meanwhile."""
     cool_used_bytes: int = 0
     """What it used when that began: one that has freed memory since is no longer in trouble."""
     cool_s: float = 0.0

@@ -25,7 +25,7 @@ MOST_DEAD_BAND_BYTES: Final = 64 * MIB
 EASY_SHARE: Final = 0.10
 HARD_SHARE: Final = 0.60
 """Pressure (PSI some) of the host's CPU, disk or memory: below the first any number of balloons may grow at once, from
-the second on only one. A reclaim loads all three: STREAM beside a moving balloon lost 14 % (HyperAlloc, EuroSys'25)."""
+the second on only one. A reclaim loads all three: STREAM next to a moving balloon lost 14 % (HyperAlloc, EuroSys'25)."""
 REACH_S: Final = 0.8
 """What arrives within this time is as good as there: little more than what the needs look ahead (TIGHT_HORIZON_S)."""
 
@@ -47,7 +47,7 @@ def portion_bytes(ceiling_bytes: int) -> int:
 
 def step_bytes(seat: Seat) -> int:
     """The most that a donor is asked for at once. However slow its balloon, it is enough for a command: what others count on and
-    is never sent kept hosts short beside large guests with memory to spare.
+    is never sent kept hosts short while large guests had memory to spare.
     """
     ready = seat.guest.ready_share
     part = 1.0 if ready is None else max(UNREADY_PART, ready)

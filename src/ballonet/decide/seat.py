@@ -47,7 +47,7 @@ class Seat(Struct, gc=False):
     """What it is left with of what it uses (R10): its part, if nothing were kept for those who have not asked for theirs. For
     what may be asked for nobody gives up what it uses: it would get it back at the host's next breath (R12)."""
     need_lasting_bytes: int = 0
-    """What it should have by its use of late: with its full margin."""
+    """What it should have by its recent use: with its full margin."""
     needs_bytes: tuple[int, int] | None = None
     """`need_now_bytes` and `need_lasting_bytes` before they were bound by what it may give and take; to be told."""
     is_distressed: bool = False

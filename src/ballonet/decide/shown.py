@@ -1,4 +1,4 @@
-"""What this host has shown of late: how fast its guests rise, alone and all together. Sizes margins (R2) and reserve (R3).
+"""What this host has shown recently: how fast its guests rise, alone and all together. Sizes margins (R2) and reserve (R3).
 
 By the minute, over the last hours: a quantile of that forgets the one boot storm, and remembers a peak that comes each hour.
 """
@@ -17,7 +17,7 @@ MINUTES: Final = 240
 QUANTILE: Final = 0.99
 """Of the minutes: all count until there are a hundred; of four hours the two worst do not."""
 SEE_S: Final = 0.78
-"""From a rise to the first command to a donor: a look of 0.3 s at the most, a tick, and the next look that confirms it."""
+"""From a rise to the first command to a donor: a look of at most 0.3 s, a tick, and the next look that confirms it."""
 RISE_BOUNDS: Final = (0.03, 0.12)
 """What is believed of one guest's rise, of its ceiling a second: a slower one is no rise, a faster one is its claim (R9)."""
 

@@ -15,7 +15,7 @@ from ballonet.model.units import MIB
 REST_BYTES: Final = 2 * MIB
 """A balloon that is this near to what was asked is at rest: drivers move in steps of 1 MiB."""
 FIXED_BYTES: Final = 16 * MIB
-"""MemTotal that has not moved when the balloon has by so much will not."""
+"""MemTotal that has not moved when the balloon has moved by this will not."""
 DOUBT: Final = 0.25
 """Where MemTotal is fixed: of what its balloon moved between two statistics, that may be of another moment than they are."""
 

@@ -10,7 +10,7 @@ FASTEST_SHARE_PER_S: Final = 0.12
 """Of the ceiling: how fast a guest that looks idle may begin to grow. 1.8 GiB/s of 16 GiB were seen (HyperAlloc,
 EuroSys'25, raw data of the clang runs)."""
 LOOKS_TO_EXHAUSTION: Final = 4
-"""So many looks before a guest at that speed has used up what it has."""
+"""How many looks are due before a guest at that speed has used up what it has."""
 CLOSEST_S: Final = 0.15
 RISING_S: Final = 0.1
 """The same while a guest grows: what it takes between two looks it must have had before. In `density-50`, 24 seeds, this took a
@@ -21,7 +21,7 @@ RISEN_S: Final = 10.0
 PACES_S: Final = (0.1, 0.15, 0.25, 0.5, 1.0)
 """Guests that are looked at equally often share the beats on which that is done, so there are few paces. The nearest counts."""
 FALL_SHARE: Final = 0.04
-"""Of the ceiling: when a guest's available memory has fallen by so much, or by a quarter of what it had, the loop wakes."""
+"""Of the ceiling: when a guest's available memory has fallen by this, or by a quarter of what it had, the loop wakes."""
 LEAST_FALL_SHARE: Final = 0.004
 """Less than this is noise: 2 MiB of 512."""
 

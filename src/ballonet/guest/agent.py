@@ -8,7 +8,7 @@ port.
 
 What it does:
 - a report each second, and at once when MemAvailable falls under the line that the host has set;
-- MemAvailable is looked at as often as it could reach that line in between, 100 times a second at the most;
+- MemAvailable is looked at as often as it could reach that line in between, at most 100 times a second;
 - PSI triggers (some and full) wake it in the kernel's own time: Documentation/accounting/psi.rst.
 
 - when the host asks, it makes memory free (ready.py); and it returns the garbage of idle JVMs (care.py).
@@ -71,7 +71,7 @@ class Agent:
         self._looks = [(memory.used_bytes(), time.monotonic())]
         """What was used, and when, over the last RISE_S and one look more."""
         self.is_running = True
-        """Until somebody says otherwise; looked at each second."""
+        """Until the caller clears it; looked at each second."""
         self._sequence = 0
         self._unread = b""
         self._said_at: Dict[str, float] = {}

@@ -1,6 +1,6 @@
 """The garbage of idle JVMs goes back to the system, when they may be asked for it; one conversation at a time, never waiting.
 
-Place in the loop: beside the agent's reports, never before them. A JVM may take seconds to answer, so all of this goes on in
+Place in the loop: besides the agent's reports, never before them. A JVM may take seconds to answer, so all of this goes on in
 small steps while the agent does other things.
 """
 

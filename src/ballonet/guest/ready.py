@@ -1,6 +1,6 @@
 """Makes memory free when the host asks for it, in the least harmful order, and says how much came free.
 
-1. What is free already. 2. Page cache that nobody used of late, through the control groups' memory.reclaim (Linux 5.19,
+1. What is free already. 2. Page cache that nobody used recently, through the control groups' memory.reclaim (Linux 5.19,
 Documentation/admin-guide/cgroup-v2.rst). 3. Commands that the administrator named, which have programs trim their heaps.
 4. The garbage of idle JVMs. Each only as far as the ones before did not suffice.
 """
@@ -17,7 +17,7 @@ from ballonet.guest.settings import Settings
 LONGEST_S = 5.0
 """Then what has come free is said, whatever it is."""
 TRIM_EVERY_S = 10.0
-"""The administrator's commands are run this often at the most, however often the host asks."""
+"""The administrator's commands are run at most this often, however often the host asks."""
 UNPROTECTED = 'echo 0 > /proc/self/oom_score_adj; exec "$@"'
 SLICE_BYTES = 16 << 20
 """Reclaimed at once: a few milliseconds, after which the agent looks at its port again."""
@@ -54,7 +54,7 @@ class Ready:
         return bool(self._wanted)
 
     def begin(self, wanted: int, now: float) -> None:
-        """The host wants so many bytes."""
+        """The host wants `wanted` bytes to be free."""
         self._wanted, self._until = wanted, now + LONGEST_S
         self._free_before = self._memory.free_bytes()
         self._groups = _groups(self._cgroups) if self._settings.reclaim else []
@@ -105,7 +105,7 @@ class Ready:
         try:
             with open(group + "/memory.reclaim", "w") as file:
                 file.write(str(amount))
-        except OSError:  # it could not find so much
+        except OSError:  # it could not find that much
             return False
         return True
 

@@ -19,7 +19,7 @@ class Settings:
         self.jvm_every_s = 300.0
         """Never twice within this time, in one JVM."""
         self.jvm_busy_share = 0.2
-        """Of a core: a JVM that uses more of late is left alone."""
+        """Of a core: a JVM that used more recently is left alone."""
         self.jvm_idle_s = 10.0
         """For how long it must have used less."""
         self.jvm_least_bytes = 64 << 20

@@ -1,7 +1,7 @@
 """`python -m ballonet.history.answer HISTORY`: answers questions about the past, one after the other, in a process of its own.
 
-A question is a line of JSON on stdin; an answer is a line with its status and length, and so many bytes of JSON. Months of
-history, read in a thread of the daemon, would hold its loop up, whoever asks.
+A question is a line of JSON on stdin; an answer is a line with its status and length, and that many bytes of JSON. Months of
+history, read in a thread of the daemon, would hold its loop up, whichever client asks.
 """
 
 import contextlib
@@ -20,13 +20,13 @@ from ballonet.status.explain import explain
 from ballonet.status.words import Explanation
 
 IDLE_S: Final = 60.0
-"""Without a question for so long it ends: it takes 30 MB."""
+"""After this long without a question the process ends: it takes 30 MB."""
 NICE: Final = 10
 """The past can wait for the present."""
 
 
 class Question(Struct, frozen=True, kw_only=True):
-    """What somebody wants to know."""
+    """What a client wants to know."""
 
     what: str
     """changes, samples, host_samples or explanation."""
@@ -69,7 +69,7 @@ def told(path: Path, line: bytes) -> tuple[Head, bytes]:
         text, status = msgspec.json.encode(answer(path, msgspec.json.decode(line, type=Question))), 200
     except ControlError as error:
         text, status = msgspec.json.encode(Trouble(error=str(error))), error.status
-    except Exception as error:  # noqa: BLE001 whoever waits gets a word
+    except Exception as error:  # noqa: BLE001 the client that waits gets a word
         text, status = msgspec.json.encode(Trouble(error=f"history cannot be read: {type(error).__name__}: {error}")), 500
     return Head(status, len(text)), text
 

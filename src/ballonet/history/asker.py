@@ -15,7 +15,7 @@ from ballonet.status.errors import BusyError, ControlError, Trouble
 log = logging.getLogger(__name__)
 
 WAITING: Final = 16
-"""Questions that may wait; whoever comes then is told to come again."""
+"""Questions that may wait; a client that asks one more is told to come again."""
 ANSWER_S: Final = 25.0
 """A client waits for 30."""
 LINE_BYTES: Final = 64 << 20

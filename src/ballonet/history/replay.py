@@ -16,7 +16,7 @@ from ballonet.model.snapshot import Guest
 from ballonet.model.tick import Tick
 
 GAP_S: Final = 90.0
-"""After so long without a picture a policy knows nothing any more: thinned out history has one a minute."""
+"""After this long without a snapshot a policy knows nothing any more: thinned out history has one a minute."""
 
 
 class GuestReplay(Struct, kw_only=True):

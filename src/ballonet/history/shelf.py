@@ -37,7 +37,7 @@ SQUEEZE: Final = 1
 LARGEST_TICK_BYTES: Final = 64 << 20
 """Unpacked: 1,000 guests take 0.6 MiB. A file that came from elsewhere may hold anything."""
 KEPT_ASIDE: Final = 2
-"""Damaged files that are kept at the most, the newest; together no larger than history itself may be."""
+"""At most this many damaged files are kept, the newest; together no larger than history itself may be."""
 
 
 def packed(tick: Tick) -> bytes:
@@ -89,7 +89,7 @@ def _forget_damaged(path: Path, most_bytes: int) -> None:
 
 
 def _opened(path: Path) -> sqlite3.Connection:
-    path.touch(mode=0o600)  # whatever the umask of whoever begins it
+    path.touch(mode=0o600)  # whatever the umask of the process that begins it
     if not path.with_name(f"{path.name}-wal").exists():  # an index of a log that is not there only leads astray
         path.with_name(f"{path.name}-shm").unlink(missing_ok=True)
     connection = sqlite3.connect(path, timeout=1.0, check_same_thread=False)

@@ -1,8 +1,8 @@
 """History on disk: SQLite in WAL mode, written by a thread of its own, so that the loop never waits for a disk.
 
 A tick is a row, whole: snapshot and plan, compressed. What is younger than an hour stays as it was seen; a day back, one tick in
-ten seconds; before that, one a minute, until the oldest are dropped for age or size. Samples of each guest and of the host are
-kept beside for a year, ever more sparsely (tidy.py).
+ten seconds; before that, one a minute, until the oldest are dropped for age or size. Besides, samples of each guest and the host
+are kept for a year, ever more sparsely (tidy.py).
 
 A daemon killed with -9 loses what was not committed: each tick is, as soon as the disk takes it
 (https://www.sqlite.org/wal.html; `synchronous=NORMAL` can lose the last ones at a power cut, and never breaks the file).
@@ -30,16 +30,16 @@ log = logging.getLogger(__name__)
 WAITING: Final = 64
 """Ticks that may wait for the disk; more are lost, and counted."""
 RETRY_S: Final = 10.0
-"""After a disk refused, so long until the next try; ticks are lost meanwhile, and counted."""
+"""The next try comes this long after a disk refused; ticks are lost meanwhile, and counted."""
 JUMP_S: Final = 300.0
-"""The clock of the wall has jumped when it went further ahead than the one that only rises, by so much."""
+"""The clock of the wall has jumped when it went ahead by this more than the one that only rises."""
 LONG_S: Final = 86400.0
 """So does one that is so far ahead of the newest row when the file is opened."""
 SURE_S: Final = 3600.0
-"""For so long after that nothing is dropped for its age."""
+"""Nothing is dropped for its age within this time after a jump."""
 LEAST_LOG_BYTES: Final = 16 << 20
 LOG_SHARE: Final = 0.25
-"""Of the bound: SQLite's log beside the file is no larger. Whoever reads in one long transaction keeps it from being emptied."""
+"""Of the bound: SQLite's log next to the file is no larger. A reader in one long transaction keeps it from being emptied."""
 
 
 class History:
@@ -87,7 +87,7 @@ class History:
         return self._queue.qsize()
 
     def close(self, deadline_s: float = 5.0) -> None:
-        """Writes what waits, for so long at the most."""
+        """Writes what waits, for at most `deadline_s`."""
         with contextlib.suppress(queue.Full):
             self._queue.put(None, timeout=deadline_s)
             self._thread.join(deadline_s)

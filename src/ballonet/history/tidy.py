@@ -23,7 +23,7 @@ BATCH: Final = 500
 PARTS: Final = {"ticks": 0.5, "changes": 0.2, "samples": 0.3}
 """Of the file's size: who has more than its part loses first."""
 ROW_BYTES: Final = {"changes": 60, "samples": 60}
-"""What a row takes beside its data."""
+"""What a row takes besides its data."""
 
 
 Span = tuple[float, float]

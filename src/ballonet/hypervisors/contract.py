@@ -91,7 +91,7 @@ class Hypervisor(Protocol):
         ...
 
     async def make_ready(self, name: str, free_bytes: int, deadline_s: float) -> None:
-        """Asks what speaks in a guest to make so much free, before its balloon takes it. Returns when it has answered, or
+        """Asks a guest's agent to make `free_bytes` free, before its balloon takes it. Returns when it has answered, or
         after `deadline_s`, or at once where nothing can be asked; `guests()` shows as `ready_share` what came of it.
         """
         ...
@@ -115,7 +115,7 @@ class Hypervisor(Protocol):
 
 @runtime_checkable
 class Guided(Protocol):
-    """What an adapter does beside, where the hypervisor is another machine with a loop of its own, which has knobs (steering by
+    """What an adapter also does where the hypervisor is another machine with a loop of its own, which has knobs (steering by
     entitlement or bounds).
     """
 

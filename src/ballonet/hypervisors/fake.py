@@ -34,7 +34,7 @@ class FakeGuest:
     claims_bytes: int | None = None
     """What it says it uses; None = the truth."""
     says: dict[str, int] = field(default_factory=dict)
-    """Statistics that it sends, in place of the true ones or beside them, as an agent would."""
+    """Statistics that it sends, in place of the true ones or besides them, as an agent would."""
     leave_alone: str = ""
     keep_bytes: float = 0
     asked_bytes: int = 0

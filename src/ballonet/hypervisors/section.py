@@ -27,7 +27,7 @@ class Section(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     called: ClassVar[str]
     """The section's name."""
     example: ClassVar[str]
-    """How it is written down, at the least."""
+    """The least that it must say, as it is written down."""
 
     @property
     def names_guests(self) -> bool:

@@ -11,9 +11,9 @@ log = logging.getLogger(__name__)
 REST_S: Final = (1.0, 2.0, 5.0, 15.0)
 """After the first failure, the second, and so on."""
 WELL_S: Final = 60.0
-"""A task that ran for so long without failing has got over it."""
+"""A task that ran for this long without failing has got over it."""
 AGAIN_S: Final = 3600.0
-"""How often the same failure is told: once at first, then once in so long."""
+"""How often the same failure is told: once at first, then once in this time."""
 
 
 def tended(

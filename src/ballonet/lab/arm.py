@@ -25,7 +25,7 @@ from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario
 from ballonet.sense.observer import Observer
 
 JVM_BYTES = 40 << 20
-"""What a Java runtime uses beside its heap, in a guest of the lab."""
+"""What a Java runtime uses besides its heap, in a guest of the lab."""
 HEAP_SHARE = 0.7
 """Of a guest's memory: the largest heap of its JVM."""
 WARM_S = 4.0
@@ -58,14 +58,14 @@ class Order:
 
 @dataclass
 class Progress:
-    """Whoever watches a run. Called often, from the run itself: be quick."""
+    """What a run calls as it goes on. Called often, from the run itself: be quick."""
 
     on_stage: Callable[[str], None] = lambda _text: None
     """What is being done now, in words."""
     on_tick: Callable[[float, Tick], None] = lambda _at, _tick: None
     """Each tick of the daemon's loop, with the scenario's time."""
     on_grown: Callable[[float, str, int], None] = lambda _at, _name, _available: None
-    """A guest's workload has just taken more memory and so many bytes are still available, with the scenario's time."""
+    """A guest's workload has just taken more memory: the scenario's time, the guest, and the bytes that are still available."""
 
 
 async def run_arm(order: Order, progress: Progress) -> Record:
@@ -242,7 +242,7 @@ def _warm_keeps(order: Order, machines: list[Machine]) -> Iterator[tuple[Machine
 
 
 async def _warm(machine: Machine, script: GuestScript, keep_bytes: int) -> None:
-    """Has one guest run with so much memory, use what it needs at first, and fill the rest with page cache."""
+    """Has one guest run with `keep_bytes`, use what it needs at first, and fill the rest with page cache."""
     await machine.command("balloon", value=keep_bytes)
     used_bytes = script.phases[0][1]
     _size(machine, used_bytes, used_bytes)

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 OVERHEAD_BYTES: Final = 72 << 20
-"""For each QEMU beside its guest's RAM: code, heap, 32 MiB of translated code under TCG, page tables (26 to 40 MiB seen)."""
+"""For each QEMU besides its guest's RAM: code, heap, 32 MiB of translated code under TCG, page tables (26 to 40 MiB seen)."""
 _BASE: Final = Path("/sys/fs/cgroup")
 
 

@@ -1,7 +1,7 @@
 """The guest image: a kernel and an initramfs, built from packages and from the files in `image/`.
 
 Cached under a name that is the checksum of its recipe (package versions and those files), with the checksums of the
-result beside it: a changed recipe builds anew, a damaged file is built again.
+result next to it: a changed recipe builds anew, a damaged file is built again.
 """
 
 import gzip
@@ -95,7 +95,7 @@ def _build(packages: dict[str, str], work: Path) -> None:
     done.mkdir()
     shutil.copy(next((unpacked / "boot").glob("vmlinuz-*")), done / "vmlinuz")
     archive = b"".join(cpio(_guest_files(unpacked)))
-    # The kernel finds an archive that somebody appends at a multiple of four only, whatever the length that gzip came to.
+    # The kernel finds an archive that is appended only at a multiple of four, whatever the length that gzip came to.
     (done / "initramfs").write_bytes(_padded(gzip.compress(archive, compresslevel=1, mtime=0)))
     sums = {name: hashlib.sha256((done / name).read_bytes()).hexdigest() for name in ("vmlinuz", "initramfs")}
     (done / "checksums.json").write_text(json.dumps(sums))

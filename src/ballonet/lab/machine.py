@@ -183,7 +183,7 @@ class Machine:
         return " / ".join(text.strip().splitlines()[-lines:]) or "it said nothing"
 
     async def close(self) -> None:
-        """Ends the QEMU process. Its folder belongs to whoever made it."""
+        """Ends the QEMU process. Its folder belongs to the caller who made it."""
         for task in self._tasks:
             task.cancel()
         if self.port is not None:

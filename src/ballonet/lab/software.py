@@ -1,4 +1,4 @@
-"""A disk with what some guests run beside the workload: QEMU's guest agent, and a Java program with its runtime.
+"""A disk with what some guests run besides the workload: QEMU's guest agent, and a Java program with its runtime.
 
 Apart from the image: an initramfs is memory that a guest never gets back, and a disk's page cache is not. Cached under the
 checksum of its recipe, like the image.

@@ -26,7 +26,7 @@ def decoded(data: "bytes | msgspec.Raw", form: type[T]) -> T:
     """The value in a JSON text.
 
     Args:
-        data: JSON, from whoever it may be.
+        data: JSON, from any sender.
         form: what it must be, as msgspec takes it.
 
     Raises:

@@ -94,7 +94,7 @@ Ask: TypeAlias = Keep | Entitlement | Bounds
 
 
 class ReserveReason(enum.Enum):
-    """Why so much of the host stays free (R3)."""
+    """Why the reserve is as large as it is (R3)."""
 
     SCALE = "scale"
     SPIKES = "spikes"
@@ -148,7 +148,7 @@ class Decision(Struct, frozen=True):
     used_bytes: int | None = None
     """What it uses, page cache that can be freed not counted; None = it does not say."""
     need_bytes: int | None = None
-    """What it should have by its use of late, with its full margin (R2); None = not known, or a peer decides."""
+    """What it should have by its recent use, with its full margin (R2); None = not known, or a peer decides."""
     need_now_bytes: int | None = None
     """The least with which it does not page in the next moments."""
     floor_bytes: int = 0
@@ -171,7 +171,7 @@ class Decision(Struct, frozen=True):
 
     @property
     def sentence(self) -> str:
-        """The reason in words, with its numbers. Made when somebody reads it: a thousand guests are decided in 10 ms."""
+        """The reason in words, with its numbers. Made when it is read: a thousand guests are decided in 10 ms."""
         return _say(SENTENCES[self.reason], {"within": THE_HOST} | self.numbers | {"keep_bytes": self.keep_bytes})
 
 
@@ -258,7 +258,7 @@ class Plan(Struct, frozen=True, kw_only=True):
     fixed: dict[str, int] = {}
     """What those count at, in bytes by name (R13)."""
     budgets: tuple[PlanBudget, ...] = ()
-    """Limits around some guests that bind beside the host's memory."""
+    """Limits around some guests that bind besides the host's memory."""
     emergency: Emergency = NO_EMERGENCY
 
     def wire(self) -> dict[str, Any]:

@@ -79,7 +79,7 @@ class GuestStats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     psi_full_us: int | None = None
     """For how long all of its tasks stood waiting for memory since it booted, in microseconds (PSI); from an agent only."""
     rising_per_s: int | None = None
-    """How fast `total_bytes - available_bytes` rose of late, bytes a second; from an agent that was looking closely only."""
+    """How fast `total_bytes - available_bytes` rose recently, bytes a second; from an agent that was looking closely only."""
     heap_missing_bytes: int | None = None
     """Heaps of its JVMs that are committed and not resident: a collector will walk what was paged out, and fill what was
     never touched. From an agent only."""
@@ -111,7 +111,7 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     voice: Voice = Voice.NONE
     """Who says so."""
     ready_share: float | None = None
-    """Of what it was asked to make free of late, how much was free then, 0 to 1; None = it was not, or has no agent."""
+    """Of what it was recently asked to make free, how much was free then, 0 to 1; None = it was not, or has no agent."""
     floor_bytes: int | None = None
     """The operator's floor. None = the operator set none."""
     guaranteed_bytes: int = 0
@@ -128,7 +128,7 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     silence: str = ""
     """Why there are no fresh statistics, in words, where it is known; empty = they are fresh, or nobody knows."""
     limit_bytes: int | None = None
-    """What of RAM the host lets its process have at the most, by a limit of its own; None = it has none."""
+    """The most RAM that the host lets its process have, by a limit of its own; None = it has none."""
     given_bytes: int | None = None
     """What its hypervisor gave it, where an operator's ceiling or a limit of the host is lower; None = neither is."""
     headroom_bytes: int = 0
@@ -206,7 +206,7 @@ class Host(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     ksm_pages: int | None = None
     """How many pages KSM looks at a turn now; 0 = it is off, None = this host has none, or nobody asks."""
     budgets: tuple[Budget, ...] = ()
-    """Limits around guests that bind beside the host's own memory."""
+    """Limits around guests that bind besides the host's own memory."""
 
 
 class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

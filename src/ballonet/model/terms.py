@@ -1,4 +1,4 @@
-"""What an operator may say of a guest: one type, whoever carries it.
+"""What an operator may say of a guest: one type, wherever it is said.
 
 The configuration, a domain's metadata, Proxmox VE's tags, orders, scenarios, the API and the options of `ballonet set` all take
 their keys from the fields of `Terms`, and all are joined by one rule: what the first source leaves open, the next one says.

@@ -29,8 +29,8 @@ def parse_size(text: str) -> int:
     """The bytes that `text` means.
 
     Args:
-        text: a number, with a fraction if need be, and a unit: B, K, M, G, T, also as KiB or KB. Only 0 needs none: whoever
-            leaves it out means MiB as often as bytes.
+        text: a number, with a fraction if need be, and a unit: B, K, M, G, T, also as KiB or KB. Only 0 needs none: an
+            operator who leaves it out means MiB as often as bytes.
 
     Returns:
         Bytes, >= 0, rounded to the nearest.

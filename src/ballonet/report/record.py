@@ -102,7 +102,7 @@ class GuestRecord:
         self.lacks.append(lacks)
 
     def asked(self, at: float, keep: int) -> None:
-        """Notes that ballonet asked it to keep so much."""
+        """Notes that ballonet asked it to keep `keep` bytes."""
         if self._lacking is not None and keep > self._lacking[1]:
             self.reactions_s.append(max(0.0, at - self._lacking[0]))
             self._lacking = None

@@ -44,7 +44,7 @@ class HostPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     disk_share: float = 0.0
     """Of the time: how long its disk is waited for by its own programs. Simulated only."""
     huge: Size = Size(0)
-    """Set aside for huge pages, beside `memory`. Simulated only."""
+    """Set aside for huge pages, besides `memory`. Simulated only."""
 
 
 class LimitPart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,7 +77,7 @@ class Group(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Its memory is the heap of a JVM with this collector: what was garbage stays in use for the kernel, and a collector walks
     all. On real guests a real JVM."""
     virtio_mem: Size = Size(0)
-    """Part of `memory` that is a virtio-mem device, plugged and unplugged in blocks, beside the balloon. Real guests only: in
+    """Part of `memory` that is a virtio-mem device, plugged and unplugged in blocks, besides the balloon. Real guests only: in
     the simulator all is moved by balloons.
     """
     swap_known: bool = False
@@ -95,7 +95,7 @@ class Group(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     fixed_total: bool = False
     """Its MemTotal stays while its balloon moves, as in Windows; on real guests Linux with deflate-on-oom."""
     stagger_s: float = 0.0
-    """Each next guest's phases after the first begin so much later."""
+    """Each next guest's phases after the first begin this much later."""
     vary_share: float = 0.0
     """Each guest's first `used` is drawn within this share around what is written, by the seed."""
     vary_s: float = 0.0

@@ -22,11 +22,11 @@ MOVED_S: Final = 5.0
 """How old an answer to where a process is, or to how far a group is limited, may be: systemd and libvirt move a QEMU once, as it
 starts, and administrators change limits seldom."""
 SPREAD: Final = 16
-"""Into so many parts of that time guests that were met at once are spread."""
+"""Guests that were met at once are spread over this many parts of that time."""
 _NO_LIMIT: Final = 1 << 60
 """Version 1 writes no limit as the largest multiple of a page."""
 _STEP_BYTES: Final = 16 * MIB
-"""In steps of this a guest's own limit is told: what QEMU takes beside its RAM breathes."""
+"""In steps of this a guest's own limit is told: what QEMU takes besides its RAM breathes."""
 _FILES: Final = ("active_file", "inactive_file")
 """Of memory.stat: page cache, which the kernel drops before it lets the limit hurt, as MemAvailable counts it. Shared memory of
 guests is not in it."""
@@ -39,13 +39,13 @@ Chain = tuple[Place, ...]
 
 
 class Found(NamedTuple):
-    """What limits guests on this host, beside its own memory."""
+    """What limits guests on this host, besides its own memory."""
 
     around_all: Budget | None = None
     """The limit around all guests with the least available; None = there is none."""
     around_some: tuple[Budget, ...] = ()
     own: Mapping[str, int] = {}
-    """What one guest can have at the most, by name, where it has a limit of its own."""
+    """The most that one guest can have, by name, where it has a limit of its own."""
 
 
 class Cgroups:

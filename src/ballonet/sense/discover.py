@@ -1,4 +1,4 @@
-"""What virtual machines a host seems to have, and by what they could be reached: for whoever writes its first configuration."""
+"""What virtual machines a host seems to have, and by what they could be reached: for an operator's first configuration."""
 
 import contextlib
 import glob

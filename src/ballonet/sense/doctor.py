@@ -27,7 +27,7 @@ REPORTING_SINCE: Final = (5, 1)
 SWAPPED_BYTES: Final = 256 * MIB
 """Less than this in the host's swap is what nobody touches."""
 SHOWN: Final = 4
-"""So many guests are named."""
+"""This many guests are named."""
 OVER_BYTES: Final = 256 * MIB
 """More than this beyond what a guest keeps is not QEMU's own: what its balloon takes does not come back."""
 
@@ -127,7 +127,7 @@ def _host(level: Level, what: str, remedy: str) -> Finding:
 
 
 def limit_findings(host: Host) -> list[Finding]:
-    """Limits around some guests that bind beside the host's own memory."""
+    """Limits around some guests that bind besides the host's own memory."""
     found = []
     for budget in host.budgets:
         names = ", ".join(budget.guests[:SHOWN]) + (

@@ -24,7 +24,7 @@ class Around(NamedTuple):
 
     host: Host
     own_limits: Mapping[str, int] = {}
-    """What one guest can have at the most, by name, where the host limits it by itself."""
+    """The most that one guest can have, by name, where the host limits it by itself."""
 
 
 class HostSense(Protocol):

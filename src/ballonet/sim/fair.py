@@ -1,4 +1,4 @@
-"""What must hold of every guest, whoever decides: by what guests truly need, of which no controller is told.
+"""What must hold of every guest, whatever policy decides: by what guests truly need, of which no controller is told.
 
 1. No guest is below what it uses while the host has that much free.
 2. Nobody holds more than its part while another lacks its own.
@@ -35,11 +35,11 @@ COLD_SHARE: Final = 0.05
 """Of its time: a guest that waits less for what it has paged out touches that too seldom to miss it."""
 SPARE_EXTENTS: Final = 32
 SPARE_SHARE: Final = 0.01
-"""Of the ceiling: a guest that has so much to spare, or the above, reads back what it has paged out as it touches it."""
+"""Of the ceiling: a guest that has this much to spare, or the above, reads back what it has paged out as it touches it."""
 GATHER_S: Final = 30.0
 """How long it takes until donors have given what a guest took as it started."""
 AFTER_S: Final = 60.0
-"""For so long after it boots a guest has a past that misleads."""
+"""For this long after it boots a guest has a past that misleads."""
 
 
 class UnfairError(AssertionError):

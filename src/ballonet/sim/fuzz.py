@@ -64,8 +64,8 @@ def storm(seed: int, *, guests: int | None = None, faults: int | None = None, du
 
     Args:
         seed: of everything.
-        guests: only the first so many of its guests.
-        faults: only the first so many of its faults.
+        guests: only this many of its guests, the first ones.
+        faults: only this many of its faults, the first ones.
         duration_s: how long.
     """
     source = random.Random(seed)  # noqa: S311 a seed that reproduces, no secret
@@ -176,7 +176,7 @@ def _broken(what: SimOrder, without: frozenset[str]) -> str:
 
 
 def sweep(hours: float, first: int = 1) -> Iterator[tuple[float, int, Broken | None]]:
-    """Storms from seed `first` on, on all cores, until so many VM-hours are simulated or one breaks.
+    """Storms from seed `first` on, on all cores, until `hours` VM-hours are simulated or one breaks.
 
     Yields VM-hours done so far, the seed, and what broke.
     """

@@ -26,14 +26,14 @@ BOOT_S: Final = 15.0
 """From the first instruction, or from a reset, until a guest's balloon driver speaks."""
 WARM_UP_S: Final = 60.0
 WARM_UP_PER_S: Final = 256 * MIB
-"""How fast a service takes its memory again, for so long after it started: it reads it from somewhere."""
+"""How fast a service takes its memory again, for WARM_UP_S after it started: it reads it from somewhere."""
 BOOT_BYTES: Final = 110 * MIB
 BOOT_SHARE: Final = 0.03
 """What a Linux guest touches as it boots: Debian 12 in guests of 0.5 to 8 GiB took 136 to 348 MiB."""
 COLD_TOUCHES: Final = 0.01
 """Of all touches: those of cold memory, as in lab/image/workload.py."""
 SMALL_BYTES: Final = 512 * MIB
-"""A scenario's pace is for a guest of this size; a larger one touches so many more pages a second."""
+"""A scenario's pace is for a guest of this size; a larger one touches more pages a second, by its size."""
 
 
 class SimGuest:
@@ -117,7 +117,7 @@ class SimGuest:
         self._read(self._files)
 
     def warm(self, keep_bytes: int) -> None:
-        """Has run for days with so much memory: page cache fills what it does not use."""
+        """Has run for days with `keep_bytes`: page cache fills what it does not use."""
         self.asked = keep_bytes // EXTENT_BYTES
         self._take(self.memory.total - self.asked, 0.0)
         self._read(self.memory.idle - COLD_BYTES // EXTENT_BYTES)
@@ -153,7 +153,7 @@ class SimGuest:
         self.on_stir(self)
 
     def reads_files(self, extents: int) -> None:
-        """So much of its files it has read from now on, as far as they fit."""
+        """From now on it has read this much of its files, as far as they fit."""
         if extents > self._files:
             self._read(extents - self._files)
         else:  # files are gone, and what lay in the page cache of them
@@ -198,7 +198,7 @@ class SimGuest:
             self._work(dt, 0.0)
 
     def ask(self, extents: int) -> None:
-        """Its driver is asked to keep so many."""
+        """Its driver is asked to keep this many extents."""
         wanted = max(1, min(self.memory.total, extents))
         if wanted != self.asked:
             self.asked = wanted
@@ -283,8 +283,8 @@ class SimGuest:
     def _grow(self, wanted: int) -> None:
         """The software takes memory: what is idle, then page cache, then what others of its pages leave when paged out.
 
-        The kernel sends out all that is asked for at once; whoever allocates waits until the disk has it. In the lab guests
-        stood still long after their need had gone.
+        The kernel sends out all that is asked for at once; a program that allocates waits until the disk has it. In the lab
+        guests stood still long after their need had gone.
         """
         got = self.memory.use(wanted)
         dropped = min(self.cache, wanted - got)

@@ -27,7 +27,7 @@ from ballonet.sim.world import SimWorld
 FIRST_S: Final = 3.0
 """Until the scenario begins: to see how guests are before."""
 ROUNDS: Final = 500
-"""So often a scenario is played, one after the other: whoever looks should not find the end of it."""
+"""A scenario is played this often, one after the other: an operator who looks should not find the end of it."""
 
 
 class PacedLoop(asyncio.SelectorEventLoop):
@@ -99,7 +99,7 @@ def _end() -> None:
 
 
 async def live(config: Path, scenario: Scenario, seed: int) -> None:
-    """Runs until a signal ends it, or whoever began it has ended. Raises SettingsError."""
+    """Runs until a signal ends it, or the process that began it has ended. Raises SettingsError."""
     open_journal()
     asyncio.get_running_loop().add_reader(sys.stdin, _end)
     rounds = in_rounds(scenario)

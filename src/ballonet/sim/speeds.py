@@ -27,7 +27,7 @@ class Speeds(Struct, frozen=True, kw_only=True):
 
 
 KVM: Final = Speeds(
-    # HyperAlloc (EuroSys'25), raw data of the 4 KiB balloon on real KVM, and STREAM beside it.
+    # HyperAlloc (EuroSys'25), raw data of the 4 KiB balloon on real KVM, and STREAM next to it.
     take_touched_per_s=0.86 * GIB,
     take_untouched_per_s=1.50 * GIB,
     return_per_s=2.11 * GIB,

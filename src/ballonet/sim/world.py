@@ -22,7 +22,7 @@ LONGEST_STEP_S: Final = 1.0
 CORE_BYTES: Final = 8 * GIB
 """Of the host's memory for each of its cores: 120 GiB and 16 cores, as hosts are sold."""
 BALLOON_PER_CORE_S: Final = 0.86 * GIB
-"""So much taken by balloons in a second keeps a core busy (HyperAlloc, EuroSys'25, raw data: one balloon at its fastest)."""
+"""Balloons that take this much in a second keep a core busy (HyperAlloc, EuroSys'25, raw data: one balloon at its fastest)."""
 LEAST_CPU_SHARE: Final = 0.5
 """A fair scheduler leaves guests at least half of the cores, however many balloons move."""
 SCARCE_SHARE: Final = 0.01
@@ -55,7 +55,7 @@ class SimWorld:
         self.ledger = Ledger(budget_bytes)
         self._limits = [(name, size // scale, guests) for name, size, guests in limits]
         self.guests = [
-            # Huge pages come from a pool beside.
+            # Huge pages come from a pool of their own.
             SimGuest(number, script, Ledger(script.memory_bytes) if script.huge else self.ledger, speeds, start_s)
             for number, script in enumerate(scripts)
         ]

@@ -145,7 +145,7 @@ def _elsewhere(guest: Guest) -> Iterator[Fact]:
 
 
 def _limits(case: Case) -> Iterator[Fact]:
-    """Those around it and others, that bind beside the host."""
+    """Those around it and others, that bind besides the host."""
     for one in case.plan.budgets:
         if case.guest.name in one.guests:
             taken = f"{_size(one.promised_bytes)} of {_size(one.memory_bytes)}"
@@ -208,7 +208,7 @@ def begun(text: str) -> str:
 
 
 def _lacking(plan: Plan, where: str) -> str:
-    """Who lacks what the host, or one limit, does not have."""
+    """Which guests need what the host, or one limit, does not have."""
     lacking = [one.bytes for one in plan.short if one.within == where]
     who = "1 guest lacks" if len(lacking) == 1 else f"{len(lacking)} guests lack"
     within = f"Within {limit_of(where)} {who}" if where else who
@@ -327,7 +327,7 @@ def _within(case: Case) -> str:
 
 
 def _too_small(within: str) -> str:
-    """What is, and what to do: beside a full limit the host may have plenty."""
+    """What is, and what to do: outside a full limit the host may have plenty."""
     if within:
         full = f"What is too small for them now is {limit_of(within)}, whatever the host has free"
         return f"{full}: raise it, or move a guest out of it."

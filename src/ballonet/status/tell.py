@@ -108,7 +108,7 @@ def change_of(decision: Decision, guest: Guest, at: float, done: str = "") -> Ch
 
 
 def moved_change(guest: Guest, sentence: str, at: float) -> Change:
-    """A balloon that somebody else moved, as history keeps it."""
+    """A balloon that others moved, as history keeps it."""
     return Change(at=at, guest=guest.name, reason=MOVED, kept_bytes=guest.keep_bytes, sentence=sentence, mode=guest.mode.value)
 
 

@@ -72,7 +72,7 @@ class HostStatus(Struct, frozen=True, kw_only=True):
     """What guests may take without asking again."""
     reserve_bytes: int
     sentence: str
-    """Why so much is kept free."""
+    """Why this much is kept free."""
     pressure_share: float
     """PSI some avg10 of memory."""
     tick_s: float
@@ -84,7 +84,7 @@ class HostStatus(Struct, frozen=True, kw_only=True):
 
 
 class LimitStatus(Struct, frozen=True, kw_only=True):
-    """A limit of the host around some guests (a slice, a cgroup), that binds beside the host itself."""
+    """A limit of the host around some guests (a slice, a cgroup), that binds besides the host itself."""
 
     name: str
     guests_bytes: int
@@ -128,13 +128,13 @@ class Explanation(Struct, frozen=True, kw_only=True):
 
 
 class Change(Struct, frozen=True, kw_only=True):
-    """Something that happened: a decision that differs from the one before, a command, or what somebody else did."""
+    """Something that happened: a decision that differs from the one before, a command, or a balloon that others moved."""
 
     at: float
     guest: str
     """Empty = the whole host."""
     reason: str
-    """Of a decision; `moved` = somebody else moved its balloon, `order`, `reload`."""
+    """Of a decision; `moved` = others moved its balloon, `order`, `reload`."""
     keep_bytes: int | None = None
     kept_bytes: int | None = None
     is_command: bool = False
@@ -147,7 +147,7 @@ class Change(Struct, frozen=True, kw_only=True):
     done: str = ""
     """What came of it: sent, waits (its memory is not there yet), failed, advised (nothing is sent then); empty = nothing."""
     by: str = ""
-    """Who, of an order: a user, or whoever came with the token."""
+    """Who, of an order: a user, or a client with the token."""
 
 
 class Sample(Struct, frozen=True, kw_only=True):

@@ -13,7 +13,7 @@ from ballonet.model.units import format_size
 from ballonet.scenarios.scenario import Scenario
 
 START_S = 6.0
-"""What starting ten guests and ending them takes beside the scenario's own time."""
+"""What starting ten guests and ending them takes besides the scenario's own time."""
 
 
 class Board:

@@ -59,7 +59,7 @@ class Words(ModalScreen[str]):
         yield Static(self._text, markup=False)
 
     def on_key(self, event: Key) -> None:
-        """Closes it, and hands the key on to whoever asked."""
+        """Closes it, and hands the key on to the caller."""
         event.stop()
         self.dismiss(event.key)
 
@@ -81,7 +81,7 @@ class Top(App[None]):
 
     def __init__(self, client: Client, note: str = "") -> None:
         """Args:
-        client: of the daemon; closed by whoever made it.
+        client: of the daemon; closed by the caller who made it.
         note: to be read first.
         """
         super().__init__()

@@ -1,6 +1,6 @@
-"""Ours: each guest what it needs and a fair part of the spare, moved only when somebody has use for it.
+"""Ours: each guest what it needs and a fair part of the spare, moved only when a guest has use for it.
 
-1. Every guest has a need (R2): by its use of late (`low`), by its use now (`near`), and with a small margin (`tight`).
+1. Every guest has a need (R2): by its recent use (`low`), by its use now (`near`), and with a small margin (`tight`).
 2. If all low needs and the reserve (R3) fit, the spare is divided by shares on top. If not, the reserve shrinks to a
    third, then the recent past is let go, then margins shrink, then the guaranteed bytes come first and the rest goes by
    shares (R10); who is short is named, with by how much.
@@ -28,7 +28,7 @@ from ballonet.model.units import MIB
 SPARE_BAND_SHARE: Final = 0.06
 """Of the ceiling: spare is handed out in portions of at least this much."""
 SPARE_AFTER_S: Final = 10.0
-"""Spare is handed out only when nobody was moved out of need for so long: given earlier, it is soon asked back, and each
+"""Spare is handed out only when no guest was moved out of need for this long: given earlier, it is soon asked back, and each
 page that goes to and fro costs both guests more than it is worth to the one that does not need it."""
 REFILL_SHARE: Final = 0.2
 """Of the reserve: a smaller gap in it is not worth a command."""
@@ -37,7 +37,7 @@ GROWING_SHARE_PER_S: Final = 0.01
 OPERATOR_SHARE: Final = 1 / 40
 """The same where an operator has set the reserve: that is meant as it is said."""
 OVER_SHARE: Final = 0.0125
-"""Of the ceiling: who holds this little more than its part has its part: half a portion, so nobody is sent to and fro (R12)."""
+"""Of the ceiling: a guest this little above its part has its part: half a portion, so no guest is sent to and fro (R12)."""
 LEAST_OVER_BYTES: Final = 12 * MIB
 MOST_OVER_BYTES: Final = 512 * MIB
 """However large it is: others lack what it holds."""
@@ -58,7 +58,7 @@ def divide(table: Table) -> None:
 def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     """Turns wishes into what to ask for now; a seat that does not move wishes what it keeps.
 
-    A guest gets its whole wish when it keeps less than it should by its use now: its use of late keeps others from taking,
+    A guest gets its whole wish when it keeps less than it should by its use now: its recent use keeps others from taking,
     and is no reason to give. Refilled pasts of guests that had shrunk went to and fro, 53 times in 70 s.
     """
     is_calm = table.limits.has("R12")
@@ -114,7 +114,7 @@ class _Moves:
     due: list[tuple[int, Seat]] = field(default_factory=list)
     """Who gets more, and how much."""
     donors: list[tuple[int, Seat]] = field(default_factory=list)
-    """Who holds more than it should, and down to what it may be asked."""
+    """Guests above what they should have, and down to what each may be asked."""
     resting: list[tuple[int, Seat]] = field(default_factory=list)
     """The others, and what they should have."""
 
@@ -126,13 +126,13 @@ class _Moves:
 
 
 def _refill(table: Table, moves: _Moves, lacking: int, reserve: int, where: str = "") -> None:
-    """Asks donors for what is lacking beside what is due, or takes back what was asked for too much.
+    """Asks donors for what is lacking besides what is due, or takes back what was asked for too much.
 
     Args:
         table: of this tick.
         moves: of this tick, of those under one limit, or of all.
         lacking: of the reserve; negative when more is free.
-        reserve: what shall stay free.
+        reserve: what is to stay free.
         where: the limit; "" = the host.
     """
     is_rationed = where in table.rationed
@@ -279,7 +279,7 @@ def _least_offer(table: Table, seat: Seat, *, is_calm: bool, is_ordered: bool) -
 
 
 def _over_bytes(seat: Seat) -> int:
-    """Who holds this little more than its part has its part."""
+    """A guest this little above its part has its part."""
     return max(LEAST_OVER_BYTES, min(MOST_OVER_BYTES, int(OVER_SHARE * seat.guest.ceiling_bytes)))
 
 
@@ -293,7 +293,7 @@ def _free_part(seat: Seat, wish: int) -> int:
 
 
 def _order(donor: tuple[int, int, Seat]) -> tuple[bool, int, int]:
-    """Who would soon ask it back comes last; before it who gives most at once, since only some give at a time (R11)."""
+    """A donor that would soon ask it back comes last; before it the one that gives most at once: few give at a time (R11)."""
     offer, most, seat = donor
     return _is_growing(seat), -(offer if offer < most else most), -offer
 

@@ -25,7 +25,7 @@ MOST_BALLOON_SHARE: Final = 0.65
 FAST_S: Final = 15.0
 SLOW_S: Final = 60.0
 PARTS: Final = 256
-"""In so many parts of the amount to move: each goes from or to the guest that is first in line then."""
+"""The amount to move is cut into this many parts: each goes from or to the guest that is first in line then."""
 
 
 def divide(table: Table) -> None:

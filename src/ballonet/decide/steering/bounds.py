@@ -16,7 +16,7 @@ from ballonet.model.units import MIB
 GRAIN_BYTES: Final = 128 * MIB
 """Hyper-V hot-adds to Linux in blocks of this; other sizes can fail (Microsoft, Best Practices for running Linux on Hyper-V)."""
 RISING_PERCENT: Final = 150
-"""The buffer of one that rises: the loop looks each second and moves an eighth of a guest at the most, so it must want early."""
+"""The buffer of one that rises: the loop looks each second and moves at most an eighth of a guest, so it must want early."""
 RISING_SHARE_PER_S: Final = 0.01
 """Of the ceiling: who grows faster rises. Others have the buffer that the operator gave them: what they have on top is not there
 for those that rise, and less than that cost more than it gave (docs/decisions/0013).
@@ -61,7 +61,7 @@ def is_worth(old: Bounds, new: Bounds) -> bool:
 
 
 def _priority(guest: Guest, before: Bounds) -> int:
-    """The operator's weight; what somebody set at the host where it is the normal one."""
+    """The operator's weight; where that is the normal one, what was set at the host."""
     if guest.shares == NORMAL_SHARES:
         return before.priority
     return _within(PRIORITY, NORMAL_PRIORITY * guest.shares / NORMAL_SHARES)

@@ -27,7 +27,7 @@ STEP_BYTES: Final = 64 * MIB
 """Less of a change than both is not sent: each one is a task at the server, and an event in its history."""
 LIMIT_ACTIVE_SHARE: Final = 1.25
 LIMIT_SHARE: Final = 0.35
-"""Of what a guest uses, and of its size: a limit is never below either. A balloon takes 65 % of a guest at the most
+"""Of what a guest uses, and of its size: a limit is never below either. A balloon takes at most 65 % of a guest
 (Mem.CtlMaxPercent); what a limit asks for beyond that is swapped.
 """
 LATENCY_PERCENT: Final = 1
@@ -81,7 +81,7 @@ def freed(one: Seat, old: Entitlement) -> Entitlement:
 
 
 def _beside(guest: Guest, wish: Entitlement, old: Entitlement, before: Entitlement, limit: int | None) -> Entitlement:
-    """Beside what somebody set by hand: its reservation is the least, its shares stay where ours are normal, its limit binds."""
+    """Next to what was set by hand: that reservation is the least, those shares stay where ours are normal, that limit binds."""
     reservation = max(wish.reservation_bytes, before.reservation_bytes)
     shares, level = wish.shares, wish.level
     if guest.shares == NORMAL_SHARES:

@@ -10,7 +10,7 @@ from ballonet.model.plan import Decision, Keep, Reason
 from ballonet.model.units import MIB
 
 RESEND_S: Final = 1.0
-"""A command that shows no effect after this long is sent again: somebody else may have set the balloon."""
+"""A command that shows no effect after this long is sent again: others may have set the balloon."""
 
 
 def decision(one: Seat, limits: Limits, now: float) -> Decision:

@@ -229,7 +229,7 @@ class LibvirtHypervisor(LocalAdapter[LibvirtGuest]):
             self._domains[uuid] = domain
 
     async def _list_all(self) -> None:
-        """All domains, in a thread and by a connection of its own: it may wait for somebody's hook as long as that takes."""
+        """Lists all domains, in a thread and by a connection of its own: it may wait as long as an operator's hook takes."""
         while True:
             before = dict(self._guests)
             try:

@@ -27,13 +27,13 @@ LINES_PER_S: Final = 100.0
 """An agent in distress sends 30 a second."""
 BURST: Final = 50
 PENALTY_S: Final = 10.0
-"""After nonsense nothing is read for so long; doubled each time, up to LONGEST_PENALTY_S."""
+"""After nonsense nothing is read for this long; doubled each time, up to LONGEST_PENALTY_S."""
 LONGEST_PENALTY_S: Final = 300.0
 RETRY_S: Final = 1.0
 READY_OLD_S: Final = 60.0
 """How long what a guest could make ready says something about the next time."""
 OLD_S: Final = 2.5
-"""Without a report for so long an agent is no voice any more: it sends one each second."""
+"""After this long without a report an agent is no voice any more: it sends one each second."""
 
 Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
 Count = Annotated[int, Meta(ge=0, le=1 << 62)]
@@ -114,11 +114,11 @@ class AgentChannel:
 
     @property
     def ready_share(self) -> float | None:
-        """Of what it was asked to make free of late, what was free then, 0 to 1; None = nothing was asked."""
+        """Of what it was recently asked to make free, what was free then, 0 to 1; None = nothing was asked."""
         return self._ready_share if time.monotonic() - self._ready_at < READY_OLD_S else None
 
     async def make_ready(self, free_bytes: int, deadline_s: float) -> None:
-        """Asks for so much to be made free, and waits for the answer until `deadline_s`. One that comes later counts too."""
+        """Asks for `free_bytes` to be made free, and waits `deadline_s` for the answer. One that comes later counts too."""
         self._ready.clear()
         if not self._tell(b'{"ready_bytes":%d}\n' % free_bytes):
             return
@@ -133,7 +133,7 @@ class AgentChannel:
             self._line_bytes = available_bytes
 
     def _tell(self, line: bytes) -> bool:
-        """Whether somebody is there who reads. Never waits: what is not read soon is of no use later."""
+        """Whether an agent is there that reads. Never waits: what is not read soon is of no use later."""
         if self.stats is None or self._writer is None or self._writer.is_closing():
             return False
         transport: Any = self._writer.transport

@@ -1,7 +1,7 @@
 """When to look at each guest: on beats that all guests of one pace share, so that the process wakes once for all of them.
 
 A beat has two halves. In the first one drivers are asked to say their statistics anew, where that is worth it; in the second one,
-when they have had a moment to answer, what they said is read. Nothing here waits for anybody: whoever is looked at only writes.
+when they have had a moment to answer, what they said is read. Nothing here waits for a guest: a look only writes to it.
 """
 
 import asyncio

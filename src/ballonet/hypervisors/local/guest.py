@@ -30,9 +30,9 @@ from ballonet.model.units import PAGE_BYTES
 log = logging.getLogger(__name__)
 
 OLD_ANSWER_S: Final = 0.5
-"""Statistics that were asked for within so long after a reset may be of the guest that was."""
+"""Statistics that were asked for within this time after a reset may be of the guest that was."""
 SILENT_S: Final = 3.0
-"""After so long without a word of its hypervisor it is left alone."""
+"""After this long without a word of its hypervisor a guest is left alone."""
 DEADLINE_S: Final = 1.0
 """For one question to a hypervisor of this host."""
 REST_S: Final = 0.5
@@ -69,7 +69,7 @@ class Made(Struct, frozen=True, kw_only=True):
     """What a guest is made of, by its hypervisor's word. It changes when devices are plugged in or out."""
 
     ceiling_bytes: int = 0
-    """What it has at the most; 0 = not known yet."""
+    """The most that it has; 0 = not known yet."""
     mechanisms: tuple[Mechanism, ...] = ()
     pins: frozenset[str] = frozenset()
     """What pins its memory, by names of `alone.WHY`."""
@@ -167,7 +167,7 @@ class LocalGuest(abc.ABC):
 
     @abc.abstractmethod
     def _silent(self, silent_s: float) -> str:
-        """Why it is left alone after so long without a word, in words, with what to look at."""
+        """Why it is left alone after `silent_s` without a word, in words, with what to look at."""
 
     # What others ask
 

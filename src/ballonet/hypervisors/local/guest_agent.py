@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 PORT: Final = "org.qemu.guest_agent.0"
 """The virtio-serial port's name."""
 LOOK_S: Final = 2.0
-"""A whole look is given so long."""
+"""A whole look may take this long."""
 CLOSEST_S: Final = 0.15
 BACKOFF_S: Final = 5.0
 """After a look that failed; doubled each time, up to LONGEST_BACKOFF_S."""

@@ -86,7 +86,7 @@ class Process:
         self._look_through()
 
     def occupied(self, ram_bytes: int) -> Occupied:
-        """What the guest's RAM of `ram_bytes` at the most occupies now.
+        """What the guest's RAM of at most `ram_bytes` occupies now.
 
         Where all of the RAM is memfds of the guest's own (one, or one for each node, DIMM and virtio-mem), their blocks: exact,
         and a page that the balloon gave back is gone from them at once; what is swapped out of them counts. Else the
@@ -100,7 +100,7 @@ class Process:
         swapped = max(_kib(status, b"VmSwap"), self._swapped_of_group())
         if (found := self._blocks(ram_bytes)) is not None:
             held, is_more = found
-            # With memfds for something else beside (ivshmem), RAM may lie in none: what is in no file counts at the least.
+            # With memfds for something else as well (ivshmem), RAM may lie in none: at least what is in no file counts.
             own = _kib(status, b"RssAnon") if is_more else 0
             return Occupied(max(0, held - swapped, own), min(swapped, held), huge)
         try:
@@ -278,7 +278,7 @@ def find_qemu(uuid: str, root: Path) -> int | None:
             if name.isdecimal() and word in (root / "proc" / name / "cmdline").read_bytes():
                 found.append(int(name))
         except (FileNotFoundError, ProcessLookupError, PermissionError):
-            continue  # gone in between, or somebody else's
+            continue  # gone in between, or another user's
     return max(found, key=lambda pid: (start_s(root, pid) or 0.0, pid), default=None)
 
 

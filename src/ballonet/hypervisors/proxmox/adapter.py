@@ -65,7 +65,7 @@ class ProxmoxHypervisor(QemuHypervisor):
         return found
 
     def guests(self) -> tuple[Guest, ...]:
-        """As the contract says; whoever is pvestatd's or says no is to be left alone."""
+        """As the contract says; a guest that is pvestatd's, or whose tags say no, is to be left alone."""
         found = super().guests()
         said = {guest.name: self._config(guest) for guest in self._guests.values()}
         return tuple(_with_config(one, said[one.name]) if one.name in said else one for one in found)

@@ -60,7 +60,7 @@ MOVING_S: Final = 0.15
 LEAST_S: Final = 0.1
 """Between two looks at what rarely changes: whatever events a guest brings about, they cost no more than that."""
 RECONNECT_S: Final = 8.0
-"""A session without an answer for so long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
+"""A session without an answer for this long is given up. Longer than most stops of a QEMU: after those the old one goes on."""
 ON_TIME_S: Final = 0.2
 """On beats as close as this a driver is asked for the next one; a real guest answers within 60 ms."""
 KICK: Final = -1

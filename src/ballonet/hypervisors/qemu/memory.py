@@ -47,7 +47,7 @@ class Layout(Struct, frozen=True):
     device: VirtioMem | None = None
     """Its virtio-mem; None = it has none."""
     fixed: int = 0
-    """What it has beside, and nobody moves."""
+    """What it has besides, which is never moved."""
     unknown: str = ""
     """Why it is not to be moved, in words; empty = it may be."""
 
@@ -58,7 +58,7 @@ class Layout(Struct, frozen=True):
 
     @property
     def ceiling_bytes(self) -> int:
-        """What a guest has at the most."""
+        """The most that a guest has."""
         return self.base + self.fixed + (self.device.max_size if self.device else 0)
 
 
@@ -66,7 +66,7 @@ def split(keep: int, base: int, device: VirtioMem | None, *, is_stuck: bool) -> 
     """How to make a guest keep `keep` bytes.
 
     Args:
-        keep: > 0 and <= what the guest has at the most.
+        keep: > 0 and <= the most that the guest has.
         base: memory that is not virtio-mem.
         device: None = it has none; the balloon does all.
         is_stuck: the device does not reach what it was asked for: the guest cannot empty more blocks, and the balloon makes up

@@ -11,7 +11,7 @@ from ballonet.model.snapshot import Mechanism
 
 _DEADLINE_S: Final = 1.0
 STUCK_S: Final = 2.0
-"""A virtio-mem that has not moved for so long on its way has unplugged all that it can for now (partial unplug)."""
+"""A virtio-mem that has not moved for this long on its way has unplugged all that it can for now (partial unplug)."""
 STEP_BYTES: Final = 1 << 20
 """A smaller correction of the balloon is not worth a command."""
 
@@ -29,7 +29,7 @@ class Mover:
         self._device = device
         self.layout = layout
         self.ceiling_bytes = layout.ceiling_bytes
-        """What it has at the most."""
+        """The most that it has."""
         has = ((Mechanism.BALLOON, bool(balloon_path)), (Mechanism.VIRTIO_MEM, device is not None))
         self.mechanisms = tuple(mechanism for mechanism, is_there in has if is_there)
         """How its memory moves."""

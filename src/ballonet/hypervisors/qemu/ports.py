@@ -35,5 +35,5 @@ def socket_path(filename: str) -> str | None:
     """The path in a chardev's `filename`, as QEMU writes that of a listening unix socket; None for anything else."""
     words = filename.removeprefix(_CLOSED)
     if not words.startswith("unix:") or ",server" not in words:
-        return None  # a socket that QEMU connects to has somebody else at its other end
+        return None  # a socket that QEMU connects to has another process at its other end
     return words.removeprefix("unix:").rsplit(",server", 1)[0]

@@ -126,7 +126,7 @@ class _Wire(asyncio.Protocol):
             if not one.done():
                 one.set_exception(NoAnswerError(self.why_closed))
         if not self.greeted.cancelled():
-            self.greeted.exception()  # said to whoever waits, if anybody does
+            self.greeted.exception()  # told to the task that waits, if one does
         for queue in self.listeners:
             queue.put_nowait("")
         self.on_lost()

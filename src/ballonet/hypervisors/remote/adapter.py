@@ -321,7 +321,7 @@ def _named(rows: list[Row]) -> dict[str, Row]:
 
 
 def reached(server: str, port: int, ca_file: str, deadline_s: float, key: str) -> ssl.SSLContext:
-    """Whether somebody is there, with a certificate that is trusted: by one connection of our own, since libraries wait without
+    """Whether a server is there, with a certificate that is trusted: by one connection of our own, since libraries wait without
     end for the first answer, or wrap what is wrong twice. Blocking. Raises OSError, and NoAnswerError for the certificate.
 
     Args:

@@ -1,7 +1,7 @@
 """What each guest's knobs were before ballonet came: written down before the first change, so that it can all be put back.
 
 A file of JSON that is replaced as a whole, flushed to the disk before anything is sent: a daemon that is killed at any moment
-leaves no change without its original. Who changes it holds a lock beside it, so that nobody puts back what another still turns.
+leaves no change without its original. Its writer has a lock next to it, so that none puts back what another still turns.
 """
 
 import fcntl

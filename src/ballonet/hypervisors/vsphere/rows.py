@@ -45,7 +45,7 @@ def vm_row(ref: str, said: dict[str, Any], felt: Felt, alone: str = "") -> Row |
     Args:
         ref: of the managed object.
         said: its properties; what is unset is missing.
-        felt: of too little memory, of late.
+        felt: of too little memory, recently.
         alone: why all VMs of this host are left alone; empty = they are not.
     """
     size, allocation = said.get("config.hardware.memoryMB"), said.get("config.memoryAllocation")

@@ -12,7 +12,7 @@ Driven by the host over a virtio-serial port, in lines of words:
     cold SHARE           touch that part of what is held a hundred times less
     seed N               seed of the random touches
     noswap               swap off
-    agent [WORD]         start ballonet's agent beside the workload; `nojvm` = it leaves JVMs alone
+    agent [WORD]         start ballonet's agent next to the workload; `nojvm` = it leaves JVMs alone
     cost                 say on the console what the agent has used: CPU seconds and resident KiB
     qga                  start QEMU's guest agent
     java OPTIONS...      a JVM does the work from now on: what it lets go of stays in its heap

@@ -1,4 +1,4 @@
-"""Somebody else sets the guest's balloon, once."""
+"""A hand other than ballonet's sets the guest's balloon, once."""
 
 from collections.abc import Callable
 
