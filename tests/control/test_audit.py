@@ -72,7 +72,7 @@ def test_each_command_and_each_hand_from_outside_has_its_row(daemon: Daemon) -> 
         moves(daemon, "v-0", 505)
         until(lambda count=count: len(rows(daemon, guest="v-0", reason="moved")) >= count)  # type: ignore[misc]
         until(lambda sent=sent: len(rows(daemon, guest="v-0", done="sent")) > sent)  # type: ignore[misc]
-    assert "somebody else moved its balloon, from" in rows(daemon, reason="moved")[0]["sentence"]
+    assert "another controller moved its balloon, from" in rows(daemon, reason="moved")[0]["sentence"]
     assert "times in an hour" in daemon.cli("doctor", "--json")
     assert not rows(daemon, guest="v-1", reason="moved")
 

@@ -39,7 +39,7 @@ class Moved(NamedTuple):
     def sentence(self) -> str:
         """In words."""
         to = format_size(self.guest.keep_bytes or 0)
-        return f"somebody else moved its balloon, from {format_size(self.from_bytes)} to {to} (virsh setmem, pvestatd, MOM?)"
+        return f"another controller moved its balloon, from {format_size(self.from_bytes)} to {to} (virsh setmem, pvestatd, MOM?)"
 
 
 class _Said(NamedTuple):
@@ -124,7 +124,7 @@ class Outsiders:
             keep, (goal, was_there) = guest.keep_bytes, self._asked.get(guest.name, (0, False))
             if keep is not None and was_there and abs(keep - goal) > THERE_BYTES and not guest.is_starting:
                 found.append(Moved(guest, goal))
-                log.warning("balloon moved by somebody else", extra={"guest": guest.name, "what": found[-1].sentence})
+                log.warning("balloon moved by another controller", extra={"guest": guest.name, "what": found[-1].sentence})
                 self._times.setdefault(guest.name, []).append(tick.at)
             if keep is not None and (goal or guest.name in asked):
                 self._asked[guest.name] = self._next(guest, keep, goal, asked.get(guest.name), was_there=was_there)
@@ -141,7 +141,7 @@ class Outsiders:
             Finding(
                 level=Level.WARNING,
                 where=name,
-                what=f"somebody else moved its balloon {len(times)} times in an hour",
+                what=f"another controller moved its balloon {len(times)} times in an hour",
                 remedy=remedy,
             )
             for name, times in sorted(self._times.items())

@@ -141,7 +141,7 @@ class History:
             is_busy = self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
             if is_busy:
                 raise BlockingIOError(
-                    f"somebody reads it in one long transaction, and {beside.name} may not grow on; end that one"
+                    f"another program reads it in one long transaction, and {beside.name} may not grow on; end that one"
                 )
 
     def _write(self, tick: Tick, changes: Sequence[Change]) -> None:

@@ -134,7 +134,7 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     headroom_bytes: int = 0
     """What the operator wants it to have free at any time, beyond what it uses."""
     cache_bytes: int = 0
-    """Page cache that it lives on, by the operator's word: needed beside what it uses, and given up before anybody pages."""
+    """Page cache that it lives on, by the operator's word: needed besides what it uses, and given up before anybody pages."""
     leave_alone: str = ""
     """Why the balloon of this guest cannot or must not be moved, in words; empty = it can."""
     deflates: str = ""

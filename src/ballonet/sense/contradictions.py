@@ -14,11 +14,11 @@ def of_guest(guest: Guest) -> Iterator[tuple[str, str]]:
     for size, what in (
         (guest.floor_bytes, "its floor of {}"),
         (guest.guaranteed_bytes, "what is guaranteed to it, {},"),
-        (guest.headroom_bytes, "what shall stay free in it, {},"),
+        (guest.headroom_bytes, "the headroom that is set for it, {},"),
         (guest.cache_bytes, "the page cache that it is said to need, {},"),
     ):
         if size is not None and size > most:
-            text = f"{what.format(format_size(size))} is above the {format_size(most)} that it may have at the most"
+            text = f"{what.format(format_size(size))} is above the {format_size(most)} that it may have at most"
             yield text, "a smaller one, or a larger ceiling or VM; until then it keeps all that it may have"
     if stats is None or stats.total_bytes is None or stats.available_bytes is None:
         return

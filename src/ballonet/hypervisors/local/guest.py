@@ -178,7 +178,7 @@ class LocalGuest(abc.ABC):
 
     @property
     def _silent_after_s(self) -> float:
-        """After so long without a word of its hypervisor it is called silent."""
+        """Seconds without a word of its hypervisor after which it is called silent."""
         return SILENT_S
 
     @property
