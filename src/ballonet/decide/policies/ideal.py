@@ -8,5 +8,4 @@ def divide(table: Table) -> None:
     """Wishes each guest its ceiling."""
     for seat in table.seats:
         if seat.may_give or seat.may_take:
-            seat.wish_bytes = seat.guest.ceiling_bytes
-            seat.reason, seat.numbers = Reason.SPARE, {"need_bytes": seat.need_lasting_bytes}
+            seat.say(seat.guest.ceiling_bytes, Reason.SPARE, need_bytes=seat.need_lasting_bytes)

@@ -9,5 +9,4 @@ def divide(table: Table) -> None:
     part = table.total_bytes // max(1, len(table.seats))
     for seat in table.seats:
         if seat.may_give or seat.may_take:
-            seat.wish_bytes = min(part, seat.guest.ceiling_bytes)
-            seat.reason, seat.numbers = Reason.STATIC, {}
+            seat.say(min(part, seat.guest.ceiling_bytes), Reason.STATIC)
