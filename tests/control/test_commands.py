@@ -424,3 +424,71 @@ def test_status_of_some_and_in_order(daemon: Daemon) -> None:
     needs = [one["need_bytes"] or 0 for one in json.loads(daemon.cli("status", "--sort", "need", "--json"))["guests"]]
     assert needs == sorted(needs, reverse=True)
     assert "there are short, alone" in daemon.cli("status", "--only", "tired", code=2)
+
+
+@pytest.mark.parametrize("command", ["hold", "release", "history"])
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_not_all_guests(daemon: Daemon, command: str, name: str) -> None:
+    """A script's variable that is not set."""
+    assert "leave it out to mean all guests" in daemon.cli(command, name, code=2)
+
+
+@pytest.mark.parametrize("words", [["hold"], ["release"], ["mode", "act"], ["set", "v-0", "--shares", "5"], ["orders"]])
+def test_a_configuration_that_is_not_there_leads_to_no_other_daemon(tmp_path: Path, words: list[str]) -> None:
+    """What was meant for one host is not ordered of another."""
+    gone = tmp_path / "gone.toml"
+    done = subprocess.run([PROGRAM, *words, "-c", gone], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"no configuration at {gone}" in done.stderr.replace("\n", "")
+
+
+def test_deflate_for_programs_asks_too(daemon: Daemon) -> None:
+    """JSON is a form of the answer, and no yes; a dry run has one."""
+    assert "--yes" in daemon.cli("deflate", "v-0", "--json", code=2)
+    assert not daemon.status().guests[0].leave_alone
+    found = json.loads(daemon.cli("deflate", "v-0", "--dry-run", "--json"))
+    assert found["schema"] == "ballonet.deflate-plan/1"
+    assert set(found["missing"]) == {"v-0"}
+    assert found["sentences"]
+
+
+@pytest.mark.parametrize("option", ["--headroom", "--cache"])
+def test_what_is_set_as_a_portion_is_kept_in_history(tmp_path: Path, option: str) -> None:
+    """As a size, and as a share."""
+    with running(tmp_path) as daemon:
+        for value in ("64MiB", "10%"):
+            daemon.cli("set", "v-1", option, value)
+            at = daemon.status().host.at
+            until(lambda at=at: daemon.status().host.at > at + 1)  # type: ignore[misc]
+        assert "history failed" not in daemon.log
+        until(lambda: "set" in daemon.tries("history", "v-1"))
+
+
+def test_orders_of_the_host_are_no_guest_s(tmp_path: Path) -> None:
+    """Also where guests have no UUID."""
+    with running(tmp_path) as daemon:
+        daemon.cli("hold")
+        daemon.cli("release")
+        until(lambda: "is let go" in daemon.tries("history"))
+        rows = json.loads(daemon.cli("history", "--json"))
+        assert {row["guest"] for row in rows if row["by"]} == {""}
+
+
+@pytest.mark.parametrize("name", ["/nonexist/x.png", "x.txt", "x"])
+def test_a_chart_that_cannot_be_written_is_said_so(daemon: Daemon, tmp_path: Path, name: str) -> None:
+    """In one line, with the file."""
+    until(lambda: bool(daemon.tries("history", "v-0", "--samples")))
+    told = daemon.cli("history", "v-0", "--plot", str(tmp_path / name), code=1)
+    assert Path(name).name in told
+    assert "Traceback" not in told
+
+
+def test_a_full_output_is_said_so(daemon: Daemon) -> None:
+    """And no trace."""
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            [PROGRAM, "status", "--json", "-c", daemon.config], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 1
+    assert "No space left" in done.stderr
+    assert "Traceback" not in done.stderr

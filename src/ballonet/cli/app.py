@@ -5,6 +5,8 @@ Exit codes: 0 done; 1 it ran and what must hold did not; 2 wrong usage or settin
 A command's module is loaded when it is called: together they take a second, and `status` is typed often.
 """
 
+import contextlib
+import os
 import sys
 from importlib import import_module
 from typing import Annotated, Any, Final, NamedTuple
@@ -104,7 +106,22 @@ def ballonet(
 def main() -> None:
     """The program. An operator's mistake is one line, never a trace."""
     try:
-        app()
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # who read has enough; nor is it flushed again
+        sys.exit(UNMET)
+    except UnicodeError:
+        tell("ballonet: a word of the command is no text in UTF-8: a guest whose name is bytes is named by its UUID")
+        sys.exit(USAGE)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        where = f"{error.filename}: " if error.filename else ""
+        tell(f"ballonet: {where}{error.strerror or error}; nothing more was written")
+        sys.exit(UNMET)
     except SettingsError as error:
         tell(f"ballonet: {error}")
         sys.exit(USAGE)

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -38,6 +38,7 @@ from ballonet.daemon.config import PATH, ControlConfig, read_config, socket_as_s
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.model.terms import FIELDS, read_term, sentence
+from ballonet.model.text import typed
 from ballonet.model.units import format_size
 from ballonet.report.past import draw_past
 from ballonet.status.errors import ControlError
@@ -55,7 +56,7 @@ def names_like(incomplete: str) -> list[str]:
 
 
 Vm = Annotated[str, typer.Argument(help="A guest's name, as `ballonet status` shows it.", autocompletion=names_like)]
-VmOrAll = Annotated[str, typer.Argument(help="A guest's name; without one, all guests.", autocompletion=names_like)]
+VmOrAll = Annotated[str | None, typer.Argument(help="A guest's name; without one, all guests.", autocompletion=names_like)]
 Since = Annotated[str, typer.Option(help="From when on: 14:03, 2026-11-24 14:03, or 2h for two hours ago.")]
 Until = Annotated[str | None, typer.Option(help="Until when; now without it.")]
 DEFAULT = "default"
@@ -66,6 +67,8 @@ DEFAULT = "default"
 def socket_of(config: Path) -> Path:
     """Where the daemon of a configuration listens. One that is wrong by now stops nobody from asking the daemon that runs."""
     if not os.access(config, os.F_OK):
+        if config != PATH:  # another daemon is not the one that was meant
+            raise SettingsError(f"no configuration at {config}, which -c or BALLONET_CONFIG names: correct it, or unset it")
         return Path(ControlConfig().socket)
     try:
         return Path(read_config(config).control.socket)
@@ -116,6 +119,13 @@ def explain(
         tell_age(told.at)
 
 
+def _named(vm: str | None) -> str:
+    """A guest's name; "" = all of them. An empty word is none of both: a script's variable is not set."""
+    if vm is not None and not vm.strip():
+        raise SettingsError(f"{vm!r} is no guest's name; leave it out to mean all guests")
+    return vm or ""
+
+
 @with_terms
 def set_guest(vm: Vm, config: ConfigPath = PATH, json: Json = False, **terms: str | None) -> None:
     """Set something of one guest, from now on and after restarts; `--floor default` takes the floor's order back."""
@@ -137,22 +147,24 @@ def _mode(text: str) -> Mode | None:
 
 
 def hold(
-    vm: VmOrAll = "",
+    vm: VmOrAll = None,
     span: Annotated[str | None, typer.Option("--for", help="For how long: 30m, 2h; until `ballonet release` without it.")] = None,
     why: Annotated[str, typer.Option(help="The reason, for others to read.")] = "",
     config: ConfigPath = PATH,
     json: Json = False,
 ) -> None:
     """Move nothing of a guest, or of any: everything stays as it is, and is watched. Holds outlive restarts."""
+    vm = _named(vm)
     order = HoldOrder(for_s=None if span is None else parse_span(span), why=why)
     with client(config) as daemon:
         told = daemon.ask(HOLD if vm else HOLD_ALL, vm, body=order)
     rest = f" for {span}" if span else ""
-    _told(told, f"{vm or 'every guest'} is on hold{rest}; to let it go: ballonet release {vm}".rstrip(), json=json)
+    _told(told, f"{vm or 'every guest'} is on hold{rest}; to let it go: {typed('release', vm)}", json=json)
 
 
-def release(vm: VmOrAll = "", config: ConfigPath = PATH, json: Json = False) -> None:
+def release(vm: VmOrAll = None, config: ConfigPath = PATH, json: Json = False) -> None:
     """Let a guest that is on hold go again; without a name, all of them."""
+    vm = _named(vm)
     with client(config) as daemon:
         told = daemon.ask(RELEASE if vm else RELEASE_ALL, vm)
     _told(told, f"{vm or 'every guest'} is let go" + ("; all are on hold still" if vm and told.hold else ""), json=json)
@@ -200,11 +212,11 @@ def _ordered(found: Orders, names: dict[str, str]) -> Iterator[str]:
         name = names.get(key) or found.names.get(key, key)
         if is_over(hold, now):
             continue
-        yield f"{name or 'all guests'}: {in_words(hold, now, f'ballonet release {name}'.rstrip())}"
+        yield f"{name or 'all guests'}: {in_words(hold, now, typed('release', name))}"
     for key, order in sorted(found.guests.items()):
         name = names.get(key) or found.names.get(key, key)
         options = " ".join(f"{option_of(one)} default" for one in order.said())
-        yield f"{name}: {sentence(order.said())}; as configured again: ballonet set {name} {options}"
+        yield f"{name}: {sentence(order.said())}; as configured again: {typed('set', name, options)}"
 
 
 def top(config: ConfigPath = PATH, json: Json = False) -> None:
@@ -227,7 +239,7 @@ def top(config: ConfigPath = PATH, json: Json = False) -> None:
 
 
 def history(
-    vm: VmOrAll = "",
+    vm: VmOrAll = None,
     since: Since = "1h",
     until: Until = None,
     samples: Annotated[
@@ -240,8 +252,11 @@ def history(
     json: Json = False,
 ) -> None:
     """Show what was decided, when, and why; or, with --samples, what a guest kept, used and needed, also as a chart."""
+    vm = _named(vm)
     samples = samples or plot is not None
-    span = {"since": parse_time(since), "until": None if until is None else parse_time(until), "limit": limit}
+    span: dict[str, Any] = {"since": parse_time(since), "until": None if until is None else parse_time(until), "limit": limit}
+    if span["until"] is not None and span["until"] < span["since"]:
+        raise SettingsError(f"--until {until} is before --since {since}; give the earlier time to --since")
     if plot and not vm:
         raise SettingsError("a chart is of one guest: ballonet history VM --plot FILE")
     with client(config) as daemon:

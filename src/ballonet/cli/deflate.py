@@ -57,6 +57,15 @@ class Deflated(Struct, frozen=True, kw_only=True):
     """By guest: why it lacks them."""
 
 
+class Planned(Struct, frozen=True, kw_only=True):
+    """`ballonet.deflate-plan/1`: what `--dry-run` says."""
+
+    schema: str = "ballonet.deflate-plan/1"
+    missing: dict[str, int]
+    """Bytes by guest: what it does not have of what it may have."""
+    sentences: tuple[str, ...]
+
+
 def deflate(
     vm: Annotated[str, typer.Argument(help="A guest's name, as `ballonet status` shows it.")] = "",
     every: Annotated[bool, typer.Option("--all", help="All guests.")] = False,
@@ -77,11 +86,14 @@ def deflate(
     order = HoldOrder(for_s=None if span is None else parse_span(span), why=why, deflates=True)
     found = status_from(config)
     chosen = _chosen(found, vm)
-    for line in _plan(found, chosen):
+    plan = tuple(_plan(found, chosen))
+    for line in () if dry_run and json else plan:
         err.print(line)
     if dry_run:
+        if json:
+            write_json(Planned(missing={guest.name: _missing(guest) for guest in chosen}, sentences=plan))
         return
-    if not (yes or json or _is_confirmed()):
+    if not (yes or _is_confirmed()):
         raise typer.Exit(UNMET)
     _show(_through_daemon(config, vm, order) or _by_ourselves(read_config(config), vm, order, chosen), json=json, chosen=chosen)
 

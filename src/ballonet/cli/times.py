@@ -31,7 +31,7 @@ def parse_time(text: str, now: float | None = None) -> float:
         try:
             wanted = today.replace(hour=hour, minute=minute, second=second, microsecond=0)
         except ValueError as error:
-            raise SettingsError(f"{text!r}: {error}") from error
+            raise SettingsError(f"{text!r}: {error}; write it like 14:03, or 10m for ten minutes ago") from error
         return _latest(wanted, now) or _latest(wanted - timedelta(days=1), now) or wanted.timestamp()
     with contextlib.suppress(ValueError):
         found = datetime.fromisoformat(text)

@@ -15,7 +15,8 @@ from ballonet.control.messages import Hold, HoldOrder, Orders
 from ballonet.model.decode import UndecodableError, decoded, encode
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.terms import UNSAID, Terms
-from ballonet.model.units import format_size
+from ballonet.model.text import typed
+from ballonet.model.units import format_size, span_words
 from ballonet.status.errors import ConflictError, ControlError
 
 
@@ -71,7 +72,7 @@ def held(orders: Orders, guest: Guest | None, now: float) -> str:
 
 def in_words(hold: Hold, now: float, command: str) -> str:
     """What a hold is, how long it stands, why, and what ends it."""
-    rest = "" if hold.until is None else f" for {(hold.until - now) / 60:.0f} min more"
+    rest = "" if hold.until is None else f" for {span_words(hold.until - now)} more"
     back = " with all of its memory" if hold.deflates else ""
     why = f" ({hold.why})" if hold.why else ""
     return f"on hold{back}{rest}{why}; to let it go: {command}"
@@ -85,7 +86,7 @@ def deflates(orders: Orders, guest: Guest, now: float) -> bool:
 def _holds(orders: Orders, guest: Guest | None, now: float) -> Iterator[tuple[Hold, str]]:
     """Those that stand, each with the command that ends it; one that moves nothing at all comes before one that deflates."""
     own = (orders.holds.get(guest.uuid) or orders.holds.get(guest.name)) if guest else None
-    both = ((orders.hold, "ballonet release"), (own, f"ballonet release {guest.name if guest else ''}"))
+    both = ((orders.hold, "ballonet release"), (own, typed("release", guest.name if guest else "")))
     stand = [(hold, command) for hold, command in both if hold is not None and not is_over(hold, now)]
     yield from sorted(stand, key=lambda one: one[0].deflates)
 
@@ -117,7 +118,7 @@ def with_hold(orders: Orders, key: str, order: HoldOrder, now: float, name: str 
     """
     old = orders.holds.get(key) if key else orders.hold
     if order.deflates and old is not None and not old.deflates and not is_over(old, now):
-        raise ConflictError(f"{name or 'every guest'} is on hold, so nothing of it moves: first ballonet release {name}".rstrip())
+        raise ConflictError(f"{name or 'every guest'} is on hold, so nothing of it moves: first {typed('release', name)}")
     hold = Hold(since=now, until=None if order.for_s is None else now + order.for_s, why=order.why, deflates=order.deflates)
     return _kept(replace(orders, holds=orders.holds | {key: hold}), key, name) if key else replace(orders, hold=hold)
 

@@ -18,7 +18,7 @@ from ballonet.history.answer import Question
 from ballonet.history.asker import Asker
 from ballonet.history.store import History
 from ballonet.history.tidy import Retention
-from ballonet.model.finding import Finding, Level
+from ballonet.model.finding import HOST, Finding, Level
 from ballonet.model.plan import Keep
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
@@ -148,6 +148,13 @@ class DaemonAnswers:
         if self.counters.ticks % 1000 == 0:
             self.counters.keep_only(guest.name for guest in tick.snapshot.guests)
 
+    def _history_findings(self) -> list[Finding]:
+        if self._history is None or not self._history.trouble:
+            return []
+        what = f"history is not written: {self._history.trouble}"
+        remedy = "see that its disk has room and can be written; ballooning goes on, and nothing of now can be explained later"
+        return [Finding(level=Level.WARNING, where=HOST, what=what, remedy=remedy)]
+
     def _count_lost(self) -> None:
         self.counters.lost += 1
 
@@ -220,7 +227,7 @@ class DaemonAnswers:
     async def findings(self) -> list[Finding]:
         """As the protocol says."""
         tick = self._last()
-        found = self.others() + descriptor_findings(len(tick.snapshot.guests))
+        found = self.others() + descriptor_findings(len(tick.snapshot.guests)) + self._history_findings()
         found += await asyncio.to_thread(HostDoctor(self._root).findings)
         found += limit_findings(tick.snapshot.host) + contradictions.findings(tick.snapshot, self.settled())
         for guest in tick.snapshot.guests:

@@ -26,6 +26,7 @@ from ballonet.control.orders import (
 )
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.terms import NORMAL, Terms
+from ballonet.model.units import span_words
 from ballonet.status.errors import ControlError, NoSuchGuestError
 from ballonet.status.words import Change
 
@@ -94,13 +95,14 @@ class Ordering:
         what = order_sentence(order)
         orders = await self._change(lambda orders, key: with_guest(orders, key, order, self._called(name)), name, what, by)
         if guest is None or before is None:
-            return replace(orders, notes=(self._awaited(name),))
+            is_kept = any(value is not None for value in order.values())
+            return replace(orders, notes=(what, self._awaited(name)) if is_kept else (f"nothing is ordered of {name!r}",))
         return replace(orders, notes=set_notes(guest, order, before, self.terms_of(guest)))
 
     async def hold(self, name: str, order: HoldOrder, by: str) -> Orders:
         """Moves nothing of a guest, or of any when `name` is empty. Raises ControlError."""
         called, now = self._called(name), self._clock()
-        span = "" if order.for_s is None else f" for {order.for_s / 60:.0f} min"
+        span = "" if order.for_s is None else f" for {span_words(order.for_s)}"
         back = " with all of its memory" if order.deflates else ""
         what = f"is put on hold{back}{span}" + (f": {order.why}" if order.why else "")
         orders = await self._change(lambda orders, key: with_hold(orders, key, order, now, called), name, what, by)
@@ -121,6 +123,8 @@ class Ordering:
         return await self._change(lambda orders, _key: with_mode(orders, mode), "", what, by)
 
     def _guest(self, name: str) -> Guest | None:
+        if not name:
+            return None  # all of them, as a guest without a UUID must not be taken for
         return next((guest for guest in self._guests() if name in (guest.name, guest.uuid)), None)
 
     def _called(self, name: str) -> str:

@@ -82,6 +82,11 @@ class History:
             self._lost("the disk is too slow")
 
     @property
+    def trouble(self) -> str:
+        """Why nothing is written now; empty = it is."""
+        return self._trouble
+
+    @property
     def backlog(self) -> int:
         """Ticks that wait for the disk."""
         return self._queue.qsize()

@@ -34,7 +34,7 @@ class Portion:
         size: in bytes.
         share: 0 to 1; the larger of the two counts.
         """
-        self.bytes, self.share = size, share
+        self.bytes, self.share = int(size), share
 
     def of(self, size_bytes: int) -> int:
         """That in bytes, for a guest of this size."""

@@ -59,3 +59,10 @@ def format_size(size_bytes: float) -> str:
             value = size_bytes / factor
             return f"{value:.0f} {unit}" if abs(value) >= 100 or value == int(value) else f"{value:.1f} {unit}"  # noqa: PLR2004 three digits
     return f"{size_bytes:.0f} B"
+
+
+def span_words(seconds: float) -> str:
+    """A span of time as people read it: `45 s`, `30 min`, `26 h`; never less than a second while there is one."""
+    if seconds < 120:  # noqa: PLR2004 two minutes
+        return f"{max(1, round(seconds))} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"  # noqa: PLR2004 two hours

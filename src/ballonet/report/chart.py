@@ -6,7 +6,7 @@ from typing import Any
 
 from ballonet.model.result import Result
 from ballonet.model.units import MIB
-from ballonet.report.figure import new_figure
+from ballonet.report.figure import new_figure, save
 from ballonet.report.record import Record
 
 
@@ -27,7 +27,7 @@ def draw(records: Sequence[Record], results: Sequence[Result], path: Path) -> No
         _panel(panel, record, result)
     panels[-1].set_xlabel("seconds")
     panels[0].legend(loc="upper right", ncols=3, fontsize="small")
-    figure.savefig(path, dpi=110)
+    save(figure, path)
 
 
 def _panel(panel: Any, record: Record, result: Result) -> None:

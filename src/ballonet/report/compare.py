@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ballonet.model.result import Result
-from ballonet.report.figure import new_figure
+from ballonet.report.figure import new_figure, save
 
 
 def draw_comparison(results: Sequence[Result], path: Path) -> None:
@@ -31,4 +31,4 @@ def draw_comparison(results: Sequence[Result], path: Path) -> None:
             panel.text(x, y, f"{value:.3f}", ha="center", va="center", fontsize="small")
     panel.set_title(f"work done by the worst guest, of its own pace ({results[0].where})", fontsize="medium")
     figure.colorbar(picture)
-    figure.savefig(path, dpi=110)
+    save(figure, path)

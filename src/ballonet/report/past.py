@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from ballonet.model.text import visible
 from ballonet.model.units import GIB
-from ballonet.report.figure import new_figure
+from ballonet.report.figure import new_figure, save
 from ballonet.status.words import Sample
 
 LINES: Final[tuple[tuple[str, Callable[[Sample], int | None], str], ...]] = (
@@ -39,4 +39,4 @@ def draw_past(samples: Sequence[Sample], path: Path) -> None:
     panel.set_ylabel("GiB")
     panel.set_title(visible(samples[0].guest), fontsize="medium", parse_math=False)
     panel.legend(loc="upper right", ncols=4, fontsize="small")
-    figure.savefig(path, dpi=110)
+    save(figure, path)

@@ -6,6 +6,7 @@ from typing import Final, NamedTuple
 from ballonet.decide.floor import floor_bytes
 from ballonet.model.plan import Decision, Plan, Reason, Shortage, limit_of
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Voice
+from ballonet.model.text import typed
 from ballonet.model.tick import Tick
 from ballonet.model.units import MIB, format_size
 from ballonet.status.errors import NoSuchGuestError
@@ -251,7 +252,7 @@ def _all_of_it(guest: Guest) -> str:
     raised = (
         "raise memory.max of its cgroup"
         if guest.limit_bytes == guest.ceiling_bytes
-        else f"ballonet set {guest.name} --ceiling SIZE"
+        else typed("set", guest.name, "--ceiling SIZE")
     )
     return (
         f"It has all that {whose} lets it have, {format_size(guest.ceiling_bytes)} of {format_size(guest.given_bytes)}: {raised}."
@@ -269,12 +270,12 @@ def _less(case: Case) -> str:
 
 
 def _floor(case: Case) -> str:
-    hold = f"`ballonet hold {case.guest.name}`"
+    hold = f"`{typed('hold', case.guest.name)}`"
     return f"To let it keep more whatever happens: {_set(case, '--floor SIZE')}; to move nothing of it: {hold}."
 
 
 def _set(case: Case, what: str) -> str:
-    return f"`ballonet set {case.guest.name} {what}`"
+    return f"`{typed('set', case.guest.name, what)}`"
 
 
 def _typed(size: int | None) -> str:
@@ -368,7 +369,7 @@ def _leak(case: Case) -> Iterator[str]:
 def _inert(case: Case) -> Iterator[str]:
     yield "Something pins or hides its memory: passed-through devices, vDPA, locked, huge or encrypted memory."
     yield "It counts at what it occupies; its balloon is tried again after an hour, and when the guest starts anew."
-    yield f"To leave it alone for good: `ballonet hold {case.guest.name}`."
+    yield f"To leave it alone for good: `{typed('hold', case.guest.name)}`."
 
 
 def _deflating(case: Case) -> Iterator[str]:
@@ -379,7 +380,7 @@ def _deflating(case: Case) -> Iterator[str]:
         if case.guest.name in one.guests:
             left = format_size(max(0, one.memory_bytes - one.promised_bytes))
             yield f"It lies within {limit_of(one.name)}, which has {left} left for its guests, whatever the host has free."
-    yield f"To have it ballooned again: `ballonet release {case.guest.name}`."
+    yield f"To have it ballooned again: `{typed('release', case.guest.name)}`."
 
 
 def _bounded(case: Case) -> Iterator[str]:
@@ -455,7 +456,7 @@ def _of_own_loop(case: Case) -> Iterator[str]:
     """What an operator can do where a hypervisor's own loop moves the memory."""
     guaranteed, shares = _set(case, f"--guaranteed {_typed(case.decision.need_bytes)}"), _set(case, "--shares")
     yield f"To have more for it at any time: {guaranteed}; to put it before others: {shares} above {case.guest.shares}."
-    yield f"To leave what is set as it stands: `ballonet hold {case.guest.name}`; to put it back: `ballonet restore`."
+    yield f"To leave what is set as it stands: `{typed('hold', case.guest.name)}`; to put it back: `ballonet restore`."
 
 
 def _policy(case: Case) -> Iterator[str]:

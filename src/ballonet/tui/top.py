@@ -17,7 +17,7 @@ from textual.worker import get_current_worker
 from ballonet.control.client import Client
 from ballonet.control.messages import HoldOrder
 from ballonet.control.routes import EXPLANATION, HOLD, HOLD_ALL, RELEASE, RELEASE_ALL
-from ballonet.model.text import visible
+from ballonet.model.text import typed, visible
 from ballonet.model.units import format_size
 from ballonet.status.errors import ControlError
 from ballonet.status.explain import STATES
@@ -192,7 +192,7 @@ class Top(App[None]):
                 self._client.ask(RELEASE if name else RELEASE_ALL, name)
             else:
                 self._client.ask(HOLD if name else HOLD_ALL, name, body=HoldOrder(why="from top"))
-            way = "is let go" if is_held else f"is on hold; to let it go: ballonet release {name}".rstrip()
+            way = "is let go" if is_held else f"is on hold; to let it go: {typed('release', name)}"
             text = f"{name or 'every guest'} {way}"
         except ControlError as error:
             text = str(error)

@@ -24,8 +24,8 @@ class QemuConfig(Section, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     def contradiction(self) -> str:
         """As the section says."""
-        if wrong := [one for one in self.sockets if not one.startswith("/")]:
-            return f"at `qemu.sockets`: {wrong[0]!r} is no absolute path; write it from the root, like /run/qemu/*.qmp"
+        if "" in self.sockets:
+            return "at `qemu.sockets`: one of them is empty; write a path, like /run/qemu/*.qmp, or leave it out"
         return ""
 
     def guests_of(self) -> str:
