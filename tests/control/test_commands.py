@@ -1,5 +1,6 @@
 """The commands that the daemon answers, as an operator would give them."""
 
+import contextlib
 import io
 import json
 import os
@@ -20,6 +21,7 @@ from ballonet.cli.console import Plain
 from ballonet.cli.status import table
 from ballonet.cli.times import parse_span, parse_time
 from ballonet.control.client import Client
+from ballonet.control.routes import DOCTOR
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.status.words import GuestStatus
@@ -492,3 +494,28 @@ def test_a_full_output_is_said_so(daemon: Daemon) -> None:
     assert done.returncode == 1
     assert "No space left" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def doctor_of(daemon: Daemon) -> str:
+    with contextlib.closing(Client(daemon.folder / "control.sock")) as client:
+        return "\n".join(one.what for one in client.ask(DOCTOR))
+
+
+def test_a_file_that_is_not_in_force_yet_is_told(tmp_path: Path) -> None:
+    """Until it is read, or says what it said."""
+    with running(tmp_path) as daemon:
+        assert "says something else" not in doctor_of(daemon)
+        text = daemon.config.read_text()
+        daemon.config.write_text(text + '[guest.v-1]\nfloor = "120MiB"\n')
+        until(lambda: "says something else than what is in force" in doctor_of(daemon))
+        assert daemon.process is not None
+        daemon.process.send_signal(signal.SIGHUP)
+        until(lambda: "says something else" not in doctor_of(daemon))
+
+
+def test_who_was_not_on_hold_is_not_let_go(tmp_path: Path) -> None:
+    """It is said, and nothing is written down."""
+    with running(tmp_path) as daemon:
+        until(lambda: bool(daemon.tries("history")))
+        assert "not on hold" in daemon.cli("release", "v-1")
+        assert "is let go" not in daemon.cli("history")

@@ -18,7 +18,7 @@ from ballonet.daemon.config import Config, read_config
 from ballonet.daemon.journal import Journal, open_journal
 from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
-from ballonet.daemon.reload import findings, reloaded
+from ballonet.daemon.reload import findings, reloaded, unread
 from ballonet.daemon.service import Service
 from ballonet.history.tidy import Retention
 from ballonet.hypervisors.contract import Hypervisor
@@ -48,7 +48,8 @@ class Daemon:
         sense: of the host, besides that.
         """
         self._path = path
-        self._config = config = read_config(path)
+        self._config = self._read = config = read_config(path)
+        """What is in force, and what was read last: some of that waits for a restart."""
         root = Path(config.host.root)
         self._locks = Locks()
         self._locks.take(config)
@@ -64,6 +65,7 @@ class Daemon:
             *self._server.findings(),
             *self._outsiders.findings(),
             *findings(self._waiting),
+            *unread(path, self._read),
         ]
         self._answers.ordering.terms_of = lambda guest: self._settings(guest).terms
         self._answers.settled = lambda: self._config.guest
@@ -114,6 +116,7 @@ class Daemon:
             log.error("configuration not reloaded; the last good one stays", extra={"trouble": str(error)})  # noqa: TRY400 an operator needs no trace
             self._answers.tell(reload_change(time.time(), f"configuration not reloaded, the last good one stays: {error}"))
             return
+        self._read = config
         self._config, self._waiting = reloaded(self._config, config)
         rest = f"; {', '.join(self._waiting)}: with a restart only" if self._waiting else ""
         self._answers.set_retention(_retention(self._config))
