@@ -256,3 +256,17 @@ def test_shares_of_thousands_of_digits_are_a_wrong_setting() -> None:
         read(f'<guest shares="{"9" * 5000}"/>', "web")
     with pytest.raises(SettingsError):
         read_term("shares", "9" * 5000, "--shares")
+
+
+@pytest.mark.parametrize("name", ["web", "web-*", "my vm", "tag:batch"])
+@pytest.mark.parametrize(
+    ("line", "says"), [('floor = "lots"', "floor"), ("flor = 1", "do you mean `floor`"), ("shares = 0", "shares")]
+)
+def test_a_wrong_table_of_a_guest_is_named(tmp_path: Path, name: str, line: str, says: str) -> None:
+    """Among others that are right."""
+    path = tmp_path / "b.toml"
+    path.write_text(f'{GOOD}[guest.default]\nshares = 5\n[guest."{name}"]\n{line}\n[guest.zz]\nshares = 7\n')
+    with pytest.raises(SettingsError, match=re.escape(f"at `guest.{name}")) as caught:
+        read_config(path)
+    assert says in str(caught.value)
+    assert "[...]" not in str(caught.value)

@@ -79,7 +79,20 @@ def convert(data: object, kind: type[T], origin: str) -> T:
     try:
         return msgspec.convert(data, kind, dec_hook=from_text)
     except msgspec.ValidationError as error:
-        raise SettingsError(f"{origin}: {explain(str(error), kind)}") from error
+        raise SettingsError(f"{origin}: {explain(_with_name(str(error), data, kind), kind)}") from error
+
+
+def _with_name(text: str, data: object, kind: type[T]) -> str:
+    """The message of msgspec with the name of the table of many that is wrong: it says `guest[...]` of all of them."""
+    match = re.search(r" - at `\$\.(\w+)(\[\.\.\.\])", text)
+    if match is None or not isinstance(data, dict) or not isinstance(tables := data.get(match[1]), dict):
+        return text
+    for name, table in tables.items():
+        try:
+            msgspec.convert({**data, match[1]: {name: table}}, kind, dec_hook=from_text)
+        except msgspec.ValidationError:
+            return f"{text[: match.start(2)]}.{name}{text[match.end(2) :]}"
+    return text
 
 
 def from_text(kind: type, value: Any) -> Any:
