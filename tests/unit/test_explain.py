@@ -124,6 +124,10 @@ def test_modes_name_the_command_that_helps() -> None:
     assert "`ballonet mode act`" in told(Reason.OBSERVED, Mode.OBSERVE, Mode.OBSERVE)
     assert "`ballonet set web --mode act`" in told(Reason.OBSERVED, Mode.OBSERVE, Mode.ACT)
     assert "Nothing of this is sent in mode advise: `ballonet mode act`" in told(Reason.DONOR, Mode.ADVISE, Mode.ADVISE)
+    for own in (Mode.OBSERVE, Mode.ADVISE):  # of one guest on a host that acts: no command that would stop all others
+        said = told(Reason.OBSERVED, own, Mode.ACT)
+        assert "ballonet mode advise" not in said
+        assert said.count("--mode act") == 1
 
 
 def test_left_alone_says_the_adapter_s_own_remedy() -> None:

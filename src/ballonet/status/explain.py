@@ -439,7 +439,10 @@ def _unknown(_: Case) -> Iterator[str]:
 def _observed(case: Case) -> Iterator[str]:
     if case.decision.need_bytes is not None and case.guest.knobs is None:
         yield f"In mode act it could spare {format_size(case.spare_bytes)} of the {format_size(case.keep_bytes)} that it keeps."
-    yield f"To see what would be done, on the whole host: `ballonet mode advise`; to do it: {_act(case)}."
+    if case.mode is Mode.OBSERVE:
+        yield f"To see what would be done, on the whole host: `ballonet mode advise`; to do it: {_act(case)}."
+    elif case.guest.mode is not Mode.ADVISE:  # of which this is said in any case
+        yield f"To have it ballooned: {_act(case)}."
 
 
 def _entitled(case: Case) -> Iterator[str]:
