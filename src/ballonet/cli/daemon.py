@@ -68,7 +68,9 @@ def socket_of(config: Path) -> Path:
     """Where the daemon of a configuration listens. One that is wrong by now stops nobody from asking the daemon that runs."""
     if not os.access(config, os.F_OK):
         if config != PATH:  # another daemon is not the one that was meant
-            raise SettingsError(f"no configuration at {config}, which -c or BALLONET_CONFIG names: correct it, or unset it")
+            raise SettingsError(
+                f"no configuration at {config}, which -c or BALLONET_CONFIG names; correct that, or `ballonet init` writes one"
+            )
         return Path(ControlConfig().socket)
     try:
         return Path(read_config(config).control.socket)
