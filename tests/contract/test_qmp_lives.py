@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from ballonet.hypervisors.contract import NoAnswerError
+from ballonet.hypervisors.qemu import guest as qemu_guest
 from ballonet.hypervisors.qemu import qmp
 from ballonet.hypervisors.qemu.guest import QemuGuest
 from ballonet.hypervisors.qemu.shared_socket import SharedSocketGuest
@@ -157,22 +158,23 @@ async def test_nobody_is_moved_before_it_is_known_how_it_runs(sock: Socket, answ
         assert isinstance(answer, dict) or all(one.is_starting for one in found)
 
 
-async def test_what_moved_while_nobody_listened_is_seen_at_once(sock: Socket) -> None:
+async def test_what_moved_while_nobody_listened_is_seen_at_once(sock: Socket, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same process, a new session: no event told of it."""
     life = await sock.lives(Life("a", 4242))
     async with sock.guest() as guest:
         await holds_soon(lambda: is_up(guest))
-        guest._phase = 0.0
+        monkeypatch.setattr(qemu_guest, "KEEP_EVERY_S", 300.0)  # it would be asked some time anyway
         life._actual, life._target = 2.0 * GIB, 2 * GIB
         life.hang_up()
-        await holds_soon(lambda: (found := guest.reading()) is not None and found.keep_bytes == 2 * GIB, 4.0)
+        await holds_soon(lambda: (found := guest.reading()) is not None and found.keep_bytes == 2 * GIB)
 
 
+@pytest.mark.parametrize("at_first", [SET_UP, BARE])
 @pytest.mark.parametrize("is_listening", [True, False])
-async def test_a_reset_is_seen_whenever_it_comes(sock: Socket, is_listening: bool) -> None:
-    """While it is asked who it is; and while nobody listens at all, by its balloon device."""
+async def test_a_reset_is_seen_whenever_it_comes(sock: Socket, is_listening: bool, at_first: object) -> None:
+    """While it is asked who it is; and while nobody listens at all, by its balloon device; one that booted when met, too."""
     life = await sock.lives(Life("a", 4242))
-    life.answers["x-query-virtio-status"] = SET_UP
+    life.answers["x-query-virtio-status"] = at_first
     async with sock.guest() as guest:
         await holds_soon(lambda: is_up(guest))
         said_at = int(time.time()) - 1  # and never again: nobody is up
@@ -187,7 +189,7 @@ async def test_a_reset_is_seen_whenever_it_comes(sock: Socket, is_listening: boo
         else:
             life.answers["x-query-virtio-status"] = BARE
             life.hang_up()
-        await holds_soon(lambda: (found := guest.reading()) is not None and found.is_starting and not found.can_balloon, 5.0)
+        await holds_soon(lambda: (found := guest.reading()) is not None and found.is_starting and not found.can_balloon)
         await asyncio.sleep(1.0)
         found = guest.reading()
         assert found is not None
@@ -211,12 +213,29 @@ async def test_a_command_keeps_its_deadline_behind_a_slow_look(sock: Socket) -> 
     life = await sock.lives(Life("a", 4242))
     async with sock.guest(SharedSocketGuest) as guest:
         await holds_soon(lambda: is_up(guest))
-        life.asked.clear()
-        life.late["guest-stats"] = 0.9
-        await holds_soon(lambda: "guest-stats" in life.asked)
-        with pytest.raises(NoAnswerError, match=r"in 0\.2 s"):
-            await guest.set_keep(6 * GIB, 0.2)
+        assert isinstance(guest, SharedSocketGuest)
+        async with guest._turn:
+            with pytest.raises(NoAnswerError, match=r"in 0\.2 s"):
+                await guest.set_keep(6 * GIB, 0.2)
         assert "balloon" not in life.asked
+
+
+@pytest.mark.parametrize("kind", [QemuGuest, SharedSocketGuest])
+@pytest.mark.parametrize("command", ["query-balloon", "query-status", "guest-stats"])
+async def test_a_refusal_counts_as_long_as_it_lasts(
+    sock: Socket, monkeypatch: pytest.MonkeyPatch, kind: type[QemuGuest], command: str
+) -> None:
+    """A guest whose QEMU refuses to say what it must is left alone, all the while; one that says it again is ballooned again."""
+    monkeypatch.setattr(qemu_guest, "FACTS_EVERY_S", 0.3)
+    monkeypatch.setattr(qemu_guest, "KEEP_EVERY_S", 0.3)
+    life = await sock.lives(Life("a", 4242))
+    async with sock.guest(kind) as guest:
+        await holds_soon(lambda: is_up(guest))
+        life.answers[command] = None
+        await holds_soon(lambda: not is_up(guest))
+        assert not any(one.can_balloon for one in await readings(guest, 2.0))
+        del life.answers[command]
+        await holds_soon(lambda: is_up(guest))
 
 
 async def test_a_storm_of_events_costs_no_storm_of_questions(sock: Socket) -> None:

@@ -279,13 +279,19 @@ class Known:
         return Guest(name=self.name, ceiling_bytes=1 << 30, keep_bytes=1 << 30)
 
 
+def that_knows(guests: list[Known]) -> QemuHypervisor:
+    """An adapter that has met these, in this order."""
+    hypervisor = QemuHypervisor(("/nowhere/*.sock",))
+    for one in guests:
+        hypervisor._guests[one.path] = one  # type: ignore[assignment]  # as much of one as is asked for
+    return hypervisor
+
+
 @pytest.mark.parametrize("is_first", [True, False])
 def test_a_name_is_the_older_guest_s(is_first: bool) -> None:
     """A newcomer that calls itself as another does comes to nothing that is set of that name, after a restart too."""
-    hypervisor = QemuHypervisor(("/nowhere/*.sock",))
     guests = [Known("db", "/q/a.sock", 9000.0), Known("db", "/q/z.sock", 100.0)]
-    for one in guests if is_first else reversed(guests):
-        hypervisor._guests[one.path] = one  # type: ignore[assignment]  # as much of one as is asked for
+    hypervisor = that_knows(guests if is_first else guests[::-1])
     assert {one.name for one in hypervisor.guests()} == {"db", "db@a"}
     assert guests[1].name == "db"
 
@@ -293,10 +299,8 @@ def test_a_name_is_the_older_guest_s(is_first: bool) -> None:
 @pytest.mark.parametrize("is_first", [True, False])
 def test_one_guest_behind_two_sockets_is_steered_by_the_one_that_is_read(is_first: bool) -> None:
     """What is watched closely, and asked to keep, is what is read, whichever was found first, and when that one goes."""
-    hypervisor = QemuHypervisor(("/nowhere/*.sock",))
     guests = [Known("db", "/q/a.sock", 100.0), Known("db", "/q/z.sock", 100.0)]
-    for one in guests if is_first else reversed(guests):
-        hypervisor._guests[one.path] = one  # type: ignore[assignment]  # as much of one as is asked for
+    hypervisor = that_knows(guests if is_first else guests[::-1])
     assert len(hypervisor.guests()) == 1
     (read,) = hypervisor._met().values()
     assert hypervisor._named("db") is read

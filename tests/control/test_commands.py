@@ -435,6 +435,14 @@ def test_an_empty_name_is_not_all_guests(daemon: Daemon, command: str, name: str
     assert "leave it out to mean all guests" in daemon.cli(command, name, code=2)
 
 
+@pytest.mark.parametrize("words", [["explain"], ["set", "--shares", "5"], ["deflate", "--yes"]])
+@pytest.mark.parametrize("name", ["", " "])
+def test_an_empty_name_is_no_guest(daemon: Daemon, words: list[str], name: str) -> None:
+    """Also where one is wanted."""
+    command, *rest = words
+    assert "Not Found" not in daemon.cli(command, name, *rest, code=2)
+
+
 @pytest.mark.parametrize("words", [["hold"], ["release"], ["mode", "act"], ["set", "v-0", "--shares", "5"], ["orders"]])
 def test_a_configuration_that_is_not_there_leads_to_no_other_daemon(tmp_path: Path, words: list[str]) -> None:
     """What was meant for one host is not ordered of another."""

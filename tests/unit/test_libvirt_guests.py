@@ -1,10 +1,11 @@
 """What a libvirt of today may answer, by a scripted one: a real one cannot be made to answer so on purpose."""
 
 import asyncio
-import itertools
+import contextlib
 import threading
 import time
 import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ libvirt = pytest.importorskip("libvirt")
 
 from ballonet.hypervisors.libvirt import adapter, events  # noqa: E402 only where libvirt is
 from ballonet.hypervisors.libvirt.adapter import LibvirtHypervisor  # noqa: E402
+from ballonet.hypervisors.local.guest import OLD_ANSWER_S  # noqa: E402
 from ballonet.model.plan import Look  # noqa: E402
 from ballonet.model.units import GIB, KIB  # noqa: E402
 from daemons import holds_soon  # noqa: E402
@@ -126,37 +128,43 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
     return world
 
 
+@contextlib.asynccontextmanager
+async def opened(folder: Path) -> AsyncIterator[LibvirtHypervisor]:
+    hypervisor = LibvirtHypervisor("test", folder, listens=False)
+    await hypervisor.open()
+    try:
+        yield hypervisor
+    finally:
+        await hypervisor.close()
+
+
 async def test_one_call_that_is_not_valid_now_ends_no_guest(world: World, tmp_path: Path) -> None:
     """OPERATION_INVALID is said of a domain that is not running, or by one that cannot do a thing just now: it is asked again."""
     world.start("web")
-    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
-    await hypervisor.open()
-    await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
-    world.refusals = 3
-    hypervisor._guests[world.domains["web"].UUIDString()].has_changed()
-    await holds_soon(lambda: not world.refusals)
-    asked = world.asked
-    await holds_soon(lambda: world.asked > asked and hypervisor.guests()[0].can_balloon)
-    await hypervisor.close()
+    async with opened(tmp_path) as hypervisor:
+        await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+        world.refusals = 3
+        hypervisor._guests[world.domains["web"].UUIDString()].has_changed()
+        await holds_soon(lambda: not world.refusals)
+        asked = world.asked
+        await holds_soon(lambda: world.asked > asked and hypervisor.guests()[0].can_balloon)
 
 
 async def test_a_list_that_waited_sends_no_newcomer_away(world: World, tmp_path: Path) -> None:
     """A list of domains may wait for somebody's hook; who came meanwhile is not in it."""
     world.start("web")
-    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
-    await hypervisor.open()
-    await holds_soon(lambda: len(hypervisor.guests()) == 1)
-    world.list_takes_s = 2.0
-    await holds_soon(lambda: world.is_listing)
-    world.start("db")
-    await holds_soon(lambda: len(hypervisor.guests()) == 2)
-    while world.is_listing:
-        assert len(hypervisor.guests()) == 2
-        await asyncio.sleep(0.02)
-    for _ in range(30):
-        assert len(hypervisor.guests()) == 2
-        await asyncio.sleep(0.02)
-    await hypervisor.close()
+    async with opened(tmp_path) as hypervisor:
+        await holds_soon(lambda: len(hypervisor.guests()) == 1)
+        world.list_takes_s = 2.0
+        await holds_soon(lambda: world.is_listing)
+        world.start("db")
+        await holds_soon(lambda: len(hypervisor.guests()) == 2)
+        while world.is_listing:
+            assert len(hypervisor.guests()) == 2
+            await asyncio.sleep(0.02)
+        for _ in range(30):
+            assert len(hypervisor.guests()) == 2
+            await asyncio.sleep(0.02)
 
 
 async def test_one_that_is_not_asked_by_itself_is_heard_with_all_others(world: World, tmp_path: Path) -> None:
@@ -187,75 +195,80 @@ async def test_one_lookup_that_fails_is_done_again(world: World, tmp_path: Path,
 
     monkeypatch.setattr(world, "lookupByUUIDString", lookup)
     world.start("web")
-    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
-    await hypervisor.open()
-    await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
-    assert not fails
-    await hypervisor.close()
+    async with opened(tmp_path) as hypervisor:
+        await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+        assert not fails
 
 
 async def test_statistics_are_as_old_as_the_question(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One QEMU that is slow keeps all waiting; what was gathered before a reset ends none."""
-    whole, slow_s = world.domainListGetStats, [0.0]
+    """One QEMU that is slow keeps all waiting; what was gathered before a reset is not young when it comes, and ends none."""
+    whole, go, waiting = world.domainListGetStats, threading.Event(), threading.Event()
+    go.set()
 
     def stats(domains: list[Domain], kinds: int, flags: int) -> Any:
         found = whole(domains, kinds, flags)
-        time.sleep(slow_s[0])
+        if not go.is_set():
+            waiting.set()
+            go.wait(60)
         return found
 
     monkeypatch.setattr(world, "domainListGetStats", stats)
     world.start("web")
-    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
-    await hypervisor.open()
-    await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
-    slow_s[0] = 2.5
-    (guest,) = hypervisor._guests.values()
-    ages: list[tuple[float, float]] = []
+    async with opened(tmp_path) as hypervisor:
+        await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+        (guest,) = hypervisor._guests.values()
+        take, came = guest.take_bulk, list[tuple[bool, float]]()
 
-    def is_past() -> bool:
-        (found,) = hypervisor.guests()
-        ages.append((found.keep_age_s, found.stats_age_s or 0.0))
-        return any(before > after for (before, _), (after, _) in itertools.pairwise(ages))
+        def taken(*words: Any) -> None:
+            take(*words)
+            came.append((guest._reset_at is not None, hypervisor.guests()[0].keep_age_s))
 
-    await holds_soon(is_past)  # a slow answer has come
-    assert min(ages[-1]) > 2.0
-    guest.begin_anew()  # while the next one is under way
-    asked = guest._answered_at
-    await holds_soon(lambda: hypervisor.guests()[0].is_starting)
-    await asyncio.sleep(2.6)
-    assert guest._reset_at is not None or guest._answered_at > asked + 2.6
-    await hypervisor.close()
+        go.clear()
+        await holds_soon(waiting.is_set)
+        monkeypatch.setattr(guest, "take_bulk", taken)
+        guest.begin_anew()
+        await asyncio.sleep(OLD_ANSWER_S + 0.3)
+        go.set()
+        await holds_soon(lambda: bool(came))
+        is_resetting, age_s = came[0]
+        assert is_resetting
+        assert age_s > OLD_ANSWER_S
+        await holds_soon(lambda: guest._reset_at is None)
 
 
 async def test_a_domain_that_was_started_anew_is_not_the_one_that_a_list_misses(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The list was made while it was down, and comes when it is up again."""
+    is_slow, listing, made = (threading.Event() for _ in range(3))
+    make, give = threading.Event(), threading.Event()
 
     def slowly(_flags: int) -> list[Domain]:
-        world.is_listing = True
-        time.sleep(world.list_takes_s)
+        if not is_slow.is_set():
+            return list(world.domains.values())
+        listing.set()
+        make.wait(60)
         found = list(world.domains.values())
-        time.sleep(world.list_takes_s)
-        world.is_listing = False
+        made.set()
+        give.wait(60)
         return found
 
     monkeypatch.setattr(world, "listAllDomains", slowly)
     world.start("web")
     world.start("db")
-    hypervisor = LibvirtHypervisor("test", tmp_path, listens=False)
-    await hypervisor.open()
-    await holds_soon(lambda: len(hypervisor.guests()) == 2)
-    world.list_takes_s = 0.6
-    await holds_soon(lambda: world.is_listing)
-    hear, web = world.hears[libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE], world.domains.pop("web")
-    hear(None, web, libvirt.VIR_DOMAIN_EVENT_STOPPED, 0, None)
-    await asyncio.sleep(0.8)
-    world.domains["web"] = anew = Domain(world, "web", 9)
-    hear(None, anew, libvirt.VIR_DOMAIN_EVENT_STARTED, 0, None)
-    await holds_soon(lambda: len(hypervisor.guests()) == 2)
-    world.list_takes_s = 0.0
-    for _ in range(40):
-        assert len(hypervisor._guests) == 2
-        await asyncio.sleep(0.02)
-    await hypervisor.close()
+    async with opened(tmp_path) as hypervisor:
+        await holds_soon(lambda: len(hypervisor.guests()) == 2)
+        is_slow.set()
+        await holds_soon(listing.is_set)
+        hear, web = world.hears[libvirt.VIR_DOMAIN_EVENT_ID_LIFECYCLE], world.domains.pop("web")
+        hear(None, web, libvirt.VIR_DOMAIN_EVENT_STOPPED, 0, None)
+        make.set()
+        await holds_soon(made.is_set)
+        world.domains["web"] = anew = Domain(world, "web", 9)
+        hear(None, anew, libvirt.VIR_DOMAIN_EVENT_STARTED, 0, None)
+        await holds_soon(lambda: bool((one := hypervisor._guests.get(anew.UUIDString())) and one.is_life(9)))
+        is_slow.clear()
+        give.set()
+        for _ in range(40):
+            assert len(hypervisor._guests) == 2
+            await asyncio.sleep(0.02)

@@ -114,10 +114,9 @@ class Ordering:
         if name and self._guest(name) is None and key not in self.orders.guests and key not in self.orders.holds:
             raise NoSuchGuestError(f"no guest {name!r} here; there are: {self._names()}")
         note = was_held(self.orders, key, self._clock())
-        if note and key not in self.orders.holds and not (self.orders.hold and not key):
+        if note:
             return replace(self.orders, notes=(note,))  # nothing is changed, so nothing is written down
-        orders = await self._change(without_hold, name, "is let go", by)
-        return replace(orders, notes=(note,)) if note else orders
+        return await self._change(without_hold, name, "is let go", by)
 
     async def set_mode(self, mode: Mode | None, by: str) -> Orders:
         """Of the host. Raises ControlError."""

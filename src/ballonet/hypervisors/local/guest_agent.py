@@ -30,6 +30,8 @@ PORT: Final = "org.qemu.guest_agent.0"
 """The virtio-serial port's name."""
 LOOK_S: Final = 2.0
 """A whole look may take this long."""
+LEAVE_S: Final = 0.3
+"""For closing what it has open in a guest, when it is ended."""
 CLOSEST_S: Final = 0.15
 BACKOFF_S: Final = 5.0
 """After a look that failed; doubled each time, up to LONGEST_BACKOFF_S."""
@@ -218,7 +220,3 @@ class GuestAgent:
             return converted(answer["return"], returns)
         except (asyncio.IncompleteReadError, asyncio.LimitOverrunError, ValueError) as error:
             raise SilentError(f"{command}: {error}") from error
-
-
-LEAVE_S: Final = 0.3
-"""For closing what it has open in a guest, when it is ended."""

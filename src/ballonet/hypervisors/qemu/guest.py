@@ -122,6 +122,8 @@ class QemuGuest(LocalGuest):
         """Those of them that are not answered."""
         self._round = 0
         """How often it was asked on beats."""
+        self._refused_round = -1
+        """In which of these rounds it refused last."""
         self._stats_head = self._kick_lines = b""
 
     # What others ask
@@ -255,9 +257,9 @@ class QemuGuest(LocalGuest):
         """
         if not self._balloon_path:
             return
-        was_set_up = self._is_set_up
+        was_set_up = self._is_set_up or self._updated is not None  # a driver that has spoken had set it up
         self._is_set_up = await describe.is_set_up(session, self._balloon_path)
-        if was_set_up and self._is_set_up is False:
+        if was_set_up and self._is_set_up is False and self._reset_at is None:
             self._begin_anew()
 
     async def _describe(self, session: QmpSession) -> list[tuple[str, str]]:
@@ -420,14 +422,15 @@ class QemuGuest(LocalGuest):
                 raise RefusedError(refusal)
             if number % 2 == 0 and self._mover is not None:
                 self._keep_bytes = self._mover.checked(_decoded("query-balloon", answer, _read_balloon))
-                self._keep_at, self._refusal = self._counts_as_asked(self._keep_at, KEEP_EVERY_S), ""
+                self._keep_at = self._counts_as_asked(self._keep_at, KEEP_EVERY_S)
             else:
                 report = _decoded("qom-get", answer, _read_report)
                 self._take(report.stats.known(), report.last_update, self._asked_at)
         except HypervisorError as error:
+            self._refused_round = self._round
             self._failed(error)
             return
-        if not self._awaited:
+        if not self._awaited and self._refused_round != self._round:
             self._has_answered()
 
     async def _look_once(self) -> None:
@@ -456,7 +459,8 @@ class QemuGuest(LocalGuest):
         self._take(report.stats.known(), report.last_update, asked_at)
 
     def _has_answered(self) -> None:
-        self._answered_at, self._trouble = time.monotonic(), ""
+        """All that it was asked in one look."""
+        self._answered_at, self._trouble, self._refusal = time.monotonic(), "", ""
 
     def _is_keep_due(self, now: float) -> bool:
         """Whether to ask what it keeps: at each look while it moves, or where nobody tells of changes."""
