@@ -100,7 +100,7 @@ def explain(
     json: Json = False,
 ) -> None:
     """Say why a guest keeps what it keeps: the numbers, how the host stands, and what would change it."""
-    _named(vm)
+    named(vm)
     with client(config) as daemon:
         told = daemon.ask(EXPLANATION, vm, at=None if at is None else parse_time(at))
     if json:
@@ -123,7 +123,7 @@ def explain(
         tell_age(told.at)
 
 
-def _named(vm: str | None, rest: str = "") -> str:
+def named(vm: str | None, rest: str = "") -> str:
     """A guest's name; "" = all of them. An empty word is neither: a script's variable is not set."""
     if vm is not None and not vm.strip():
         raise SettingsError(f"{vm!r} is no guest's name{rest}")
@@ -133,7 +133,7 @@ def _named(vm: str | None, rest: str = "") -> str:
 @with_terms
 def set_guest(vm: Vm, config: ConfigPath = PATH, json: Json = False, **terms: str | None) -> None:
     """Set something of one guest, from now on and after restarts; `--floor default` takes the floor's order back."""
-    _named(vm)
+    named(vm)
     said = {name: text for name, text in terms.items() if text is not None}
     if not said:
         raise SettingsError(f"nothing to set: give {' or '.join(map(option_of, FIELDS))}")
@@ -159,7 +159,7 @@ def hold(
     json: Json = False,
 ) -> None:
     """Move nothing of a guest, or of any: everything stays as it is, and is watched. Holds outlive restarts."""
-    vm = _named(vm, OR_ALL)
+    vm = named(vm, OR_ALL)
     order = HoldOrder(for_s=None if span is None else parse_span(span), why=why)
     with client(config) as daemon:
         told = daemon.ask(HOLD if vm else HOLD_ALL, vm, body=order)
@@ -169,7 +169,7 @@ def hold(
 
 def release(vm: VmOrAll = None, config: ConfigPath = PATH, json: Json = False) -> None:
     """Let a guest that is on hold go again; without a name, all of them."""
-    vm = _named(vm, OR_ALL)
+    vm = named(vm, OR_ALL)
     with client(config) as daemon:
         told = daemon.ask(RELEASE if vm else RELEASE_ALL, vm)
     _told(told, f"{vm or 'every guest'} is let go" + ("; all are on hold still" if vm and told.hold else ""), json=json)
@@ -257,7 +257,7 @@ def history(
     json: Json = False,
 ) -> None:
     """Show what was decided, when, and why; or, with --samples, what a guest kept, used and needed, also as a chart."""
-    vm = _named(vm, OR_ALL)
+    vm = named(vm, OR_ALL)
     samples = samples or plot is not None
     span: dict[str, Any] = {"since": parse_time(since), "until": None if until is None else parse_time(until), "limit": limit}
     if span["until"] is not None and span["until"] < span["since"]:

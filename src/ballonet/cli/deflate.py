@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from rich.progress import Progress
 
 from ballonet.cli.console import UNMET, USAGE, ConfigPath, Json, err, out, write_json
-from ballonet.cli.daemon import client, socket_of
+from ballonet.cli.daemon import client, named, socket_of
 from ballonet.cli.look import opened
 from ballonet.cli.status import status_from
 from ballonet.cli.times import parse_span
@@ -81,7 +81,7 @@ def deflate(
     It comes out of what the host has free and of what other guests can spare; what others use or fill with cache stays theirs.
     Says first what it would do. `ballonet release` lets them be ballooned again. Exits 1 when not all of it came back.
     """
-    if bool(vm) == every:
+    if bool(vm and named(vm)) == every:
         raise SettingsError("which guests? Name one, or give --all")
     order = HoldOrder(for_s=None if span is None else parse_span(span), why=why, deflates=True)
     found = status_from(config)

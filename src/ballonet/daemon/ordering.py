@@ -114,9 +114,10 @@ class Ordering:
         if name and self._guest(name) is None and key not in self.orders.guests and key not in self.orders.holds:
             raise NoSuchGuestError(f"no guest {name!r} here; there are: {self._names()}")
         note = was_held(self.orders, key, self._clock())
-        if note:
+        if without_hold(self.orders, key) == self.orders:
             return replace(self.orders, notes=(note,))  # nothing is changed, so nothing is written down
-        return await self._change(without_hold, name, "is let go", by)
+        orders = await self._change(without_hold, name, "is let go", by)
+        return replace(orders, notes=(note,)) if note else orders
 
     async def set_mode(self, mode: Mode | None, by: str) -> Orders:
         """Of the host. Raises ControlError."""
