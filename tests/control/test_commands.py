@@ -16,12 +16,13 @@ from msgspec.structs import replace
 from textual.widgets import DataTable, Static
 
 import ballonet
-from ballonet.cli import status
+from ballonet.cli import doctor, status
 from ballonet.cli.console import Plain
 from ballonet.cli.status import table
 from ballonet.cli.times import parse_span, parse_time
 from ballonet.control.client import Client
 from ballonet.control.routes import DOCTOR
+from ballonet.model.finding import Finding, Level
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Mode
 from ballonet.status.words import GuestStatus
@@ -527,3 +528,56 @@ def test_who_was_not_on_hold_is_not_let_go(tmp_path: Path) -> None:
         until(lambda: bool(daemon.tries("history")))
         assert "not on hold" in daemon.cli("release", "v-1")
         assert "is let go" not in daemon.cli("history")
+
+
+def test_a_mode_that_the_host_s_keeps_out_of_force_is_told(tmp_path: Path) -> None:
+    """And not called what it is not."""
+    with running(tmp_path) as daemon:
+        daemon.cli("mode", "observe")
+        told = daemon.cli("set", "v-1", "--mode", "act")
+        assert "mode act is ordered and not in force: the host's is observe" in " ".join(told.split())
+        assert "mode act (was observe)" not in told
+
+
+@pytest.mark.parametrize(
+    ("words", "place"),
+    [
+        (["hold", "v-0", "--for", "9000d"], "--for 9000d: must be at most 31536000 seconds"),
+        (["hold", "v-0", "--for", "0s"], "--for 0s: must be more than 0 seconds"),
+        (["deflate", "v-0", "--for", "9000d"], "--for 9000d: must be at most"),
+        (["hold", "v-0", "--why", "x" * 300], "--why: must have at most 200 characters"),
+        (["set", "v-0", "--floor", "99999999TiB"], "--floor: '99999999TiB' is more than any host has"),
+        (["set", "v-0", "--shares", "0"], "--shares: '0': must be at least 1"),
+        (["set", "v-0", "--floor", "5"], "--floor: '5' has no unit"),
+    ],
+)
+def test_a_bound_is_told_by_the_option_that_broke_it(daemon: Daemon, words: list[str], place: str) -> None:
+    """As wrong usage, whatever the API calls it."""
+    assert place in " ".join(daemon.cli(*words, code=2).split())
+
+
+def test_deflate_says_first_why_nothing_would_be_done(tmp_path: Path) -> None:
+    """A host that only watches, a guest on hold, one that is only watched: refused before anything is announced."""
+    with running(tmp_path) as daemon:
+        daemon.cli("hold", "v-0")
+        told = daemon.cli("deflate", "v-0", "--yes", code=1)
+        assert "first ballonet release v-0" in told.replace("`", "")
+        assert "in all" not in told
+        daemon.cli("set", "v-1", "--mode", "observe")
+        until(lambda: daemon.status().guests[1].mode is Mode.OBSERVE)
+        assert "ballonet set v-1 --mode act" in daemon.cli("deflate", "v-1", "--yes", code=1).replace("\n", " ")
+        daemon.cli("mode", "observe")
+        assert "in all" not in daemon.cli("deflate", "v-2", "--yes", code=1)
+        told = json.loads(daemon.cli("deflate", "v-2", "--dry-run", "--json"))["sentences"][-1]
+        assert told.startswith("As it stands, nothing of this is done: mode observe")
+
+
+def test_doctor_is_whole_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every word of what is wrong and of its remedy."""
+    finding = Finding(level=Level.WARNING, where="web-1", what="says nothing " * 12, remedy="load its balloon driver " * 6)
+    for width in (40, 80):
+        written = Plain(file=io.StringIO(), width=width, force_terminal=True, color_system=None)
+        monkeypatch.setattr(doctor, "out", written)
+        doctor.show([finding])
+        told = written.file.getvalue()  # type: ignore[attr-defined]
+        assert (told.count("nothing"), told.count("driver"), "web-1" in told) == (12, 6, True)

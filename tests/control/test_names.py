@@ -84,7 +84,9 @@ def test_reasons_are_shown_as_they_were_given(daemon: Daemon) -> None:
     daemon.cli("release")
 
 
-@pytest.mark.parametrize("name", ["..", ".", "a/b", "../..", "%2e%2e", "..%2Fhold", "a?b", "a#b", "a b", "hold", "/"])
+@pytest.mark.parametrize(
+    "name", ["..", ".", "a/b", "../..", "%2e%2e", "..%2Fhold", "a?b", "a#b", "a b", "hold", "/", "a\nb", "a\n"]
+)
 def test_a_name_is_never_a_path(daemon: Daemon, name: str) -> None:
     """Nothing else is held in the place of what is not there, the whole host least of all."""
     for command in ("release", "explain"):

@@ -73,6 +73,9 @@ def test_killed_it_leaves_no_daemon(tmp_path: Path) -> None:
     process.kill()
     process.wait()
     until(lambda: ask_code(config) != 0)
+    done = subprocess.run([PROGRAM, "status", "-c", config], capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done
+    assert "that of `ballonet try` ends with it" in " ".join(done.stderr.split())
 
 
 def ask_code(config: Path) -> int:

@@ -36,6 +36,7 @@ from ballonet.control.routes import (
 )
 from ballonet.daemon.config import PATH, ControlConfig, read_config, socket_as_said
 from ballonet.model.settings import SettingsError
+from ballonet.model.settings import explain as explain_error
 from ballonet.model.snapshot import Mode
 from ballonet.model.terms import FIELDS, read_term, sentence
 from ballonet.model.text import typed
@@ -70,7 +71,8 @@ def socket_of(config: Path) -> Path:
     if not os.access(config, os.F_OK):
         if config != PATH:  # another daemon is not the one that was meant
             raise SettingsError(
-                f"no configuration at {config}, which -c or BALLONET_CONFIG names; correct that, or `ballonet init` writes one"
+                f"no configuration at {config}, which -c or BALLONET_CONFIG names (that of `ballonet try` ends with it);"
+                " correct that, or `ballonet init` writes one"
             )
         return Path(ControlConfig().socket)
     try:
@@ -151,6 +153,16 @@ def _mode(text: str) -> Mode | None:
         raise SettingsError(f"no mode {text!r}; there are observe, advise, act, and default for the configuration's") from error
 
 
+def hold_order(span: str | None, why: str, *, deflates: bool = False) -> HoldOrder:
+    """From what options say. Raises SettingsError that names the option."""
+    said = {"for_s": None if span is None else parse_span(span), "why": why, "deflates": deflates}
+    try:
+        return msgspec.convert(said, HoldOrder)
+    except msgspec.ValidationError as error:
+        place, _, what = explain_error(str(error), HoldOrder).removeprefix("at `").partition("`: ")
+        raise SettingsError(f"--for {span}: {what} seconds" if place == "for_s" else f"--{place}: {what}") from error
+
+
 def hold(
     vm: VmOrAll = None,
     span: Annotated[str | None, typer.Option("--for", help="For how long: 30m, 2h; until `ballonet release` without it.")] = None,
@@ -160,7 +172,7 @@ def hold(
 ) -> None:
     """Move nothing of a guest, or of any: everything stays as it is, and is watched. Holds outlive restarts."""
     vm = named(vm, OR_ALL)
-    order = HoldOrder(for_s=None if span is None else parse_span(span), why=why)
+    order = hold_order(span, why)
     with client(config) as daemon:
         told = daemon.ask(HOLD if vm else HOLD_ALL, vm, body=order)
     rest = f" for {span}" if span else ""

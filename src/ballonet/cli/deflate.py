@@ -14,14 +14,13 @@ from msgspec.structs import replace
 from rich.progress import Progress
 
 from ballonet.cli.console import UNMET, USAGE, ConfigPath, Json, err, out, write_json
-from ballonet.cli.daemon import client, named, socket_of
+from ballonet.cli.daemon import client, hold_order, named, socket_of
 from ballonet.cli.look import opened
 from ballonet.cli.status import status_from
-from ballonet.cli.times import parse_span
 from ballonet.control.client import Client, NoDaemonError
 from ballonet.control.messages import HoldOrder
 from ballonet.control.orders import OrderBook, standing, with_hold
-from ballonet.control.routes import HOLD, HOLD_ALL, STATUS
+from ballonet.control.routes import HOLD, HOLD_ALL, ORDERS, STATUS
 from ballonet.daemon.config import PATH, Config, read_config
 from ballonet.daemon.locks import Locks
 from ballonet.daemon.loop import Loop
@@ -31,6 +30,7 @@ from ballonet.model.plan import limit_of
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.terms import GuestSettings, Terms
+from ballonet.model.text import typed
 from ballonet.model.tick import Tick
 from ballonet.model.units import MIB, format_size
 from ballonet.sense.host import host_sense
@@ -83,10 +83,13 @@ def deflate(
     """
     if bool(vm and named(vm)) == every:
         raise SettingsError("which guests? Name one, or give --all")
-    order = HoldOrder(for_s=None if span is None else parse_span(span), why=why, deflates=True)
+    order = hold_order(span, why, deflates=True)
     found = status_from(config)
     chosen = _chosen(found, vm)
-    plan = tuple(_plan(found, chosen))
+    refusal = _refusal(config, chosen, order, vm)
+    if refusal and not dry_run:
+        raise ControlError(refusal)
+    plan = (*_plan(found, chosen), *([f"As it stands, nothing of this is done: {refusal}"] if refusal else []))
     for line in () if dry_run and json else plan:
         err.print(line)
     if dry_run:
@@ -96,6 +99,27 @@ def deflate(
     if not (yes or _is_confirmed()):
         raise typer.Exit(UNMET)
     _show(_through_daemon(config, vm, order) or _by_ourselves(read_config(config), vm, order, chosen), json=json, chosen=chosen)
+
+
+def _refusal(config: Path, chosen: Sequence[GuestStatus], order: HoldOrder, vm: str) -> str:
+    """Why the daemon that runs would do nothing of it, and what to do first; empty = it would, or none runs."""
+    if not socket_of(config).exists():
+        return ""
+    try:
+        with client(config) as daemon:
+            mode, orders = daemon.ask(STATUS).host.mode, daemon.ask(ORDERS)
+        if mode is not Mode.ACT:
+            return f"mode {mode.value}: nothing is sent to guests; first `ballonet mode act`"
+        if all(guest.mode is not Mode.ACT for guest in chosen):
+            modes = ", ".join(f"{guest.name} {guest.mode.value}" for guest in chosen)
+            first = typed("set", chosen[0].name, "--mode act")
+            return f"nothing is sent to guests of such modes: {modes}; first `{first}`"
+        with_hold(orders, (chosen[0].uuid or vm) if vm else "", order, time.time(), vm)
+    except NoDaemonError:
+        return ""
+    except ControlError as error:
+        return str(error)
+    return ""
 
 
 def _is_confirmed() -> bool:
@@ -185,9 +209,6 @@ def _through_daemon(config: Path, vm: str, order: HoldOrder) -> Deflated | None:
         return None
     try:
         with client(config) as daemon:
-            status = daemon.ask(STATUS)
-            if status.host.mode is not Mode.ACT:
-                raise ControlError(f"mode {status.host.mode.value}: nothing is sent to guests; first `ballonet mode act`")
             daemon.ask(HOLD if vm else HOLD_ALL, vm, body=order)
             return _waited(daemon, vm)
     except NoDaemonError:

@@ -20,6 +20,7 @@ from ballonet.model.settings import SettingsError
 from ballonet.sense import contradictions
 from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
 
+TABLE_COLUMNS: Final = 72
 COLOURS: Final = {Level.NOTE: "", Level.WARNING: "yellow", Level.FAULT: "red"}
 
 
@@ -32,7 +33,7 @@ def doctor(config: ConfigPath = PATH, json: Json = False) -> None:
     if json:
         write_json(found)
     else:
-        out.print(_table(found) if found else "nothing stands in the way")
+        show(found)
     if any(one.level is Level.FAULT for one in found):
         raise typer.Exit(UNMET)
 
@@ -66,6 +67,18 @@ def _configured(config: Path) -> list[Finding]:
             Finding(level=Level.FAULT, where=HOST, what=what, remedy="mend it (`ballonet check-config`): a restart would fail")
         ]
     return []
+
+
+def show(found: list[Finding]) -> None:
+    """As a table, or as lines where that is too narrow for one."""
+    if not found:
+        out.print("nothing stands in the way")
+    elif out.width >= TABLE_COLUMNS:
+        out.print(_table(found))
+    else:  # four columns would leave a word a line
+        for one in found:
+            out.print(f"{one.level.value}: {one.where}: {one.what}", style=COLOURS[one.level])
+            out.print(f"  remedy: {one.remedy}")
 
 
 def _table(found: list[Finding]) -> Table:

@@ -36,6 +36,10 @@ ONLY: Final[dict[str, Callable[[GuestStatus], bool]]] = {
     "trouble": lambda guest: bool(guest.trouble),
 }
 """What `--only` knows."""
+ONLY_HELP: Final = (
+    "Only guests that are: short (of what they need), alone (left alone: nothing is sent to them), acting (a balloon is to "
+    "move), bound (by a ceiling that was set), trouble (a command failed)."
+)
 SORTS: Final[dict[str, Callable[[GuestStatus], tuple[float, str]]]] = {
     "name": lambda guest: (0, guest.name),
     "need": lambda guest: (-(guest.need_bytes or 0), guest.name),
@@ -49,7 +53,7 @@ SIZES: Final = ("ceiling", "keep", "resident", "used", "need")
 """Columns of sizes, as docs/glossary.md has them."""
 LEGEND: Final = (
     "ceiling: the most it may have; keep: what its balloon leaves it; resident: what it occupies of the host's memory; "
-    "used: what it could not free; need: used, and a margin"
+    "used: what it could not free; need: used, and a margin; voice: who tells the numbers"
 )
 SLIM_COLUMNS: Final = 60
 """Narrower still: only what is asked most."""
@@ -59,7 +63,7 @@ WIDE_COLUMNS: Final = 120
 
 def status(
     why: Annotated[bool, typer.Option("--why", help="The reason as a sentence, however narrow the terminal.")] = False,
-    only: Annotated[str | None, typer.Option(help=f"Only guests that are: {', '.join(ONLY)}.")] = None,
+    only: Annotated[str | None, typer.Option(help=ONLY_HELP)] = None,
     sort: Annotated[str | None, typer.Option(help=f"By {', '.join(SORTS)}; as the daemon has them without it.")] = None,
     config: ConfigPath = PATH,
     json: Json = False,
@@ -123,8 +127,8 @@ def summary(found: Status) -> str:
     hold += f" Its own loop says: {host.theirs}." if host.theirs else ""
     state = f"host {host.state} ({STATES[host.state]})"
     return (
-        f"Mode {host.mode.value}, policy {host.policy}, {state}: guests may take {sizes[0]} of {sizes[1]}"
-        f" that are for them, {sizes[2]} are available. {begun(host.sentence)}.{hold}"
+        f"Mode {host.mode.value}, policy {host.policy}, {state}: it has {sizes[1]} for its guests, of which they may take"
+        f" {sizes[0]} without asking; {sizes[2]} are available. {begun(host.sentence)}.{hold}"
     )
 
 

@@ -53,7 +53,8 @@ def trial(
 ) -> None:
     """Try ballonet on a simulated host: the whole daemon, and every command, without root, QEMU or a configuration.
 
-    It runs until `q` or Ctrl-C, and leaves nothing behind. In another terminal all commands work on it, as on a real host.
+    It runs until `q`, Ctrl-C or the end of its terminal, and leaves nothing behind. In another terminal all commands work on it,
+    as on a real host.
     """
     load(scenario)  # what is wrong with it is said here
     for number in (signal.SIGTERM, signal.SIGHUP):

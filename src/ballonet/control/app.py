@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
@@ -30,6 +31,15 @@ LONGEST_S: Final = 5.0
 PROMETHEUS: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
+class _Anything(StringConvertor):
+    """A name: slashes, sent as %2F, and lines' ends are in it as any other character."""
+
+    regex = "(?s:.+)"
+
+
+register_url_convertor("anything", _Anything())
+
+
 def api(service: ControlService) -> Starlette:
     """The application."""
     routes = [Served(_with_any_name(route.path), _served(route, service), methods=[route.method]) for route in ROUTES]
@@ -50,8 +60,8 @@ def api(service: ControlService) -> Starlette:
 
 
 def _with_any_name(path: str) -> str:
-    """Names are values: one with a slash in it, sent as %2F, is a guest's as any other."""
-    return path.replace("{name}", "{name:path}")
+    """Names are values: whatever is in one, it is a guest's as any other."""
+    return path.replace("{name}", "{name:anything}")
 
 
 def _served(route: Route[Any], service: ControlService) -> Callable[[Request], Awaitable[Response]]:

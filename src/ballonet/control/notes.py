@@ -21,7 +21,7 @@ def set_notes(guest: Guest, ordered: Mapping[str, Any], before: Terms, after: Te
         before: what counted for it.
         after: what counts now.
     """
-    told = [f"{name_of(name)} {_now(guest, name, after)} (was {_now(guest, name, before)})" for name in ordered]
+    told = [_told(guest, name, ordered[name], before, after) for name in ordered]
     most = guest.ceiling_bytes if after.ceiling_bytes is None else after.ceiling_bytes
     if before.ceiling_bytes is None:  # else what the guest has is not known here, but that it has at least this
         most = min(most, guest.ceiling_bytes)
@@ -32,6 +32,14 @@ def set_notes(guest: Guest, ordered: Mapping[str, Any], before: Terms, after: Te
 def order_sentence(ordered: Mapping[str, Any]) -> str:
     """What was set, in words: for history."""
     return f"set {sentence(ordered)}"
+
+
+def _told(guest: Guest, name: str, wanted: Any, before: Terms, after: Terms) -> str:
+    """What is in force of one, and was; of a mode that is more than the host's, that it is not in force."""
+    now = _now(guest, name, after)
+    if name == "mode" and wanted is not None and wanted is not after.mode:
+        return f"mode {in_words(name, wanted)} is ordered and not in force: the host's is {now} (`ballonet mode`)"
+    return f"{name_of(name)} {now} (was {_now(guest, name, before)})"
 
 
 def _now(guest: Guest, name: str, terms: Terms) -> str:

@@ -106,8 +106,8 @@ class ReserveReason(enum.Enum):
 
 _SPIKE: Final = "guests together grew by {growth_bytes}/s recently, and donors need {horizon_s} to give"
 RESERVE_SENTENCES: Final = {
-    ReserveReason.SCALE: "the host keeps {bytes} free by the sliding scale; recent spikes of its guests took {spike_bytes}",
-    ReserveReason.SPIKES: "the host keeps {bytes} free: " + _SPIKE + "; the sliding scale alone would keep {scale_bytes}",
+    ReserveReason.SCALE: "the host keeps {bytes} free, by its size; recent spikes of its guests took {spike_bytes}",
+    ReserveReason.SPIKES: "the host keeps {bytes} free: " + _SPIKE + "; by its size alone it would keep {scale_bytes}",
     ReserveReason.BOUNDED: "the host keeps {bytes} free, the most that ballonet keeps: " + _SPIKE + ", which takes {spike_bytes}",
     ReserveReason.OPERATOR: "the host keeps {bytes} free, as the operator has set",
     ReserveReason.BEYOND: "the operator has set that {bytes} stay free, and no more than {reach_bytes} can, because guests need"

@@ -16,6 +16,18 @@ class SettingsError(Exception):
     """A file that people wrote cannot be used. Nothing of it was applied."""
 
 
+_BOUND: Final = re.compile(r"Expected `\w+`( of length)? (<=|>=|<|>) (\S+)")
+"""How msgspec names a bound."""
+_BOUNDS: Final = {
+    (">=", False): "be at least {}",
+    ("<=", False): "be at most {}",
+    (">", False): "be more than {}",
+    ("<", False): "be less than {}",
+    (">=", True): "have at least {} characters",
+    ("<=", True): "have at most {} characters",
+}
+"""And how people do; of lengths it knows two."""
+
 MOST_BYTES: Final = 1 << 60
 """An exbibyte: no host has more, and sums of many stay exact."""
 
@@ -114,10 +126,16 @@ def to_text(value: Any) -> Any:
 
 
 def _decode_size(value: Any) -> Size:
+    if (size := _size_of(value)) > MOST_BYTES:
+        raise ValueError(f"{value!r} is more than any host has; at most {MOST_BYTES >> 40}TiB")
+    return Size(size)
+
+
+def _size_of(value: Any) -> int:
     if not isinstance(value, str):
         raise TypeError('write a size as text with its unit, like "16GiB"')
     try:
-        return Size(parse_size(value))
+        return parse_size(value)
     except SizeError as error:
         raise ValueError(str(error)) from error
 
@@ -126,7 +144,7 @@ def _decode_portion(value: Any) -> Portion:
     if isinstance(value, str) and (match := re.fullmatch(r"\s*([0-9]{1,2}(?:\.[0-9]+)?)\s*%\s*", value)):
         return Portion(share=float(match[1]) / 100)
     try:
-        return Portion(min(MOST_BYTES, _decode_size(value)))
+        return Portion(min(MOST_BYTES, _size_of(value)))
     except (TypeError, ValueError) as error:
         raise ValueError(f'{error}; or a share of what the guest has, like "10%"') from error
 
@@ -140,6 +158,8 @@ def explain(text: str, kind: type[msgspec.Struct]) -> str:
         key = match[1]
         near = difflib.get_close_matches(key, sorted(_keys(kind)), n=1)
         text = f"unknown key `{key}`" + (f"; do you mean `{near[0]}`?" if near else "; remove it")
+    if match := _BOUND.fullmatch(text):
+        text = f"must {_BOUNDS[match[2], bool(match[1])].format(match[3].removesuffix('.0'))}"
     return f"at `{place}`: {text}" if place else text
 
 

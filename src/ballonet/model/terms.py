@@ -161,7 +161,8 @@ def read_term(field: str, text: str, origin: str) -> Any:
         return getattr(convert({name: value}, WrittenTerms, origin).over(UNSAID), field)
     except SettingsError as error:
         reason = str(error).removeprefix(f"{origin}: at `{name}`: ")
-        raise SettingsError(f"{origin}: {text!r}: {reason}. {describe(field)}") from error
+        value_too = "" if repr(text) in reason else f"{text!r}: "
+        raise SettingsError(f"{origin}: {value_too}{reason}. {describe(field)}") from error
 
 
 def in_words(field: str, value: Any) -> str:

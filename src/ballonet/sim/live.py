@@ -92,8 +92,9 @@ def world_of(scenario: Scenario, seed: int) -> SimWorld:
     return world
 
 
-def _end() -> None:
-    """Nobody is there any more: ends as by a signal."""
+def _end(config: Path) -> None:
+    """Nobody is there any more: ends as by a signal, with what others would take for a host that is still there."""
+    config.unlink(missing_ok=True)
     asyncio.get_running_loop().remove_reader(sys.stdin)
     os.kill(os.getpid(), signal.SIGTERM)
 
@@ -101,7 +102,7 @@ def _end() -> None:
 async def live(config: Path, scenario: Scenario, seed: int) -> None:
     """Runs until a signal ends it, or the process that began it has ended. Raises SettingsError."""
     open_journal()
-    asyncio.get_running_loop().add_reader(sys.stdin, _end)
+    asyncio.get_running_loop().add_reader(sys.stdin, _end, config)
     rounds = in_rounds(scenario)
     world = world_of(rounds, seed)
     await Daemon(config, LiveHypervisor(world, scripts(rounds, 1, seed)), world).run()

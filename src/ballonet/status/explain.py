@@ -136,7 +136,7 @@ def _elsewhere(guest: Guest) -> Iterator[Fact]:
     if guest.huge_bytes:
         yield Fact("in huge pages of the host, which no other guest can be lent", _size(guest.huge_bytes))
     if guest.given_bytes is not None:
-        yield Fact("was given, of which its ceiling is less", _size(guest.given_bytes))
+        yield Fact("was given; its ceiling is lower, as set", _size(guest.given_bytes))
     if guest.limit_bytes is not None:
         yield Fact("limited by the host to", _size(guest.limit_bytes))
     if guest.headroom_bytes:
@@ -165,9 +165,9 @@ def _floor_now(case: Case) -> str:
     if own is None:
         return f"{_size(now)}, by its size; more where it is not known to have swap left to page to"
     if own >= now:
-        return f"{_size(own)}, as set (by order, configuration or metadata)"
+        return f"{_size(own)}, as set (`ballonet orders` lists what was ordered; else by the configuration or metadata)"
     why = "raised because it is not known to have swap left to page to"
-    return f"{_size(now)}: {_size(own)} are set (by order, configuration or metadata), {why}"
+    return f"{_size(now)}: {_size(own)} are set, {why}"
 
 
 def _paging(case: Case) -> str:
@@ -193,10 +193,10 @@ def _host(host: Host, plan: Plan) -> str:
     short = "".join(f" {_lacking(plan, where)}." for where in sorted({one.within for one in plan.short}))
     theirs = f" Its own loop says: {host.theirs}." if host.theirs else ""
     memory, promised = plan.memory_bytes, plan.promised_bytes
-    taken = f"guests may take {format_size(promised)} of the {format_size(memory)} that are for them"
+    taken = f"guests may take {format_size(promised)} of the {format_size(memory)} that it has for them"
     if promised > memory:
         over = format_size(promised - memory)
-        taken = f"guests may take {format_size(promised)} already, {over} more than the {format_size(memory)} that are for them"
+        taken = f"guests may take {format_size(promised)} already, {over} beyond the {format_size(memory)} that it has for them"
     return (
         f"The host has {format_size(host.total_bytes)}, {format_size(host.available_bytes)} available; {taken}."
         f" {begun(plan.reserve.sentence)}. State: {plan.host_state} ({STATES[plan.host_state]}).{theirs}{short}"
