@@ -17,12 +17,19 @@ MEMINFO = (
     ("swap_total_bytes", b"SwapTotal:"),
     ("swap_free_bytes", b"SwapFree:"),
 )
+MGLRU = "/sys/kernel/mm/lru_gen/enabled"
+"""Not 0 where pages are aged by generations (Documentation/admin-guide/mm/multigen_lru.rst)."""
 VMSTAT = (
     ("swap_in_bytes", b"\npswpin ", 4096),
     ("swap_out_bytes", b"\npswpout ", 4096),
     ("major_faults", b"\npgmajfault ", 1),
     ("oom_kills", b"\noom_kill ", 1),
+    ("refaults", b"\nworkingset_refault_file ", 1),
+    ("activations", b"\nworkingset_activate_file ", 1),
+    ("refaults", b"\nworkingset_refault ", 1),
+    ("activations", b"\nworkingset_activate ", 1),
 )
+"""What /proc/vmstat calls it; refaults of files had no name of their own before Linux 5.9."""
 STALLS = (b"\nallocstall_normal ", b"\nallocstall_movable ", b"\nallocstall_dma32 ")
 
 
@@ -97,6 +104,11 @@ class Memory:
         except OSError:
             self._arc = None  # no ZFS
         self._arc_bytes = 0
+        try:
+            with open(MGLRU) as file:
+                self._mglru: Optional[int] = int(int(file.read(), 16) != 0)
+        except (OSError, ValueError):
+            self._mglru = None  # a kernel of before 6.1
 
     def _look(self) -> None:
         """Takes a new picture."""
@@ -144,8 +156,10 @@ class Memory:
                 found[name] += self._arc_bytes
         for name, label, unit in VMSTAT:
             count = self._vmstat.number(label)
-            if count is not None:
+            if count is not None and name not in found:
                 found[name] = count * unit
+        if self._mglru is not None:
+            found["mglru"] = self._mglru
         stalls = [count for count in map(self._vmstat.number, STALLS) if count is not None]
         if stalls:
             found["alloc_stalls"] = sum(stalls)

@@ -76,6 +76,12 @@ class GuestStats(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, 
     swap_in_bytes: int | None = None
     swap_out_bytes: int | None = None
     major_faults: int | None = None
+    refaults: int | None = None
+    """Pages of files that it read again after its kernel had dropped them (workingset_refault_file); from an agent only."""
+    activations: int | None = None
+    """Of those: such that would not have been dropped if the cache had all of its memory (workingset_activate_file)."""
+    mglru: int | None = None
+    """1 = its kernel ages pages by generations: its `activations` say nothing then, and its `refaults` little (Linux 6.1)."""
     psi_full_us: int | None = None
     """For how long all of its tasks stood waiting for memory since it booted, in microseconds (PSI); from an agent only."""
     rising_per_s: int | None = None
@@ -105,6 +111,12 @@ class Guest(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """What the host has swapped out of it (VmSwap of proc(5), or memory.swap.current of its cgroup)."""
     huge_bytes: int = 0
     """What of its RAM is for huge pages of a pool, touched or not: no balloon frees them, and nobody else can be lent them."""
+    disk_reads: int | None = None
+    """Reads of its virtual disks since it was started, as the host counts them; None = nobody counts them."""
+    disk_read_bytes: int | None = None
+    disk_read_ns: int | None = None
+    """What those waited, together."""
+    disk_age_s: float = 0.0
     stats: GuestStats | None = None
     stats_age_s: float | None = None
     """Age of `stats`; None = unknown, which counts as too old."""

@@ -12,7 +12,9 @@ from ballonet.model.settings import SettingsError, Size, decode_toml
 from ballonet.model.snapshot import NORMAL_SHARES
 from ballonet.model.terms import NORMAL, Terms, written
 from ballonet.model.units import MIB
+from ballonet.scenarios import files
 from ballonet.scenarios.course import Course
+from ballonet.scenarios.files import FilePart, FileScript
 
 STANDARD = resources.files("ballonet.scenarios") / "standard"
 
@@ -71,6 +73,8 @@ class Group(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Of what its software uses: it touches that part a hundred times less, and a kernel pages it out first. 0 to 1."""
     page_cache: Size = Size(0)
     """What it reads of its files at the start. `cache_needed` is what its operator says of that."""
+    files: tuple[FilePart, ...] = ()
+    """What it reads from its disk, again and again or once."""
     is_exact: bool = False
     """The guest has the group's name as it is; for a group of one, as from a trace."""
     jvm: Literal["", "G1", "Serial", "Parallel"] = ""
@@ -215,6 +219,7 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     touches_all: bool = False
     huge: bool = False
     cache_worth: float = 0.0
+    files: tuple[FileScript, ...] = ()
     caches: tuple[tuple[float, int], ...] = ()
     """When (s) it reads files, and how much of them it has read then (bytes)."""
     phases: tuple[tuple[float, int, int], ...]
@@ -277,15 +282,21 @@ def _checked(scenario: Scenario, origin: str) -> Scenario:
         if unknown := [name for name in limit.guests if not members(scenario, (name,))]:
             raise SettingsError(f"{origin}: at `limits[{number}].guests`: no guest or group {unknown[0]!r}")
     for number, group in enumerate(scenario.guests):
-        if not group.phases or group.phases[0].at_s != 0:
-            raise SettingsError(f"{origin}: at `guests[{number}].phases`: the first phase must have at_s = 0")
-        if not 0 <= group.cache_worth <= 1:
-            raise SettingsError(f"{origin}: at `guests[{number}].cache_worth`: {group.cache_worth} is not within 0 and 1")
-        if not 0 <= group.cold_share <= 1:
-            raise SettingsError(f"{origin}: at `guests[{number}].cold_share`: {group.cold_share} is not within 0 and 1")
-        if any(phase.used > group.memory for phase in group.phases):
-            raise SettingsError(f"{origin}: at `guests[{number}].phases`: a phase uses more than the guest's memory")
+        _check_group(group, f"{origin}: at `guests[{number}]")
     return scenario
+
+
+def _check_group(group: Group, place: str) -> None:
+    if not group.phases or group.phases[0].at_s != 0:
+        raise SettingsError(f"{place}.phases`: the first phase must have at_s = 0")
+    if not 0 <= group.cache_worth <= 1:
+        raise SettingsError(f"{place}.cache_worth`: {group.cache_worth} is not within 0 and 1")
+    if not 0 <= group.cold_share <= 1:
+        raise SettingsError(f"{place}.cold_share`: {group.cold_share} is not within 0 and 1")
+    for index, part in enumerate(group.files):
+        files.check(part, f"{place}.files[{index}]")
+    if any(phase.used > group.memory for phase in group.phases):
+        raise SettingsError(f"{place}.phases`: a phase uses more than the guest's memory")
 
 
 def members(scenario: Scenario, of: tuple[str, ...]) -> tuple[str, ...]:
@@ -322,6 +333,7 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         touches_all=group.touches_all,
         huge=group.huge,
         cache_worth=group.cache_worth,
+        files=tuple(files.file_script(part, scale) for part in group.files),
         caches=tuple((phase.at_s, phase.cache // scale) for phase in group.phases if phase.cache is not None),
         phases=tuple(_phases(group, number, scale, source)),
     )

@@ -10,6 +10,7 @@ from ballonet.report.record import LATENCY_BUCKETS_S, Work
 from ballonet.scenarios.course import Course
 from ballonet.scenarios.scenario import COLD_BYTES, GuestScript
 from ballonet.sim.balloon import GuestRam
+from ballonet.sim.files import Files
 from ballonet.sim.ledger import EXTENT_BYTES, Ledger
 from ballonet.sim.speeds import Speeds
 
@@ -30,6 +31,8 @@ WARM_UP_PER_S: Final = 256 * MIB
 BOOT_BYTES: Final = 110 * MIB
 BOOT_SHARE: Final = 0.03
 """What a Linux guest touches as it boots: Debian 12 in guests of 0.5 to 8 GiB took 136 to 348 MiB."""
+ANONYMOUS_OF_MAPPED: Final = 5
+"""Where its files are mapped, one of so many pages that a kernel gives up is a program's (61 swap-ins beside 321 reads)."""
 COLD_TOUCHES: Final = 0.01
 """Of all touches: those of cold memory, as in lab/image/workload.py."""
 SMALL_BYTES: Final = 512 * MIB
@@ -110,11 +113,14 @@ class SimGuest:
         self._counts_from_s = start_s
         self._files = script.cache_bytes // EXTENT_BYTES
         """Extents of files that it lives on."""
+        self.files = Files(script.files, max(1.0, script.memory_bytes / SMALL_BYTES))
+        """Those that it reads again and again."""
         if script.starts_s is not None:
             self.is_gone = True
             return
         self._grow(math.ceil(self.course.used_bytes(0.0) / EXTENT_BYTES))
         self._read(self._files)
+        self._read(self.files.begin(self.memory.idle))
 
     def warm(self, keep_bytes: int) -> None:
         """Has run for days with `keep_bytes`: page cache fills what it does not use."""
@@ -133,6 +139,7 @@ class SimGuest:
         self.shown_keep = self.memory.keep
         self.memory.reset()
         self.size, self.cache, self.swapped, self.host_swapped = 0, 0, 0.0, 0
+        self.files.fit(0)
         self._begin(now)
 
     def _begin(self, now: float) -> None:
@@ -182,7 +189,8 @@ class SimGuest:
             self.calm_until = math.inf
         elif self.is_resting():
             self._work(dt, 0.0)
-            self.calm_until = self.start_s + self.course.rests_until(now - self.start_s)
+            at = now - self.start_s
+            self.calm_until = self.start_s + min(self.course.rests_until(at), self.files.rests_until(at))
         else:
             self.version += 1
             self._live(dt)
@@ -211,6 +219,7 @@ class SimGuest:
             self.swapped == 0
             and not self.is_restless
             and not self._misses_files()
+            and not self.files.is_busy(at)
             and not self._is_moving()
             and not self.out_share
             and self.course.rests_until(at) > at
@@ -255,6 +264,10 @@ class SimGuest:
             elif goal < self.size:
                 self._shrink(self.size - goal)
         self._read_again(dt)
+        if self.files:
+            self.files.fit(self.cache)
+            at = self.now - self.start_s
+            self._read(self.files.read(dt, at, self.cache, self.memory.idle, self.size))
         self._work(dt, self._page_in(dt) + self._file_misses())
 
     # Files
@@ -267,7 +280,8 @@ class SimGuest:
     @property
     def spare_extents(self) -> int:
         """What it can fill and miss nothing: idle memory, and page cache that it does not live on."""
-        return self.memory.idle + max(0, self.cache - (self._files if self.script.cache_worth else 0))
+        lives_on = (self._files if self.script.cache_worth else 0) + math.ceil(self.files.cached)
+        return self.memory.idle + max(0, self.cache - lives_on)
 
     def _misses_files(self) -> bool:
         return self._file_misses() > 0 and self.memory.idle > 0
@@ -393,6 +407,8 @@ class SimGuest:
             return
         lacking = max(0, count - memory.idle)
         dropped = min(lacking, self.cache)
+        if self.files.is_mapped and self.script.has_swap:  # pages of mappings look as used as those of programs
+            dropped -= dropped // ANONYMOUS_OF_MAPPED
         self.cache -= dropped
         memory.release(dropped)
         if self.script.has_swap and lacking > dropped:
@@ -416,9 +432,10 @@ class SimGuest:
         per_touch = 1 / most + (faulting + self.out_share) / speeds.swap_in_pages_per_s
         stands_s = min(dt, max(0.0, max(self.restarts_at, self.stalled_until) - (self.now - dt)))
         done = min(self.pace, 1 / per_touch) * (1 - stands_s / dt)
-        self.work.wanted += self.pace * dt
-        self.work.done += done * dt
-        late_s = SLOT_S * self.pace * per_touch if done else RESTART_S
+        wanted, read, late = self.files.work(self.now - self.start_s) if self.files else (0.0, 0.0, 0.0)
+        self.work.wanted += (self.pace + wanted) * dt
+        self.work.done += (done + read * (1 - stands_s / dt)) * dt
+        late_s = SLOT_S * max(late, self.pace * per_touch) if done else RESTART_S
         index = next((i for i, edge in enumerate(LATENCY_BUCKETS_S) if late_s <= edge), len(LATENCY_BUCKETS_S) - 1)
         self.work.latencies[index] += dt / SLOT_S
 
@@ -441,7 +458,7 @@ class SimGuest:
                 cache_bytes=cache,
                 swap_in_bytes=int(self.swap_in_pages) * 4096,
                 swap_out_bytes=int(self.swap_out_pages) * 4096,
-                major_faults=int(self.major_faults),
+                major_faults=int(self.major_faults + self.files.faults),
                 **swap,
             )
         )

@@ -124,6 +124,7 @@ class _Eye:
             if silent_s > SILENT_S
             else ""
         )
+        disk = self._disk()
         found = Guest(
             name=guest.script.name,
             ceiling_bytes=guest.script.memory_bytes,
@@ -134,6 +135,9 @@ class _Eye:
             huge_bytes=guest.script.memory_bytes if guest.script.huge else 0,
             is_starting=guest.is_starting,
             silence=self._silence,
+            disk_reads=disk[0],
+            disk_read_bytes=disk[1],
+            disk_read_ns=disk[2],
             stats=self._stats,
             voice=Voice.BALLOON if self._stats is not None else Voice.NONE,
             stats_age_s=age_s if self._stats is not None else None,
@@ -142,6 +146,11 @@ class _Eye:
         )
         self._reading = (guest.version, age_s, found)
         return found
+
+    def _disk(self) -> tuple[int, int, int] | tuple[None, None, None]:
+        """What its host counts of its disk, where it has files: reads, bytes, what they waited."""
+        files = self.guest.files
+        return (int(files.reads), int(files.read_bytes), int(files.wait_ns)) if files else (None, None, None)
 
     def poll(self, now: float) -> bool:
         """Takes the answer that has come, and asks anew when it is time. Gives whether there is news."""

@@ -29,7 +29,7 @@ from ballonet.hypervisors.libvirt.worker import Worker
 from ballonet.hypervisors.local import agent
 from ballonet.hypervisors.local.agent import AgentChannel
 from ballonet.hypervisors.local.beats import ANSWER_S, Beats
-from ballonet.hypervisors.local.guest import DEADLINE_S, REST_S, LocalGuest, Made, Running
+from ballonet.hypervisors.local.guest import DEADLINE_S, REST_S, Disk, LocalGuest, Made, Running
 from ballonet.hypervisors.local.process import Process, find_qemu
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import GuestStats, Mechanism, Voice
@@ -242,12 +242,25 @@ class LibvirtGuest(LocalGuest):
         described, words, job = await self._call(self._facts)
         self._describe(ET.fromstring(described))  # noqa: S314 libvirt's own
         self._take_settings(words)
+        await self._read_disk()
         if self._made.has_balloon and not had_balloon:
             self.has_changed()  # known now to have one: its statistics begin
         is_moving = job in MIGRATING
         self._running = Running(state=self._run_state, is_migrating=is_moving, job=JOB if job and not is_moving else "")
         await self._find_process()
         self._judge()
+
+    async def _read_disk(self) -> None:
+        """All of its disks together, where it is due; one that has none is ballooned all the same."""
+        asked_at = time.monotonic()
+        if not self._made.has_balloon or not self._is_disk_due(asked_at):
+            return
+        try:
+            found = await self._call(lambda: self._domain.blockStatsFlags("", 0))
+        except RefusedError:
+            return
+        named = ("rd_operations", "rd_bytes", "rd_total_times")
+        self._take_disk(Disk(*(max(0, found.get(name, 0)) for name in named)), asked_at)
 
     async def _find_process(self) -> None:
         """Its process; one that died was that of an earlier life."""

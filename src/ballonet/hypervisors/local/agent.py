@@ -57,6 +57,9 @@ class Message(Struct, frozen=True, kw_only=True):
     swap_in_bytes: Count | None = None
     swap_out_bytes: Count | None = None
     major_faults: Count | None = None
+    refaults: Count | None = None
+    activations: Count | None = None
+    mglru: Annotated[int, Meta(ge=0, le=1)] | None = None
     oom_kills: Count | None = None
     alloc_stalls: Count | None = None
     psi_some_share: Share | None = None

@@ -29,6 +29,14 @@ from ballonet.model.units import PAGE_BYTES
 
 log = logging.getLogger(__name__)
 
+DISK_EVERY_S: Final = 1.0
+"""How often its disks' counters are asked for while it reads, or was moved lately."""
+DISK_REST_S: Final = 10.0
+"""The same of one that neither reads nor moves."""
+DUE_PART: Final = 0.9
+"""Of these times: looks come on beats, and not a moment before one."""
+DISK_AFTER_S: Final = 30.0
+"""Lately: what a guest lost to its balloon it reads again within that, if it lives on it."""
 OLD_ANSWER_S: Final = 0.5
 """Statistics that were asked for within this time after a reset may be of the guest that was."""
 SILENT_S: Final = 3.0
@@ -94,6 +102,14 @@ class Running(Struct, frozen=True, kw_only=True):
     """What its hypervisor does with it that takes its time, in words; empty = nothing."""
 
 
+class Disk(Struct, frozen=True):
+    """What its virtual disks have read since it was started, by its hypervisor's count."""
+
+    reads: int
+    read_bytes: int
+    read_ns: int
+
+
 class Speaks(Protocol):
     """Something in a guest that says how it is."""
 
@@ -148,6 +164,14 @@ class LocalGuest(abc.ABC):
         self._met_at = time.monotonic()
         self._facts_at = 0.0
         self._phase = random.random()  # noqa: S311 it only spreads
+        self._disk: Disk | None = None
+        self._disk_at = 0.0
+        """When that was asked for."""
+        self._disk_due_at = 0.0
+        self._disk_busy_at = -DISK_AFTER_S
+        """When it last read, or was found moved."""
+        self._disk_keep: int | None = None
+        """What it kept when its disks were asked for last."""
         self._told: dict[str, float] = {}
         """When each of its troubles was told."""
 
@@ -199,6 +223,7 @@ class LocalGuest(abc.ABC):
         now = time.monotonic()
         silent_s = now - self._answered_at
         stats, stats_age_s, voice = self._heard(now)
+        disk = self._disk
         occupied = self._process.occupied(made.ceiling_bytes) if self._process else Occupied(None)
         leave_alone = self._silent(silent_s) if silent_s > self._silent_after_s else self._leave_alone
         return Guest(
@@ -210,6 +235,10 @@ class LocalGuest(abc.ABC):
             resident_bytes=occupied.resident_bytes,
             swapped_bytes=occupied.swapped_bytes,
             huge_bytes=occupied.huge_bytes,
+            disk_reads=disk.reads if disk else None,
+            disk_read_bytes=disk.read_bytes if disk else None,
+            disk_read_ns=disk.read_ns if disk else None,
+            disk_age_s=now - self._disk_at if disk else 0.0,
             stats=stats,
             stats_age_s=stats_age_s,
             voice=voice,
@@ -328,6 +357,23 @@ class LocalGuest(abc.ABC):
         """Whether it is looked at more often than its driver speaks by itself."""
         return self._pace_s < 1.0
 
+    # What its disks read
+
+    def _is_disk_due(self, now: float) -> bool:
+        """Whether to ask for its disks' counters. Begins to count anew where it is."""
+        if now < self._disk_due_at:
+            return False
+        if self._keep_bytes != self._disk_keep:
+            self._disk_keep, self._disk_busy_at = self._keep_bytes, now
+        is_busy = now - self._disk_busy_at < DISK_AFTER_S
+        self._disk_due_at = now + (DISK_EVERY_S if is_busy else DISK_REST_S) * DUE_PART
+        return True
+
+    def _take_disk(self, disk: Disk, asked_at: float) -> None:
+        if self._disk is not None and disk.reads != self._disk.reads:
+            self._disk_busy_at = asked_at
+        self._disk, self._disk_at = disk, asked_at
+
     # What it is left alone for
 
     def _judge(self) -> None:
@@ -420,6 +466,7 @@ class LocalGuest(abc.ABC):
 
     def _forget_words(self) -> None:
         """Another guest has taken its place: nothing that this one's driver said, or was learned of it, counts for that."""
+        self._disk, self._disk_due_at = None, 0.0
         self._stats = self._updated = self._reset_at = None
         self._silence, self._spoke_at, self._units = "", 0, SwapUnits()
 

@@ -11,6 +11,7 @@ ABSENT: Final = 2**64 - 1
 
 Bytes = Annotated[int, Meta(ge=0, le=1 << 60)]
 """No guest has more than an exbibyte: what says so is no answer, and of that guest alone."""
+Count = Annotated[int, Meta(ge=0, le=1 << 62)]
 Nothing = dict[str, Any]
 """The answer to a command that returns nothing."""
 
@@ -138,6 +139,20 @@ class Stats(Struct):
             swap_out_bytes=_known(self.swap_out),
             major_faults=_known(self.major_faults),
         )
+
+
+class BlockStats(Struct):
+    """What a virtual disk has done since its QEMU began."""
+
+    reads: Count = field(name="rd_operations", default=0)
+    read_bytes: Count = field(name="rd_bytes", default=0)
+    read_ns: Count = field(name="rd_total_time_ns", default=0)
+
+
+class BlockDevice(Struct):
+    """One line of query-blockstats; what lies below a device counts for it already."""
+
+    stats: BlockStats = field(default_factory=BlockStats)
 
 
 class Report(Struct):

@@ -30,12 +30,12 @@ from ballonet.hypervisors.local import agent, guest_agent
 from ballonet.hypervisors.local.agent import AgentChannel
 from ballonet.hypervisors.local.alone import is_arriving, is_migrating
 from ballonet.hypervisors.local.beats import Beats
-from ballonet.hypervisors.local.guest import DEADLINE_S, NOT_YET, REST_S, LocalGuest, Made, Running
+from ballonet.hypervisors.local.guest import DEADLINE_S, NOT_YET, REST_S, Disk, LocalGuest, Made, Running
 from ballonet.hypervisors.local.guest_agent import GuestAgent
 from ballonet.hypervisors.local.process import Process
 from ballonet.hypervisors.paths import text_of
 from ballonet.hypervisors.qemu import describe
-from ballonet.hypervisors.qemu.answers import Balloon, Migration, Name, Nothing, Report, Status
+from ballonet.hypervisors.qemu.answers import Balloon, BlockDevice, Migration, Name, Nothing, Report, Status
 from ballonet.hypervisors.qemu.mover import Mover
 from ballonet.hypervisors.qemu.ports import port_sockets
 from ballonet.hypervisors.qemu.qmp import Call, NonsenseError, QmpSession, line_of
@@ -64,13 +64,15 @@ RECONNECT_S: Final = 8.0
 ON_TIME_S: Final = 0.2
 """On beats as close as this a driver is asked for the next one; a real guest answers within 60 ms."""
 KICK: Final = -1
-"""Number of what a driver is asked on beats. Questions for statistics and for what it keeps have numbers of their own each time,
-odd and even ones: an answer that comes too late is none to the next question.
+"""Number of what a driver is asked on beats. Questions for statistics, for what it keeps and for its disks have numbers of their
+own each time, by what they leave when divided by KINDS: an answer that comes too late is none to the next question.
 """
+KINDS: Final = 3
 INTERVAL: Final = "guest-stats-polling-interval"
 _NUMBER: Final = b"0}\n"
 """How a line that `line_of` makes with the number 0 ends."""
 _KEEP_HEAD: Final = line_of("query-balloon", {}, 0).removesuffix(_NUMBER)
+_DISK_HEAD: Final = line_of("query-blockstats", {}, 0).removesuffix(_NUMBER)
 _EVENTS: Final = (
     "BALLOON_CHANGE",
     "STOP",
@@ -399,17 +401,20 @@ class QemuGuest(LocalGuest):
                 return
             self._awaited.clear()
             self._failed(NoAnswerError(f"qom-get: no answer in {DEADLINE_S} s"))
-        is_keep_due = self._is_keep_due(now)
-        if not is_keep_due and self._voice is Voice.AGENT:
+        is_keep_due, is_disk_due = self._is_keep_due(now), self._is_disk_due(now)
+        if not (is_keep_due or is_disk_due) and self._voice is Voice.AGENT:
             # It says more, and sooner; and QEMU carries its words, so that one answers. The driver is heard every now and then.
             self._has_answered()
             return
         self._round += 1
-        stats, keep = -2 * self._round - 1, -2 * self._round - 2
-        self._asked_at, self._awaited = now, {stats, keep} if is_keep_due else {stats}
-        lines = b"%s%d}\n" % (self._stats_head, stats)
+        last = -KINDS * self._round
+        asked = {last - 1: self._stats_head}
         if is_keep_due:
-            lines += b"%s%d}\n" % (_KEEP_HEAD, keep)
+            asked[last - 2] = _KEEP_HEAD
+        if is_disk_due:
+            asked[last - KINDS] = _DISK_HEAD
+        self._asked_at, self._awaited = now, set(asked)
+        lines = b"".join(b"%s%d}\n" % (head, number) for number, head in asked.items())
         session.send(lines + self._kick_lines if self._is_on_time and self._asks_driver() else lines)
 
     def _on_answer(self, number: int, answer: Raw, refusal: str | None) -> None:
@@ -418,9 +423,11 @@ class QemuGuest(LocalGuest):
             return  # a kick's, or one that came too late
         self._awaited.discard(number)
         try:
-            if refusal is not None:
+            if number % KINDS == 0:
+                self._hear_disk(None if refusal is not None else answer, self._asked_at)
+            elif refusal is not None:
                 raise RefusedError(refusal)
-            if number % 2 == 0 and self._mover is not None:
+            elif -number % KINDS == KINDS - 1 and self._mover is not None:
                 self._keep_bytes = self._mover.checked(_decoded("query-balloon", answer, _read_balloon))
                 self._keep_at = self._counts_as_asked(self._keep_at, KEEP_EVERY_S)
             else:
@@ -457,6 +464,20 @@ class QemuGuest(LocalGuest):
             self._keep_bytes = await mover.keep_bytes(session)
             self._keep_at = self._counts_as_asked(self._keep_at, KEEP_EVERY_S)
         self._take(report.stats.known(), report.last_update, asked_at)
+        if self._is_disk_due(asked_at):
+            try:
+                disks = await session.call("query-blockstats", Raw, DEADLINE_S)
+            except RefusedError:
+                disks = None
+            self._hear_disk(disks, asked_at)
+
+    def _hear_disk(self, answer: Raw | None, asked_at: float) -> None:
+        """What its disks have read; one whose QEMU does not say so, or nonsense, is ballooned all the same."""
+        try:
+            if answer is not None:
+                self._take_disk(_disk_of(_decoded("query-blockstats", answer, _read_disks)), asked_at)
+        except NonsenseError as error:
+            self._tell(f"what its disks read is not known: {error}")
 
     def _has_answered(self) -> None:
         """All that it was asked in one look."""
@@ -473,6 +494,13 @@ class QemuGuest(LocalGuest):
 
 _read_report: Final = msgspec.json.Decoder(Report).decode
 _read_balloon: Final = msgspec.json.Decoder(Balloon).decode
+_read_disks: Final = msgspec.json.Decoder(list[BlockDevice]).decode
+
+
+def _disk_of(devices: list[BlockDevice]) -> Disk:
+    """All of its disks together."""
+    stats = [one.stats for one in devices]
+    return Disk(sum(one.reads for one in stats), sum(one.read_bytes for one in stats), sum(one.read_ns for one in stats))
 
 
 def _decoded(command: str, answer: Raw, read: Callable[[Raw], T]) -> T:
