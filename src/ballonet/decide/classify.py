@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide import estimate, feedback, inert, still, stuck
+from ballonet.decide import cache, estimate, feedback, inert, still, stuck
 from ballonet.decide.floor import floor_bytes, has_swap
 from ballonet.decide.memory import Filling, GuestMemory
 from ballonet.decide.pace import portion_bytes
@@ -46,6 +46,8 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         _count(taken, max(ceiling, occupied or 0), now)
         return taken
     memory = feedback.judge(stuck.judge(memory, keep, ceiling, limits, now), keep, ceiling, limits, now)
+    if limits.has("R17"):
+        memory = cache.follow(memory, guest, now)
     if (occupied is not None and not inert.is_proved(memory, occupied, keep)) and limits.has("R13"):
         memory = inert.judge(memory, occupied, keep, ceiling, now)
     taken = Seat(guest, memory, keep_bytes=keep, is_under_way=stuck.is_under_way(memory, keep))
@@ -188,9 +190,7 @@ def _held_bytes(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int
 
 def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> None:
     memory, ceiling = taken.memory, taken.guest.ceiling_bytes
-    least_now, soon, lasting = estimate.needs(
-        memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes, taken.guest.cache_bytes
-    )
+    least_now, soon, lasting = estimate.needs(memory, ceiling, rise_share_per_s, taken.guest.headroom_bytes)
     taken.proven_bytes = least_now - estimate.back_bytes(memory) if memory.use.swapped_bytes else least_now
     if memory.use.said_bytes > memory.use.used_bytes and limits.has("R9"):
         # What the host has not seen it touch gives it nothing; but what it has and says it uses is not taken from it.
@@ -209,6 +209,8 @@ def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> N
     soon = ceiling if soon > ceiling else soon if soon > least_now else least_now
     lasting = ceiling if lasting > ceiling else lasting if lasting > least_now else least_now
     taken.need_now_bytes, taken.need_soon_bytes, taken.need_lasting_bytes = least_now, soon, lasting
+    if taken.guest.cache_bytes or memory.reread.worth_bytes or memory.reread.tries_bytes:
+        cache.add(taken, limits)
     if now < memory.use.distress_until and limits.has("R1"):
         taken.is_distressed = not estimate.has_room_for_swapped(
             memory.use.used_bytes, memory.use.swapped_bytes, memory.use.swap_in_per_s, taken.keep_bytes, ceiling

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from ballonet.decide import cache
 from ballonet.decide.estimate import back_bytes
 from ballonet.decide.fairness import at_level, fill, fund
 from ballonet.decide.floor import floor_bytes
@@ -53,6 +54,7 @@ def share_out(table: Table, seats: list[Seat], pool: int, wanted: int, where: st
         _spread(seats, pool - free)
         return free
     least = int(wanted * LEAST_RESERVE)
+    low -= cache.give_up(seats, pool, low + max(least, owed) - pool)
     if low + max(least, owed) <= pool:  # the reserve shrinks first, as far as it must
         for seat in seats:
             seat.wish_bytes = seat.need_lasting_bytes

@@ -215,9 +215,7 @@ def back_bytes(memory: GuestMemory) -> int:
     return int(min(memory.use.swapped_bytes, memory.use.swap_in_per_s * READ_SOON_S))
 
 
-def needs(
-    memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, headroom_bytes: int = 0, cache_bytes: int = 0
-) -> tuple[int, int, int]:
+def needs(memory: GuestMemory, ceiling_bytes: int, rise_share_per_s: float, headroom_bytes: int = 0) -> tuple[int, int, int]:
     """What a guest needs, in bytes, not bounded by anything yet: now, soon, lasting; each is at least the one before.
 
     Now: the least for the next moments. Soon: by its use now, with its full margin. Lasting: the same by its recent use.
@@ -227,8 +225,6 @@ def needs(
         ceiling_bytes: of the guest.
         rise_share_per_s: how fast guests of this host begin to rise, of their ceilings; 0 = none has been seen to.
         headroom_bytes: what its operator wants it to have free at any time.
-        cache_bytes: page cache that it lives on, by its operator's word. It is no part of the least need: a guest without it
-            reads from its disk, and does not page.
     """
     used, growth_per_s, back = memory.use.used_bytes, memory.use.growth_per_s, memory.use.swapped_bytes
     back_soon = back_bytes(memory) if back else 0
@@ -242,7 +238,7 @@ def needs(
         margin = LEAST_MARGIN_BYTES
     if margin < headroom_bytes:
         margin = headroom_bytes
-    soon = int(used + back + margin + cache_bytes + memory.use.learned_bytes + growth_per_s * HORIZON_S)
+    soon = int(used + back + margin + memory.use.learned_bytes + growth_per_s * HORIZON_S)
     if memory.use.heap_missing_bytes > memory.use.swapped_bytes:
         # A collector walks all of a heap: what of it is not resident is needed, but not in the next moments.
         soon += min(memory.use.heap_missing_bytes - memory.use.swapped_bytes, int(HEAP_SHARE * ceiling_bytes))

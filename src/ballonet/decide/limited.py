@@ -9,8 +9,9 @@ from ballonet.decide.seat import Seat
 from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.plan import Reserve, ReserveReason
 
-Asked = dict[str, tuple[int, int, int, int]]
-"""By guest: its needs and its floor, before a division bound them. A guest short under one limit may have plenty outside it."""
+Asked = dict[str, tuple[int, int, int, int, int]]
+"""By guest: its needs, the cache in them, and its floor, before a division bound them. A guest short under one limit may have
+plenty outside it."""
 
 
 @dataclass(slots=True)
@@ -33,7 +34,8 @@ def divide_under_limits(table: Table, seats: list[Seat], pool: int) -> int:
     asked: Asked = {}
     if table.budgets:
         asked = {
-            one.guest.name: (one.need_now_bytes, one.need_soon_bytes, one.need_lasting_bytes, one.floor_bytes) for one in seats
+            one.guest.name: (one.need_now_bytes, one.need_soon_bytes, one.need_lasting_bytes, one.cache_bytes, one.floor_bytes)
+            for one in seats
         }
     groups: dict[str, _Group] = {}
     host = BudgetTable("", seats, pool, table.reserve_bytes)
@@ -78,7 +80,9 @@ def _share_anew(table: Table, group: _Group, where: str, asked: Asked) -> int:
     table.rationed.discard(where)
     for seat in group.seats if asked else ():
         seat.rationed_by = None
-        seat.need_now_bytes, seat.need_soon_bytes, seat.need_lasting_bytes, seat.floor_bytes = asked[seat.guest.name]
+        (seat.need_now_bytes, seat.need_soon_bytes, seat.need_lasting_bytes, seat.cache_bytes, seat.floor_bytes) = asked[
+            seat.guest.name
+        ]
     if not group.seats:
         return max(0, min(group.wanted, group.pool))
     return share_out(table, group.seats, group.pool, group.wanted, where)

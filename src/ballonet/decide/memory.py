@@ -142,6 +142,54 @@ class Peace(Struct, frozen=True, gc=False, omit_defaults=True):
     """How long it was left in peace the last time."""
 
 
+class Counts(Struct, frozen=True, gc=False):
+    """What its host has counted of its disk's reads up to a moment."""
+
+    at: float = -1e9
+    reads: int = 0
+    wait_ns: int = 0
+    """What they waited, together."""
+    refaults: int = -1
+    """By its agent's word; -1 = nobody says."""
+
+
+class Reread(Struct, frozen=True, gc=False, omit_defaults=True):
+    """Whether what lies in its page cache is read again. Written by cache.py (R17)."""
+
+    counts: Counts = Counts()
+    """The newest."""
+    cache_bytes: int = 0
+    """What of its memory was cache then, by its own word."""
+    free_bytes: int = 0
+    since: Counts = Counts()
+    """When its cache began to stand still."""
+    since_bytes: int = 0
+    settles_at: float = -1e9
+    """Counting begins then."""
+    level_bytes: int = -1
+    """The cache with which its reads were counted last; -1 = never."""
+    level_per_s: float = 0.0
+    """What it read then, a second."""
+    level_s: float = 0.0
+    """For how long that was counted."""
+    quiet_wait_s: float = 0.0
+    """What one of its reads waits while its disk has little to do; 0 = never seen."""
+    worth_bytes: int = 0
+    """Cache that it was seen to read again."""
+    price: float = 0.0
+    """Of that: seconds of waiting a second, for a hundredth of its ceiling."""
+    saved_per_s: float = 0.0
+    """How much more it read without the last of it, a second."""
+    backoff_s: float = 0.0
+    hold_until: float = -1e9
+    """It is not tried again before."""
+    tries_bytes: int = 0
+    """More cache, to see whether it reads less with it; 0 = none."""
+    tries_until: float = -1e9
+    """When that is over, or may begin again."""
+    tries_s: float = 0.0
+
+
 # gc=False: scalars only, so there is no cycle to look for among the thousand that a tick makes.
 class GuestMemory(Struct, frozen=True, gc=False, omit_defaults=True):
     """One guest's past, as far as decisions need it."""
@@ -152,3 +200,4 @@ class GuestMemory(Struct, frozen=True, gc=False, omit_defaults=True):
     proof: Proof = Proof()
     filling: Filling = Filling()
     peace: Peace = Peace()
+    reread: Reread = Reread()

@@ -48,6 +48,10 @@ class Seat(Struct, gc=False):
     what may be asked for nobody gives up what it uses: it would get it back at the host's next breath (R12)."""
     need_lasting_bytes: int = 0
     """What it should have by its recent use: with its full margin."""
+    cache_bytes: int = 0
+    """Page cache that is part of its needs soon and lasting, and given up before any margin is (R17)."""
+    cache_price: float = 0.0
+    """Of that: who pays least for each byte gives it up first."""
     needs_bytes: tuple[int, int] | None = None
     """`need_now_bytes` and `need_lasting_bytes` before they were bound by what it may give and take; to be told."""
     is_distressed: bool = False

@@ -1,7 +1,7 @@
 """The clairvoyant allocator: knows every guest's true need before it comes, and moves memory in no time.
 
-What it reaches is the bound for every controller (`regret_share`). When not all needs fit it cuts all of them by the same
-share, so that nobody pages more than the others.
+What it reaches is the bound for every controller (`regret_share`). When not all fits it first cuts what files are read again and
+again, all by the same share, then all needs, so that nobody pages more than the others.
 """
 
 import asyncio
@@ -30,9 +30,12 @@ async def allocate(world: SimWorld) -> None:
         fixed = sum(
             guest.memory.resident for guest in world.guests if not (_is_movable(guest) or guest.is_gone or guest.script.huge)
         )
-        share = min(1.0, max(0, world.ledger.total - fixed - world.own_bytes // EXTENT_BYTES) / max(1, sum(needs.values())))
+        pool = max(0, world.ledger.total - fixed - world.own_bytes // EXTENT_BYTES)
+        share = min(1.0, pool / max(1, sum(needs.values())))
+        files = {guest: guest.files.live_extents(at) for guest in needs if guest.files}
+        cached = min(1.0, max(0, pool - sum(needs.values())) / max(1.0, sum(files.values())))
         for guest, need in needs.items():
-            guest.ask(int(need * share))
+            guest.ask(int(need * share + files.get(guest, 0.0) * cached))
         await asyncio.sleep(STEP_S)
 
 

@@ -15,7 +15,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ballonet.decide import leak
+from ballonet.decide import cache, leak
 from ballonet.decide.division import pool_of
 from ballonet.decide.limited import divide_under_limits
 from ballonet.decide.pace import LEAST_STEP_BYTES, REACH_S, dead_band_bytes, donors_at_once, portion_bytes, step_bytes, take_per_s
@@ -139,7 +139,9 @@ def _refill(table: Table, moves: _Moves, lacking: int, reserve: int, where: str 
     # What arrives within moments is as good as there; what was asked for at this tick, for a limit within, is too.
     gap = lacking + sum(more for more, _ in moves.due)
     gap -= sum(min(coming, int(REACH_S * take_per_s(seat))) for _, seat in moves.donors if (coming := _coming_bytes(seat)))
-    is_pressing = gap > reserve or table.is_pressed or is_rationed
+    # Nobody's cache is asked for at once so that another's comes back: who knows which is worth more.
+    for_caches = sum(min(more, seat.cache_bytes) for more, seat in moves.due)
+    is_pressing = gap - for_caches > reserve or table.is_pressed or is_rationed
     band, is_ordered = 0.0, table.reserve.reason is ReserveReason.OPERATOR
     if table.limits.has("R12") and not is_rationed:
         band = OPERATOR_SHARE if is_ordered else REFILL_SHARE
@@ -251,7 +253,10 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
     left = gap
     steps = [(wish, step_bytes(seat), seat) for wish, seat in donors]
     for is_free_only in (True, False):
-        offers = [(_free_part(seat, wish) if is_free_only else seat.wish_bytes - wish, most, seat) for wish, most, seat in steps]
+        offers = [
+            (_free_part(seat, wish) if is_free_only else _cached_part(table, seat, wish, is_pressing=is_pressing), most, seat)
+            for wish, most, seat in steps
+        ]
         for offer, most, seat in sorted((one for one in offers if one[0] > 0), key=_order):
             if left <= 0:
                 return
@@ -290,6 +295,15 @@ def _free_part(seat: Seat, wish: int) -> int:
         return 0
     kept = int(FREE_SHARE * seat.guest.ceiling_bytes)
     return max(0, min(offer, stats.free_bytes - kept - _coming_bytes(seat)))
+
+
+def _cached_part(table: Table, seat: Seat, wish: int, *, is_pressing: bool) -> int:
+    """What a donor may be asked for, its cache too: all when it is wanted now, else a step, to see what it costs (R17)."""
+    offer = seat.wish_bytes - wish
+    if is_pressing or not table.limits.has("R17"):
+        return offer
+    most = cache.askable_bytes(seat.memory, seat.guest.ceiling_bytes)
+    return offer if most is None else min(offer, max(0, most - _coming_bytes(seat)) + _free_part(seat, wish))
 
 
 def _order(donor: tuple[int, int, Seat]) -> tuple[bool, int, int]:

@@ -1,0 +1,315 @@
+"""R17: page cache that is read again is needed.
+
+A guest's kernel calls its page cache available, whether anybody lives on it or not. Its disk tells the two apart: a guest that
+loses cache which it reads again reads that much more from its disk, and one that loses a stream's, or cold files, reads what it
+read before. So each time its cache has become a step smaller or larger, its reads before and after are compared, and what they
+cost: seconds of waiting for the disk in each second, for each hundredth of its ceiling. Cache of which that is worth something
+is needed from then on, in the comfortable needs (soon, lasting), never in the least one: without it a guest waits for its disk,
+and does not page.
+
+The host counts the reads. Where an agent counts refaults too (workingset_refault_file), the smaller of both words counts (R9);
+what an agent says alone, where nobody counts the reads, counts half.
+
+Sources: the price of cache as misses a second for its size is one point of the miss curves of Lu & Shen (USENIX ATC'07); that
+refaults are the reads of a disk was seen on Linux 6.1, to 0 to 2 % for reads; TMO (ASPLOS'22) stops at 0.1 % of waiting.
+"""
+
+import math
+from typing import Final, NamedTuple
+
+from msgspec.structs import replace
+
+from ballonet.decide.memory import Counts, GuestMemory, Reread
+from ballonet.decide.seat import Seat
+from ballonet.model.limits import Limits
+from ballonet.model.snapshot import Guest
+
+STEP_SHARE: Final = 0.02
+"""Of the ceiling: a change of the cache by so much is judged. 10 of 512 MiB found the knee of a set of 240 MiB within 10 MiB."""
+ASKED_SHARE: Final = 0.025
+"""Of the ceiling: so much is asked for at once, so that what comes is a step."""
+STEADY_SHARE: Final = 0.01
+"""Of the ceiling: a cache that moves by less stands still."""
+SETTLE_S: Final = 1.0
+"""After a change, before reads are counted: what was on its way is read."""
+JUDGE_S: Final = 5.0
+"""Reads are counted for this long; for longer while there are too few to tell, up to LONGEST_JUDGE_S."""
+LONGEST_JUDGE_S: Final = 20.0
+WORTH: Final = 0.001
+"""Seconds of waiting a second, for a hundredth of the ceiling: cache of this price is needed (TMO stops at 0.1 % too). At 1 ms a
+read PostgreSQL at 60 to 150 transactions a second had 0.16 to 0.6 %, a set that is read evenly 1.7 %, a stream 0."""
+FREE: Final = 0.0003
+"""Cache below this price is nobody's loss."""
+SIGMAS: Final = 9.0
+"""Three standard deviations, squared: counts of reads vary as those of Poisson do."""
+LEAST_WAIT_S: Final = 0.0001
+MOST_WAIT_S: Final = 0.02
+"""A read's wait is taken to be within these: below is a cache of the host's, above a disk that others keep busy."""
+USUAL_WAIT_S: Final = 0.001
+"""Where nobody says."""
+BUSY_SHARE: Final = 0.5
+"""Of the time: a disk that is waited for so long, each read twice as long as usual, is full: it shows no more misses, whatever is
+taken. From it there is no verdict that cache is free."""
+BACKOFF_S: Final = 20.0
+LONGEST_BACKOFF_S: Final = 1800.0
+"""After cache was found worth something it is not tried again for the first, then twice as long, up to the second: each try costs
+a read of all that it took. A set of 240 MiB tried by 2 % each 240 s costs 2.7 % of its disk."""
+FADE_S: Final = 2600.0
+"""What was worth something and has not been tried since fades: by half in 1,800 s."""
+GROW: Final = 0.01
+"""Seconds of waiting a second: a guest that waits so long for its disk, and has no memory free, is given a step more, to see
+whether it reads less then."""
+TRY_S: Final = 40.0
+"""For so long: until it has read that much, and its reads have been counted twice."""
+FULL_SHARE: Final = 0.03
+"""Of the ceiling: with less than this free its cache has no room."""
+LEAST_SAMPLE_S: Final = 0.4
+"""Counts closer together give no rate."""
+
+
+def follow(memory: GuestMemory, guest: Guest, now: float) -> GuestMemory:
+    """What is known of the guest's page cache after this snapshot."""
+    old, stats = memory.reread, guest.stats
+    if stats is None or stats.available_bytes is None or stats.free_bytes is None or guest.stats_age_s is None:
+        return memory
+    refaults = None if stats.mglru else stats.refaults
+    if guest.disk_reads is not None:
+        reads, wait_ns, at = guest.disk_reads, guest.disk_read_ns or 0, now - guest.disk_age_s
+    elif refaults is not None:
+        reads, wait_ns, at = refaults, int(refaults * USUAL_WAIT_S * 1e9), now - guest.stats_age_s
+    else:
+        return memory  # nobody counts them
+    if at - old.counts.at < LEAST_SAMPLE_S:
+        return memory
+    cache = max(0, stats.available_bytes - stats.free_bytes)
+    counts = Counts(at, reads, wait_ns, -1 if refaults is None else refaults)
+    one = replace(old, counts=counts, cache_bytes=cache, free_bytes=stats.free_bytes)
+    if old.counts.at < 0 or reads < old.counts.reads or counts.refaults < old.counts.refaults:  # the first, or counted anew
+        return replace(memory, reread=replace(one, since=counts, since_bytes=cache, settles_at=at, level_bytes=-1))
+    one = _faded(one, at - old.counts.at, now)
+    return replace(memory, reread=_missed(one, old.counts, guest.ceiling_bytes, now) or _looked(one, guest.ceiling_bytes, now))
+
+
+def _missed(one: Reread, before: Counts, ceiling: int, now: float) -> Reread | None:
+    """It loses cache, and reads so much more already that there is nothing to wait for; else None."""
+    if one.level_bytes - one.cache_bytes < STEP_SHARE * ceiling or now < one.hold_until:
+        return None
+    seen = _seen(one, before)
+    return _worth(one, seen, ceiling, now) if _is_worth(one, seen, ceiling) else None
+
+
+def _faded(one: Reread, dt: float, now: float) -> Reread:
+    """What was worth something is forgotten slowly, once it may be tried again."""
+    if not one.worth_bytes or now < one.hold_until:
+        return one
+    return replace(one, worth_bytes=int(one.worth_bytes * math.exp(-dt / FADE_S)))
+
+
+def _looked(one: Reread, ceiling: int, now: float) -> Reread:
+    """Counts while the cache stands still, and judges when that is enough."""
+    at = one.counts.at
+    if abs(one.cache_bytes - one.since_bytes) > STEADY_SHARE * ceiling:
+        return replace(one, since=one.counts, since_bytes=one.cache_bytes, settles_at=at + SETTLE_S)
+    if at < one.settles_at:
+        return replace(one, since=one.counts)
+    if at - one.since.at < JUDGE_S:
+        return one
+    seen = _seen(one, one.since)
+    if seen.per_s:
+        one = replace(one, quiet_wait_s=min(seen.wait_s, one.quiet_wait_s or seen.wait_s))
+    if one.level_bytes < 0 or abs(one.cache_bytes - one.level_bytes) < STEP_SHARE * ceiling:
+        return _explored(_at_level(one, seen), seen, ceiling, now)
+    judge = _smaller if one.cache_bytes < one.level_bytes else _larger
+    return judge(one, seen, ceiling, now)
+
+
+class _Seen(NamedTuple):
+    """Of a while in which the cache stood still."""
+
+    per_s: float
+    """Reads."""
+    wait_s: float
+    """Of one of them."""
+    lasted: float
+
+    @property
+    def is_much(self) -> bool:
+        """Whether the guest waits for its disk for so long that more cache may be worth it."""
+        return self.per_s * self.wait_s > GROW
+
+    def is_more_than(self, base_per_s: float) -> bool:
+        """Whether it is more than chance would make of that."""
+        more = self.per_s - base_per_s
+        return more > 0 and more * more * self.lasted > SIGMAS * (2 * base_per_s + more)
+
+    def least(self, base_per_s: float) -> float:
+        """The least more than that that could be told from chance."""
+        return (SIGMAS + math.sqrt(SIGMAS * SIGMAS + 8 * SIGMAS * base_per_s * self.lasted)) / (2 * self.lasted)
+
+
+def _seen(one: Reread, since: Counts) -> _Seen:
+    lasted, reads = one.counts.at - since.at, one.counts.reads - since.reads
+    wait_s = (one.counts.wait_ns - since.wait_ns) / 1e9 / reads if reads else one.quiet_wait_s or USUAL_WAIT_S
+    if one.counts.refaults >= 0 and since.refaults >= 0:
+        reads = min(reads, one.counts.refaults - since.refaults)
+    return _Seen(reads / lasted, min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s)), lasted)
+
+
+def _at_level(one: Reread, seen: _Seen) -> Reread:
+    """So much is read with this much cache: what the next change is compared with."""
+    return replace(
+        one,
+        since=one.counts,
+        since_bytes=one.cache_bytes,
+        level_bytes=one.cache_bytes,
+        level_per_s=seen.per_s,
+        level_s=seen.lasted,
+    )
+
+
+def _price(more_per_s: float, wait_s: float, bytes_: int, ceiling: int) -> float:
+    """Seconds of waiting a second, for a hundredth of the ceiling."""
+    return more_per_s * wait_s / (bytes_ / (0.01 * ceiling))
+
+
+def _smaller(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
+    """It has lost some: whether it reads more for that."""
+    if _is_worth(one, seen, ceiling):
+        return _worth(one, seen, ceiling, now)
+    lost, base = one.level_bytes - one.cache_bytes, one.level_per_s
+    is_more, price = seen.is_more_than(base), _price(seen.per_s - base, seen.wait_s, lost, ceiling)
+    is_full = seen.per_s * seen.wait_s > BUSY_SHARE and seen.wait_s > 2 * one.quiet_wait_s
+    could_tell = _price(seen.least(base), seen.wait_s, lost, ceiling) <= WORTH
+    if not is_full and could_tell:
+        if not is_more or price < FREE:
+            one = replace(one, worth_bytes=min(one.worth_bytes, one.cache_bytes), backoff_s=one.backoff_s / 2)
+        return _at_level(one, seen)
+    # Nothing can be told yet: what it loses besides is judged with this.
+    return one if seen.lasted < LONGEST_JUDGE_S else replace(one, since=one.counts)
+
+
+def _is_worth(one: Reread, seen: _Seen, ceiling: int) -> bool:
+    """Whether it reads more than before, by more than chance, and that costs something."""
+    lost, more = one.level_bytes - one.cache_bytes, seen.per_s - one.level_per_s
+    return seen.is_more_than(one.level_per_s) and _price(more, seen.wait_s, lost, ceiling) >= WORTH
+
+
+def _worth(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
+    """What it had before it read more it needs."""
+    lost, more = one.level_bytes - one.cache_bytes, seen.per_s - one.level_per_s
+    backoff_s = min(LONGEST_BACKOFF_S, max(BACKOFF_S, 2 * one.backoff_s))
+    found = replace(
+        one,
+        worth_bytes=max(one.worth_bytes, one.level_bytes),
+        price=_price(more, seen.wait_s, lost, ceiling),
+        saved_per_s=more,
+        backoff_s=backoff_s,
+        hold_until=now + backoff_s,
+        settles_at=now + SETTLE_S,
+    )
+    return _at_level(found, seen)
+
+
+def _larger(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
+    """It has more than before: whether it reads less for that. So does who has read all in: what was lost, or tried, counts."""
+    less = one.level_per_s - seen.per_s
+    before = _Seen(one.level_per_s, seen.wait_s, one.level_s)
+    price = _price(less, one.quiet_wait_s or seen.wait_s, one.cache_bytes - one.level_bytes, ceiling)
+    if before.is_more_than(seen.per_s) and price >= WORTH and (one.worth_bytes > one.level_bytes or one.tries_bytes):
+        hold = max(one.hold_until, now + BACKOFF_S)
+        worth = max(one.worth_bytes, one.cache_bytes)
+        one = replace(one, worth_bytes=worth, price=max(price, one.price), hold_until=hold, tries_bytes=0, tries_s=0.0)
+    return _at_level(one, seen)
+
+
+def _explored(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
+    """A guest that waits for its disk and has no room is given a step more, for a while."""
+    if one.tries_bytes:
+        if now < one.tries_until:
+            return one
+        again_s = min(LONGEST_BACKOFF_S, max(BACKOFF_S, 2 * one.tries_s))
+        return replace(one, tries_bytes=0, tries_s=again_s, tries_until=now + again_s)
+    has_room = one.free_bytes > FULL_SHARE * ceiling
+    if has_room or not seen.is_much or now < one.tries_until:
+        return one
+    more = int(2 * STEP_SHARE * ceiling)
+    return replace(one, tries_bytes=one.cache_bytes + more, tries_until=now + TRY_S)
+
+
+ALIKE: Final = 2.0
+"""Prices within this factor are the same: they are estimates, and two half caches miss less than one whole and none."""
+ORDERED: Final = math.inf
+"""The price of cache that an operator has said is needed."""
+
+
+def add(taken: Seat, limits: Limits) -> None:
+    """Adds to a guest's needs the cache that it needs: what its operator says, or what its disk shows; never to the least."""
+    guest, one = taken.guest, taken.memory.reread
+    found = max(one.worth_bytes, one.tries_bytes) if limits.has("R17") else 0
+    if found and guest.disk_reads is None:  # by its own word alone
+        found //= 2
+    wanted = max(guest.cache_bytes, found)
+    taken.cache_bytes = min(wanted, guest.ceiling_bytes - taken.need_lasting_bytes)
+    taken.cache_price = ORDERED if guest.cache_bytes >= found else one.price
+    taken.need_lasting_bytes += taken.cache_bytes
+    taken.need_soon_bytes = min(guest.ceiling_bytes, taken.need_soon_bytes + taken.cache_bytes)
+
+
+def give_up(seats: list[Seat], pool: int, lacking: int) -> int:
+    """Caches shrink before any margin does: first what is more than a guest's share leaves room for, then all, each time from the
+    lowest price up. Gives how much of the needs has gone.
+
+    Args:
+        seats: among whom memory is divided.
+        pool: bytes that are divided.
+        lacking: what their lasting needs are too much.
+    """
+    have = [seat for seat in seats if seat.cache_bytes]
+    if lacking <= 0 or not have:
+        return 0
+    left = lacking
+    shares = sum(seat.guest.shares or 1 for seat in seats)
+    for by_share in (True, False):
+        offers = [(seat, _beyond_share(seat, pool, shares) if by_share else seat.cache_bytes) for seat in have]
+        for alike in _by_price(offers):
+            offered = sum(most for _, most in alike)
+            part = min(1.0, left / offered) if offered else 0.0
+            for seat, most in alike:
+                left -= _drop(seat, int(part * most))
+            if left <= 0:
+                break
+    return lacking - left
+
+
+def _beyond_share(seat: Seat, pool: int, shares: int) -> int:
+    """What of its cache its share of all has no room for."""
+    part = pool * (seat.guest.shares or 1) // shares
+    return min(seat.cache_bytes, max(0, seat.need_lasting_bytes - part))
+
+
+def _by_price(offers: list[tuple[Seat, int]]) -> list[list[tuple[Seat, int]]]:
+    """In groups of about the same price, the lowest first."""
+    groups: list[list[tuple[Seat, int]]] = []
+    for one in sorted(offers, key=lambda one: one[0].cache_price):
+        if groups and one[0].cache_price <= ALIKE * groups[-1][0][0].cache_price:
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return groups
+
+
+def _drop(seat: Seat, count: int) -> int:
+    """Of its needs. Gives how much."""
+    seat.cache_bytes -= count
+    seat.need_lasting_bytes -= count
+    seat.need_soon_bytes = max(seat.need_now_bytes, seat.need_soon_bytes - count)
+    return count
+
+
+def askable_bytes(memory: GuestMemory, ceiling_bytes: int) -> int | None:
+    """What of its cache may be asked for now: a step, until it is seen what that costs. None = all, where nobody counts reads."""
+    one = memory.reread
+    if one.counts.at < 0:
+        return None
+    level = one.cache_bytes if one.level_bytes < 0 else one.level_bytes
+    return max(0, one.cache_bytes - level + int(ASKED_SHARE * ceiling_bytes))
