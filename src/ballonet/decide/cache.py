@@ -255,6 +255,11 @@ def add(taken: Seat, limits: Limits) -> None:
     taken.need_soon_bytes = min(guest.ceiling_bytes, taken.need_soon_bytes + taken.cache_bytes)
 
 
+def saved_per_s(taken: Seat) -> int | None:
+    """How much more the guest read from its disk without that cache, a second; None = its operator says that it is needed."""
+    return None if taken.cache_price == ORDERED else round(taken.memory.reread.saved_per_s)
+
+
 def give_up(seats: list[Seat], pool: int, lacking: int) -> int:
     """Caches shrink before any margin does: first what is more than a guest's share leaves room for, then all, each time from the
     lowest price up. Gives how much of the needs has gone.

@@ -102,6 +102,7 @@ def _facts(case: Case) -> Iterator[Fact]:
     yield from _limits(case)
     yield Fact("used", _size(decision.used_bytes))
     yield Fact("need, with the margin that it has shown to want", _size(decision.need_bytes))
+    yield from _cache(decision)
     yield Fact("need now: the least that keeps it from paging", _size(decision.need_now_bytes))
     yield Fact("floor", _floor_now(case))
     if guest.guaranteed_bytes:
@@ -115,6 +116,14 @@ def _facts(case: Case) -> Iterator[Fact]:
         yield Fact(f"its hypervisor's {name}", theirs_text(name, value))
     yield Fact("moves by", ", ".join(one.value for one in guest.mechanisms) or "nothing")
     yield Fact("mode", guest.mode.value)
+
+
+def _cache(decision: Decision) -> Iterator[Fact]:
+    """Page cache that is part of its need, because its disk shows that it is read again (R17)."""
+    size, reads = (decision.numbers.get(name) for name in ("cache_bytes", "cache_reads_per_s"))
+    if size and reads is not None:
+        told = f"keeps {_size(size)} of it: without it it read {reads} times a second from its disk"
+        yield Fact("page cache", told if reads else f"tries {_size(size)} of it, to see whether it reads less from its disk then")
 
 
 def _asked(case: Case) -> Iterator[Fact]:

@@ -343,6 +343,8 @@ def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
         "swap_in_bytes": int(memory.use.swap_in_per_s),
         "swap_out_bytes": int(memory.use.swap_out_per_s),
     }
+    if seat.cache_bytes:
+        seat.numbers["cache_bytes"], seat.numbers["cache_reads_per_s"] = seat.cache_bytes, cache.saved_per_s(seat)
     if seat.rationed_by:
         seat.numbers["within"] = limit_of(seat.rationed_by)
     if more:
