@@ -28,8 +28,14 @@ STEP_SHARE: Final = 0.02
 """Of the ceiling: a change of the cache by so much is judged. 10 of 512 MiB found the knee of a set of 240 MiB within 10 MiB."""
 ASKED_SHARE: Final = 0.025
 """Of the ceiling: so much is asked for at once, so that what comes is a step."""
+MOST_STEPS: Final = 3.0
+"""So many are asked of a guest at once that reads much anyway; more only when nothing could be told of these."""
 STEADY_SHARE: Final = 0.01
 """Of the ceiling: a cache that moves by less stands still."""
+SAME_SHARE: Final = 0.0025
+"""Of the ceiling: caches of such a difference are the same."""
+LEVEL_S: Final = 1800.0
+"""What a guest read so long ago says nothing of what it reads now."""
 SETTLE_S: Final = 1.0
 """After a change, before reads are counted: what was on its way is read."""
 JUDGE_S: Final = 5.0
@@ -42,6 +48,8 @@ FREE: Final = 0.0003
 """Cache below this price is nobody's loss."""
 SIGMAS: Final = 9.0
 """Three standard deviations, squared: counts of reads vary as those of Poisson do."""
+HASTY_SIGMAS: Final = 25.0
+"""Of a count that is made while the cache shrinks, second by second: many tries, so five standard deviations."""
 LEAST_WAIT_S: Final = 0.0001
 MOST_WAIT_S: Final = 0.02
 """A read's wait is taken to be within these: below is a cache of the host's, above a disk that others keep busy."""
@@ -59,6 +67,8 @@ FADE_S: Final = 2600.0
 GROW: Final = 0.01
 """Seconds of waiting a second: a guest that waits so long for its disk, and has no memory free, is given a step more, to see
 whether it reads less then."""
+MEET_S: Final = 30.0
+"""A guest whose cache has not stood still for so long has none that could be judged."""
 TRY_S: Final = 40.0
 """For so long: until it has read that much, and its reads have been counted twice."""
 FULL_SHARE: Final = 0.03
@@ -85,7 +95,7 @@ def follow(memory: GuestMemory, guest: Guest, now: float) -> GuestMemory:
     counts = Counts(at, reads, wait_ns, -1 if refaults is None else refaults)
     one = replace(old, counts=counts, cache_bytes=cache, free_bytes=stats.free_bytes)
     if old.counts.at < 0 or reads < old.counts.reads or counts.refaults < old.counts.refaults:  # the first, or counted anew
-        return replace(memory, reread=replace(one, since=counts, since_bytes=cache, settles_at=at, level_bytes=-1))
+        return replace(memory, reread=replace(one, since=counts, since_bytes=cache, settles_at=at, met_at=at, level_bytes=-1))
     one = _faded(one, at - old.counts.at, now)
     return replace(memory, reread=_missed(one, old.counts, guest.ceiling_bytes, now) or _looked(one, guest.ceiling_bytes, now))
 
@@ -95,7 +105,7 @@ def _missed(one: Reread, before: Counts, ceiling: int, now: float) -> Reread | N
     if one.level_bytes - one.cache_bytes < STEP_SHARE * ceiling or now < one.hold_until:
         return None
     seen = _seen(one, before)
-    return _worth(one, seen, ceiling, now) if _is_worth(one, seen, ceiling) else None
+    return _worth(one, seen, ceiling, now) if _is_worth(one, seen, ceiling, HASTY_SIGMAS) else None
 
 
 def _faded(one: Reread, dt: float, now: float) -> Reread:
@@ -117,8 +127,9 @@ def _looked(one: Reread, ceiling: int, now: float) -> Reread:
     seen = _seen(one, one.since)
     if seen.per_s:
         one = replace(one, quiet_wait_s=min(seen.wait_s, one.quiet_wait_s or seen.wait_s))
-    if one.level_bytes < 0 or abs(one.cache_bytes - one.level_bytes) < STEP_SHARE * ceiling:
-        return _explored(_at_level(one, seen), seen, ceiling, now)
+    change = one.cache_bytes - one.level_bytes
+    if one.level_bytes < 0 or abs(change) < STEP_SHARE * ceiling:
+        return _explored(_near_level(one, seen, change, ceiling), seen, ceiling, now)
     judge = _smaller if one.cache_bytes < one.level_bytes else _larger
     return judge(one, seen, ceiling, now)
 
@@ -137,10 +148,10 @@ class _Seen(NamedTuple):
         """Whether the guest waits for its disk for so long that more cache may be worth it."""
         return self.per_s * self.wait_s > GROW
 
-    def is_more_than(self, base_per_s: float) -> bool:
-        """Whether it is more than chance would make of that."""
+    def is_more_than(self, base_per_s: float, base_s: float, sigmas: float = SIGMAS) -> bool:
+        """Whether it is more than chance would make of that, which was counted for `base_s`."""
         more = self.per_s - base_per_s
-        return more > 0 and more * more * self.lasted > SIGMAS * (2 * base_per_s + more)
+        return more > 0 and more * more > sigmas * (base_per_s / base_s + self.per_s / self.lasted)
 
     def least(self, base_per_s: float) -> float:
         """The least more than that that could be told from chance."""
@@ -164,7 +175,17 @@ def _at_level(one: Reread, seen: _Seen) -> Reread:
         level_bytes=one.cache_bytes,
         level_per_s=seen.per_s,
         level_s=seen.lasted,
+        level_at=one.counts.at,
+        undecided=0,
     )
+
+
+def _near_level(one: Reread, seen: _Seen, change: int, ceiling: int) -> Reread:
+    """What it loses little by little is judged when it is a step: the level rises with its cache, and does not sink with it."""
+    new = _at_level(one, seen)
+    if one.level_bytes < 0 or change >= 0 or new.level_at > one.level_at + LEVEL_S:
+        return new
+    return replace(new, level_bytes=one.level_bytes) if -change <= SAME_SHARE * ceiling else replace(one, since=one.counts)
 
 
 def _price(more_per_s: float, wait_s: float, bytes_: int, ceiling: int) -> float:
@@ -177,21 +198,23 @@ def _smaller(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
     if _is_worth(one, seen, ceiling):
         return _worth(one, seen, ceiling, now)
     lost, base = one.level_bytes - one.cache_bytes, one.level_per_s
-    is_more, price = seen.is_more_than(base), _price(seen.per_s - base, seen.wait_s, lost, ceiling)
+    is_more, price = seen.is_more_than(base, one.level_s), _price(seen.per_s - base, seen.wait_s, lost, ceiling)
     is_full = seen.per_s * seen.wait_s > BUSY_SHARE and seen.wait_s > 2 * one.quiet_wait_s
     could_tell = _price(seen.least(base), seen.wait_s, lost, ceiling) <= WORTH
     if not is_full and could_tell:
         if not is_more or price < FREE:
             one = replace(one, worth_bytes=min(one.worth_bytes, one.cache_bytes), backoff_s=one.backoff_s / 2)
         return _at_level(one, seen)
-    # Nothing can be told yet: what it loses besides is judged with this.
-    return one if seen.lasted < LONGEST_JUDGE_S else replace(one, since=one.counts)
+    # Nothing can be told yet; what it loses besides is judged with this. From a full disk nothing more is asked.
+    if seen.lasted < LONGEST_JUDGE_S:
+        return one
+    return replace(one, since=one.counts, undecided=one.undecided + (not is_full))
 
 
-def _is_worth(one: Reread, seen: _Seen, ceiling: int) -> bool:
+def _is_worth(one: Reread, seen: _Seen, ceiling: int, sigmas: float = SIGMAS) -> bool:
     """Whether it reads more than before, by more than chance, and that costs something."""
     lost, more = one.level_bytes - one.cache_bytes, seen.per_s - one.level_per_s
-    return seen.is_more_than(one.level_per_s) and _price(more, seen.wait_s, lost, ceiling) >= WORTH
+    return seen.is_more_than(one.level_per_s, one.level_s, sigmas) and _price(more, seen.wait_s, lost, ceiling) >= WORTH
 
 
 def _worth(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
@@ -215,7 +238,7 @@ def _larger(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
     less = one.level_per_s - seen.per_s
     before = _Seen(one.level_per_s, seen.wait_s, one.level_s)
     price = _price(less, one.quiet_wait_s or seen.wait_s, one.cache_bytes - one.level_bytes, ceiling)
-    if before.is_more_than(seen.per_s) and price >= WORTH and (one.worth_bytes > one.level_bytes or one.tries_bytes):
+    if before.is_more_than(seen.per_s, seen.lasted) and price >= WORTH and (one.worth_bytes > one.level_bytes or one.tries_bytes):
         hold = max(one.hold_until, now + BACKOFF_S)
         worth = max(one.worth_bytes, one.cache_bytes)
         one = replace(one, worth_bytes=worth, price=max(price, one.price), hold_until=hold, tries_bytes=0, tries_s=0.0)
@@ -236,7 +259,7 @@ def _explored(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
     return replace(one, tries_bytes=one.cache_bytes + more, tries_until=now + TRY_S)
 
 
-ALIKE: Final = 2.0
+ALIKE: Final = 4.0
 """Prices within this factor are the same: they are estimates, and two half caches miss less than one whole and none."""
 ORDERED: Final = math.inf
 """The price of cache that an operator has said is needed."""
@@ -316,5 +339,10 @@ def askable_bytes(memory: GuestMemory, ceiling_bytes: int) -> int | None:
     one = memory.reread
     if one.counts.at < 0:
         return None
-    level = one.cache_bytes if one.level_bytes < 0 else one.level_bytes
-    return max(0, one.cache_bytes - level + int(ASKED_SHARE * ceiling_bytes))
+    if one.level_bytes < 0:  # nobody knows yet what it reads with what it has
+        return 0 if one.counts.at - one.met_at < MEET_S else None
+    # The more it reads anyway, the more must be lost for that to be told from chance.
+    least_per_s = _Seen(0.0, 0.0, LONGEST_JUDGE_S).least(one.level_per_s)
+    share = 0.01 * least_per_s * (one.quiet_wait_s or USUAL_WAIT_S) / WORTH
+    step = min(MOST_STEPS, max(share / ASKED_SHARE, 1.0)) + one.undecided
+    return max(0, one.cache_bytes - one.level_bytes + int(step * ASKED_SHARE * ceiling_bytes))

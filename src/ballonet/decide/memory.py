@@ -166,12 +166,18 @@ class Reread(Struct, frozen=True, gc=False, omit_defaults=True):
     since_bytes: int = 0
     settles_at: float = -1e9
     """Counting begins then."""
+    met_at: float = -1e9
+    """When its counts began."""
     level_bytes: int = -1
     """The cache with which its reads were counted last; -1 = never."""
     level_per_s: float = 0.0
     """What it read then, a second."""
     level_s: float = 0.0
     """For how long that was counted."""
+    level_at: float = -1e9
+    """When."""
+    undecided: int = 0
+    """How often nothing could be told of what it lost since: more must be lost to tell."""
     quiet_wait_s: float = 0.0
     """What one of its reads waits while its disk has little to do; 0 = never seen."""
     worth_bytes: int = 0

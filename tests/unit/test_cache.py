@@ -1,0 +1,234 @@
+"""R17, function by function, and its verdicts where the truth is known: guests of 512 MiB that give some 2 % of their cache at a
+time, and read sets of 240 MiB.
+"""
+
+import math
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from msgspec.structs import replace
+
+from ballonet.decide import cache
+from ballonet.decide.memory import GuestMemory
+from ballonet.decide.seat import Seat
+from ballonet.model.limits import Limits
+from ballonet.model.snapshot import Guest, GuestStats, Voice
+from ballonet.model.units import MIB
+from ballonet.scenarios.files import FilePart, file_script
+from ballonet.scenarios.scenario import Size
+from ballonet.sim.files import Files
+
+CEILING = 512 * MIB
+USED = 110 * MIB
+STEP = int(0.025 * CEILING)
+
+
+@dataclass
+class World:
+    """One guest with files, asked for a step whenever it may be, as a host with use for memory would."""
+
+    part: FilePart
+    seed: int = 1
+    has_agent: bool = False
+    noise: float = 1.0
+    claims: int = 0
+    """Refaults a second that its agent invents."""
+    at: float = 0.0
+    memory: GuestMemory = field(default_factory=GuestMemory)
+    available_mib: float = 400.0
+    """What its balloon leaves it beyond what its programs have."""
+    cache_mib: float = 400.0
+    counted: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
+    invented: float = 0.0
+    least_mib: float = 400.0
+    judged_at: float = 0.0
+    """When it was first seen to read something again."""
+
+    def __post_init__(self) -> None:
+        self.files = Files((file_script(self.part, 1),), 1.0)
+        self.files.begin(int(self.cache_mib))
+        self.available_mib = self.cache_mib
+        self.random = random.Random(self.seed)  # noqa: S311 a seed that repeats
+
+    def guest(self) -> Guest:
+        reads, size, wait, refaults = map(int, self.counted)
+        cached = int(self.cache_mib * MIB)
+        free = int((self.available_mib - self.cache_mib) * MIB) + 2 * MIB
+        stats = GuestStats(total_bytes=CEILING, free_bytes=free, available_bytes=cached + free)
+        if self.has_agent or self.claims:
+            stats = replace(stats, refaults=refaults + int(self.invented), mglru=0)
+        return Guest(
+            name="g",
+            ceiling_bytes=CEILING,
+            keep_bytes=USED + cached + free,
+            stats=stats,
+            stats_age_s=0.1,
+            voice=Voice.AGENT,
+            disk_reads=reads,
+            disk_read_bytes=size,
+            disk_read_ns=wait,
+        )
+
+    def second(self) -> None:
+        """One passes: reads vary by chance, and a look."""
+        self.at += 1.0
+        before = (self.files.reads, self.files.read_bytes, self.files.wait_ns, self.files.refaults)
+        self.cache_mib = min(self.cache_mib, self.available_mib)
+        self.files.fit(int(self.cache_mib))
+        idle = int(self.available_mib - self.cache_mib)
+        self.cache_mib += self.files.read(1.0, self.at, int(self.cache_mib), idle, USED // MIB)
+        now = (self.files.reads, self.files.read_bytes, self.files.wait_ns, self.files.refaults)
+        mean = now[0] - before[0]
+        chance = max(0.0, 1 + self.noise * self.random.gauss(0, 1) / math.sqrt(mean)) if mean else 1.0
+        self.counted = [old + chance * (b - a) for old, a, b in zip(self.counted, before, now, strict=True)]
+        self.invented += self.claims
+        self.memory = cache.follow(self.memory, self.guest(), self.at)
+        self.judged_at = self.judged_at or (self.at if self.memory.reread.worth_bytes else 0.0)
+        self.least_mib = min(self.least_mib, self.available_mib)
+
+    def give(self, seconds: int, least_mib: float = 120.0) -> None:
+        """For so long, a step whenever one may be asked; what is worth something is given back at once, and fills by and by."""
+        for _ in range(seconds):
+            one = self.memory.reread
+            worth_mib = one.worth_bytes / MIB
+            most = cache.askable_bytes(self.memory, CEILING)
+            assert most is None or most >= 0
+            spare_mib = self.available_mib - max(least_mib, worth_mib)
+            if spare_mib < 0:
+                self.available_mib = max(self.available_mib, worth_mib)
+            elif spare_mib > 1:
+                free_mib = self.available_mib - self.cache_mib
+                self.available_mib -= min(spare_mib, free_mib + (most or 0) / MIB)
+            self.second()
+
+
+HOT = {
+    "uniform": FilePart(set=Size(240 * MIB), reads=800),
+    "zipf": FilePart(set=Size(240 * MIB), reads=800, shape="zipf"),
+    "postgres": FilePart(set=Size(210 * MIB), reads=150, shape="uniform", read_bytes=8192),
+    "mapped": FilePart(set=Size(240 * MIB), reads=800, mapped=True),
+}
+COLD = {
+    "stream": FilePart(stream=Size(8 * MIB)),
+    "cold": FilePart(set=Size(240 * MIB), reads=0.0001),
+    "small": FilePart(set=Size(60 * MIB), reads=800),
+}
+
+
+@pytest.mark.parametrize("seed", range(1, 13))
+@pytest.mark.parametrize("agent", [False, True], ids=["host", "agent"])
+@pytest.mark.parametrize("name", HOT)
+def test_what_is_read_again_is_kept(name: str, agent: bool, seed: int) -> None:
+    """It is seen within some steps, and no more than a tenth of the set is lost for that."""
+    world = World(HOT[name], seed, agent)
+    world.give(600)
+    size = HOT[name].set / MIB
+    assert world.judged_at, "never seen"
+    assert world.least_mib > 0.85 * size
+    assert world.memory.reread.worth_bytes / MIB > 0.88 * size
+
+
+@pytest.mark.parametrize("seed", range(1, 13))
+@pytest.mark.parametrize("agent", [False, True], ids=["host", "agent"])
+@pytest.mark.parametrize("name", COLD)
+def test_what_is_not_read_again_is_given(name: str, agent: bool, seed: int) -> None:
+    """All of it, a step at a time."""
+    world = World(COLD[name], seed, agent)
+    world.give(300)
+    assert not world.memory.reread.worth_bytes
+    assert world.least_mib < 125
+
+
+def test_an_agent_that_claims_what_no_disk_has_read_gets_nothing() -> None:
+    """The smaller of both words counts."""
+    world = World(COLD["cold"], claims=3000)
+    world.give(300)
+    assert not world.memory.reread.worth_bytes
+    assert world.least_mib < 125
+
+
+def test_by_its_word_alone_a_guest_gets_half() -> None:
+    """Where nobody counts its reads."""
+    memory = GuestMemory(reread=replace(GuestMemory().reread, worth_bytes=100 * MIB, price=0.01))
+    seats = [Seat(Guest(name="g", ceiling_bytes=CEILING, disk_reads=reads), memory) for reads in (None, 7)]
+    for one in seats:
+        cache.add(one, Limits())
+    assert [one.cache_bytes // MIB for one in seats] == [50, 100]
+
+
+def test_a_full_disk_says_nothing() -> None:
+    """It shows no more misses whatever is taken: that is no word for taking more."""
+    part = FilePart(set=Size(380 * MIB), reads=5000, iops=400)
+    world = World(part)
+    world.available_mib = 200.0
+    for _ in range(20):
+        world.second()
+    before = world.memory.reread
+    world.available_mib -= 3 * STEP / MIB
+    for _ in range(30):
+        world.second()
+    after = world.memory.reread
+    assert after.level_bytes == before.level_bytes or after.worth_bytes >= before.worth_bytes
+
+
+def test_a_count_that_begins_anew_is_no_fall() -> None:
+    """A guest that was started anew has read nothing yet."""
+    world = World(HOT["uniform"])
+    world.give(120)
+    known = world.memory.reread
+    world.counted = [0.0, 0.0, 0.0, 0.0]
+    world.second()
+    assert world.memory.reread.worth_bytes == known.worth_bytes
+    assert world.memory.reread.level_bytes == -1
+
+
+def test_what_was_worth_something_fades_and_is_tried_again_later_and_later() -> None:
+    """By half in half an hour, not before it may be tried; each try that finds it doubles the time."""
+    one = replace(GuestMemory().reread, worth_bytes=100 * MIB, hold_until=50.0)
+    assert cache._faded(one, 10.0, 40.0).worth_bytes == 100 * MIB
+    assert cache._faded(one, 1800.0, 4000.0).worth_bytes == pytest.approx(50 * MIB, rel=0.01)
+    world = World(HOT["uniform"])
+    world.give(100)
+    first = world.memory.reread.backoff_s
+    world.give(400)
+    assert world.memory.reread.backoff_s > first >= cache.BACKOFF_S
+
+
+def seat(name: str, need_mib: int, cache_mib: int, price: float, shares: int = 1000) -> Seat:
+    guest = Guest(name=name, ceiling_bytes=CEILING, shares=shares)
+    need = need_mib * MIB
+    one = Seat(guest, GuestMemory(), need_now_bytes=need, need_soon_bytes=need, need_lasting_bytes=need)
+    one.cache_bytes, one.cache_price = cache_mib * MIB, price
+    one.need_soon_bytes += one.cache_bytes
+    one.need_lasting_bytes += one.cache_bytes
+    return one
+
+
+def test_caches_go_by_price_before_any_margin() -> None:
+    """The cheapest first; those of about the same price alike; an operator's last; and never a byte of need."""
+    cheap, dear, said = (seat(name, 100, 100, price) for name, price in (("a", 0.001), ("b", 0.01), ("c", cache.ORDERED)))
+    gone = cache.give_up([cheap, dear, said], 10_000 * MIB, 150 * MIB)
+    assert gone == 150 * MIB
+    assert [one.cache_bytes // MIB for one in (cheap, dear, said)] == [0, 50, 100]
+    assert cheap.need_soon_bytes == cheap.need_now_bytes == 100 * MIB
+    assert cache.give_up([cheap, dear, said], 10_000 * MIB, 1 << 40) == 150 * MIB
+    twins = [seat("a", 100, 100, 0.01), seat("b", 100, 100, 0.015)]
+    cache.give_up(twins, 10_000 * MIB, 100 * MIB)
+    assert [one.cache_bytes // MIB for one in twins] == [50, 50]
+
+
+def test_a_reader_gets_its_share_and_no_more_while_others_lack() -> None:
+    """However dear its cache is: what is beyond its share goes before any other's."""
+    greedy, other = seat("greedy", 50, 400, 9.0), seat("b", 100, 50, 0.001)
+    cache.give_up([greedy, other], 400 * MIB, 200 * MIB)
+    assert greedy.cache_bytes // MIB == 200
+    assert other.cache_bytes // MIB == 50
+
+
+def test_r17_is_what_keeps_it() -> None:
+    """Switched off, nothing of a guest's cache is needed."""
+    memory = GuestMemory(reread=replace(GuestMemory().reread, worth_bytes=100 * MIB))
+    one = Seat(Guest(name="g", ceiling_bytes=CEILING, disk_reads=1), memory)
+    cache.add(one, Limits(without=frozenset({"R17"})))
+    assert one.cache_bytes == 0
