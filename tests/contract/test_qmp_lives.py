@@ -249,3 +249,48 @@ async def test_a_storm_of_events_costs_no_storm_of_questions(sock: Socket) -> No
             life.tell("ACPI_DEVICE_OST")
             await asyncio.sleep(0.002)
         assert life.asked.count("query-status") <= 10 * (time.monotonic() - start) + 2
+
+
+def disks(reads: int) -> list[dict[str, Any]]:
+    stats = {"rd_operations": reads, "rd_bytes": 4096 * reads, "rd_total_time_ns": 1000 * reads}
+    return [{"device": "a", "stats": stats}, {"device": "b", "stats": stats, "parent": {"stats": stats}}]
+
+
+@pytest.mark.parametrize("kind", [QemuGuest, SharedSocketGuest])
+async def test_what_its_disks_read_is_known(sock: Socket, kind: type[QemuGuest]) -> None:
+    """All of them together, without what lies below them; asked again while it reads, and rarely when it does not."""
+    life = Life("a", 4242)
+    life.answers["query-blockstats"] = disks(50)
+    await sock.lives(life)
+    async with sock.guest(kind) as guest:
+        await holds_soon(lambda: (one := guest.reading()) is not None and one.disk_reads == 100)
+        found = guest.reading()
+        assert found is not None
+        assert (found.disk_read_bytes, found.disk_read_ns) == (409600, 100000)
+        life.answers["query-blockstats"] = disks(80)
+        await holds_soon(lambda: (one := guest.reading()) is not None and one.disk_reads == 160)
+
+
+@pytest.mark.parametrize("kind", [QemuGuest, SharedSocketGuest])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        None,
+        {},
+        [1],
+        [{"stats": {"rd_operations": -1}}],
+        [{"stats": {"rd_operations": "many"}}],
+        [{"stats": {"rd_bytes": 10**40}}],
+    ],
+    ids=str,
+)
+async def test_who_does_not_say_what_it_reads_is_ballooned_all_the_same(sock: Socket, kind: type[QemuGuest], answer: Any) -> None:
+    """Refused, or nonsense: nothing is known of its disks, and nothing else is the worse for it."""
+    life = Life("a", 4242)
+    life.answers["query-blockstats"] = answer
+    await sock.lives(life)
+    async with sock.guest(kind) as guest:
+        await holds_soon(lambda: "query-blockstats" in life.asked and is_up(guest))
+        found = await readings(guest, 0.5)
+        assert {one.leave_alone for one in found} == {""}
+        assert all(one.disk_reads is None for one in found)

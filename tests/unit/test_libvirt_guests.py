@@ -272,3 +272,25 @@ async def test_a_domain_that_was_started_anew_is_not_the_one_that_a_list_misses(
         for _ in range(40):
             assert len(hypervisor._guests) == 2
             await asyncio.sleep(0.02)
+
+
+async def test_what_its_disks_read_is_known(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of them together; one without disks, or of a binding that does not know how to ask, is ballooned all the same."""
+    world.start("web")
+    async with opened(tmp_path) as hypervisor:
+        await holds_soon(lambda: bool(hypervisor.guests()) and hypervisor.guests()[0].can_balloon)
+        assert hypervisor.guests()[0].disk_reads is None
+        counts = {"rd_operations": 7, "rd_bytes": 7 * 4096, "rd_total_times": 70, "wr_operations": 3, "errs": -1}
+        monkeypatch.setattr(Domain, "blockStatsFlags", lambda _domain, _path, _flags: counts, raising=False)
+        hypervisor._guests[world.domains["web"].UUIDString()]._disk_due_at = 0.0
+        await holds_soon(lambda: hypervisor.guests()[0].disk_reads == 7)
+        found = hypervisor.guests()[0]
+        assert (found.disk_read_bytes, found.disk_read_ns) == (7 * 4096, 70)
+
+        def refuses(*_words: Any) -> None:
+            raise failure(libvirt.VIR_ERR_INTERNAL_ERROR)
+
+        monkeypatch.setattr(Domain, "blockStatsFlags", refuses)
+        hypervisor._guests[world.domains["web"].UUIDString()]._disk_due_at = 0.0
+        await asyncio.sleep(0.5)
+        assert hypervisor.guests()[0].can_balloon

@@ -12,12 +12,16 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from ballonet.bench.work import LAB_SCALE
+from ballonet.lab import curves
 from ballonet.lab import run as lab
 from ballonet.lab.arm import Progress
 from ballonet.lab.gauge import TAKEN_BYTES, Gauge, gauge
 from ballonet.model.result import Summary
+from ballonet.model.settings import Size
+from ballonet.scenarios.files import FilePart, file_script
 from ballonet.scenarios.scenario import Scenario, load
 from ballonet.sim import run as sim
+from ballonet.sim.files import curve
 from ballonet.sim.speeds import TCG
 
 CASES: Final = (
@@ -29,6 +33,10 @@ CASES: Final = (
 """Policies under which guests page much, some, and not at all."""
 SHARE_GOAL: Final = 0.05
 TIME_GOAL_SHARE: Final = 0.25
+READS_GOAL_SHARE: Final = 0.15
+LEAST_READS: Final = 20.0
+FULL_PER_S: Final = 300.0
+"""From here on a disk of 400 requests a second is full for a reader that waits for each, and shows no more."""
 LEAST_PAGES: Final = 1000.0
 LEAST_TIME_S: Final = 1.0
 """Times below this are compared as if they were this long: samples are a tenth of a second apart."""
@@ -60,6 +68,7 @@ def calibrate(on_progress: Callable[[str], None] = lambda _text: None) -> list[R
     """
     on_progress("one guest: how fast balloon and swap are")
     rows = _gauged(asyncio.run(gauge()))
+    rows += _missed(asyncio.run(curves.curves(on_progress)))
     for name, policies in CASES:
         scenario = load(name)
         seen = sim.run_arms(scenario, policies, scale=LAB_SCALE, seed=1, speeds=TCG)
@@ -87,6 +96,24 @@ def _gauged(seen: Gauge) -> list[Row]:
         _time(case, "return_s", seen.return_s, TAKEN_BYTES / TCG.return_per_s),
         _time(case, "swap_in_pages_per_s", seen.swap_in_pages_per_s, TCG.swap_in_pages_per_s),
     ]
+
+
+def _missed(points: list[curves.Point]) -> list[Row]:
+    """What the simulator's guest would read with as much of its set cached. What else the real one has cached is what it has with
+    its balloon nearly empty beyond the set.
+    """
+    rows = []
+    for shape in curves.SHAPES:
+        of_shape = [one for one in points if one.shape == shape]
+        others = max(0, of_shape[0].cached_bytes - curves.SET_BYTES)
+        part = file_script(FilePart(set=Size(curves.SET_BYTES), reads=curves.READS_PER_S, shape=shape), 1)
+        misses = curve(part)
+        for one in of_shape[1:]:
+            cached = min(1.0, max(0, one.cached_bytes - others) / curves.SET_BYTES)
+            seen = curves.READS_PER_S * misses(cached)
+            row = _time(f"files, {shape}, {one.keep_bytes >> 20} MiB", "reads_per_s", one.reads_per_s, seen, LEAST_READS)
+            rows.append(replace(row, goal=READS_GOAL_SHARE if one.reads_per_s < FULL_PER_S else None))
+    return rows
 
 
 def _compared(case: str, real: Summary, seen: Summary) -> list[Row]:

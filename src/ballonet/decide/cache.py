@@ -23,6 +23,7 @@ from ballonet.decide.memory import Counts, GuestMemory, Reread
 from ballonet.decide.seat import Seat
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest
+from ballonet.model.units import PAGE_BYTES
 
 STEP_SHARE: Final = 0.02
 """Of the ceiling: a change of the cache by so much is judged. 10 of 512 MiB found the knee of a set of 240 MiB within 10 MiB."""
@@ -84,7 +85,9 @@ def follow(memory: GuestMemory, guest: Guest, now: float) -> GuestMemory:
         return memory
     refaults = None if stats.mglru else stats.refaults
     if guest.disk_reads is not None:
-        reads, wait_ns, at = guest.disk_reads, guest.disk_read_ns or 0, now - guest.disk_age_s
+        # What it swaps in may come from the same disks. While it does, nothing is judged: that looks as if counts began anew.
+        reads = guest.disk_reads - (stats.swap_in_bytes or 0) // PAGE_BYTES
+        wait_ns, at = guest.disk_read_ns or 0, now - guest.disk_age_s
     elif refaults is not None:
         reads, wait_ns, at = refaults, int(refaults * USUAL_WAIT_S * 1e9), now - guest.stats_age_s
     else:

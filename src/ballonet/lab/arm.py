@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import math
 import signal
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from ballonet.daemon.loop import Loop
 from ballonet.hypervisors.contract import Hypervisor
@@ -21,6 +23,7 @@ from ballonet.model.snapshot import Guest, Snapshot, Voice
 from ballonet.model.terms import GuestSettings
 from ballonet.model.tick import Tick
 from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
+from ballonet.scenarios.files import FileScript
 from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario, warm_keeps
 from ballonet.sense.observer import Observer
 
@@ -77,7 +80,12 @@ async def run_arm(order: Order, progress: Progress) -> Record:
     """
     progress.on_stage("preparing the guest image; the first time takes about a minute")
     kinds = {_kind(script) for script in order.scripts if not script.plugged_bytes}
-    templates = {(size, fixed): await template(size, has_software=order.has_software, fixed_total=fixed) for size, fixed in kinds}
+    templates = {
+        kind: await template(
+            kind.memory_bytes, has_software=order.has_software, fixed_total=kind.fixed_total, has_data=kind.has_data
+        )
+        for kind in kinds
+    }
     group = BudgetGroup.make(order.budget_bytes, len(order.scripts)) if order.policy != "ideal" else None
     machines: list[Machine] = []
     with mortal_folder("ballonet-lab-", cgroup=group.folder if group else None) as folder:
@@ -98,14 +106,22 @@ async def run_arm(order: Order, progress: Progress) -> Record:
                 group.remove()
 
 
-async def _guest(script: GuestScript, templates: dict[tuple[int, bool], Template], folder: Path, charge: Charge) -> Machine:
+class Kind(NamedTuple):
+    """What guests of one template have in common."""
+
+    memory_bytes: int
+    fixed_total: bool
+    has_data: bool
+
+
+async def _guest(script: GuestScript, templates: dict[Kind, Template], folder: Path, charge: Charge) -> Machine:
     if script.plugged_bytes:
         return await booted(script.name, folder, charge, Hardware(script.memory_bytes, plugged_bytes=script.plugged_bytes))
     return await templates[_kind(script)].restore(script.name, folder, charge)
 
 
-def _kind(script: GuestScript) -> tuple[int, bool]:
-    return script.memory_bytes, script.fixed_total
+def _kind(script: GuestScript) -> Kind:
+    return Kind(script.memory_bytes, script.fixed_total, bool(script.files))
 
 
 def qemu(order: Order, machines: list[Machine]) -> QemuHypervisor:
@@ -212,11 +228,37 @@ async def _drive(machine: Machine, script: GuestScript, seed: int, start: float)
     _, used_bytes, per_s = script.phases[0]
     _size(machine, used_bytes, per_s)
     machine.tell("pace", script.pace)
+    for number, one in enumerate(script.files):
+        if one.at_s <= 0:
+            _read_files(machine, number, one)
     await _until(start)
     machine.tell("start")
-    for at_s, used_bytes, per_s in script.phases[1:]:
-        await _until(start + at_s)
-        _size(machine, used_bytes, per_s)
+    async with asyncio.TaskGroup() as tasks:
+        for number, one in enumerate(script.files):
+            tasks.create_task(_drive_files(machine, number, one, start))
+        for at_s, used_bytes, per_s in script.phases[1:]:
+            await _until(start + at_s)
+            _size(machine, used_bytes, per_s)
+
+
+async def _drive_files(machine: Machine, number: int, one: FileScript, start: float) -> None:
+    """Leads one set of its files through the time in which it is read."""
+    if one.at_s > 0:
+        await _until(start + one.at_s)
+        _read_files(machine, number, one)
+    if one.until_s < math.inf:
+        await _until(start + one.until_s)
+        machine.tell("nofiles", number)
+        if one.stream_per_s:
+            machine.tell("stream", 0)
+
+
+def _read_files(machine: Machine, number: int, one: FileScript) -> None:
+    if one.reads_per_s:
+        each, mapped = one.read_bytes, int(one.is_mapped)
+        machine.tell("files", number, one.set_bytes // each * each, one.reads_per_s, one.shape, each, mapped)
+    if one.stream_per_s:
+        machine.tell("stream", one.stream_per_s)
 
 
 async def _break(machine: Machine, fault: Fault, scale: int, start: float) -> None:
@@ -250,7 +292,8 @@ async def _warm(machine: Machine, script: GuestScript, keep_bytes: int) -> None:
     told = machine.on_report
     done = asyncio.Event()
     # The workload does one thing at a time: when it reports again, it has read all.
-    machine.tell("cache", max(0, keep_bytes - used_bytes - COLD_BYTES))
+    sets = sum(one.set_bytes for one in script.files if one.at_s <= 0)
+    machine.tell("cache", max(0, keep_bytes - used_bytes - sets - COLD_BYTES))
     machine.on_report = lambda _name, _words: done.set()
     with contextlib.suppress(TimeoutError):
         await asyncio.wait_for(done.wait(), 4 * WARM_S)

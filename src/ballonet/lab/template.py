@@ -57,10 +57,13 @@ async def booted(name: str, folder: Path, charge: Charge, hardware: Hardware) ->
     return machine
 
 
-async def template(memory_bytes: int, *, has_software: bool = False, fixed_total: bool = False) -> Template:
+async def template(
+    memory_bytes: int, *, has_software: bool = False, fixed_total: bool = False, has_data: bool = False
+) -> Template:
     """The template for guests of `memory_bytes`, from the cache or booted now; KVM where it boots a guest, else TCG.
 
-    With `has_software`, they have the disk of lab/software.py; with `fixed_total`, their MemTotal stays while the balloon moves.
+    With `has_software`, they have the disk of lab/software.py; with `fixed_total`, their MemTotal stays while the balloon moves;
+    with `has_data`, they have a disk of files.
 
     Raises:
         LabUnavailableError: no QEMU or no packages here.
@@ -68,7 +71,7 @@ async def template(memory_bytes: int, *, has_software: bool = False, fixed_total
     """
     image = await asyncio.to_thread(build_image)
     disk = await asyncio.to_thread(software_disk) if has_software else None
-    hardware = Hardware(memory_bytes, await _accelerator(image), software=disk, fixed_total=fixed_total)
+    hardware = Hardware(memory_bytes, await _accelerator(image), software=disk, fixed_total=fixed_total, has_data=has_data)
     return await _cached(image, hardware)
 
 

@@ -5,6 +5,11 @@ Driven by the host over a virtio-serial port, in lines of words:
     size BYTES RATE      hold BYTES of anonymous memory, moving there at RATE bytes a second
     cache BYTES          read BYTES of the disk, so that they lie in the page cache
     pace OPS             touch OPS random pages a second, in slots of SLOT_S
+    files N BYTES READS SHAPE EACH MAPPED
+                         read a set of files again and again: READS random blocks of EACH bytes a second of BYTES of the data
+                         disk, by SHAPE (uniform, zipf, hot-SHARE), mapped or not (1, 0). All of it is read in once first.
+    nofiles N            the set is read no more
+    stream RATE          read RATE bytes a second of that disk that are read once; 0 = no more
     hoard BYTES          protect page cache from reclaim (memory.min), then read BYTES of it: memory that
                          the kernel calls available and that no balloon can get
     pin COUNT            make COUNT directories: memory of the kernel's own that does not move
@@ -44,6 +49,62 @@ SLOT_S = 0.1
 PATIENCE_S = 0.4
 REPORT_S = 0.5
 BUCKETS_S = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 1e9)
+
+
+STREAM_AT = 64 << 30
+"""Where on the data disk what is read once begins."""
+AHEAD_BYTES = 128 << 10
+
+
+def data_disk():
+    """The largest disk: the data disk is a sparse file of hundreds of GiB."""
+    sizes = {}
+    for name in os.listdir("/sys/block"):
+        with open("/sys/block/%s/size" % name) as file:
+            sizes[name] = int(file.read())
+    return "/dev/" + max(sizes, key=sizes.get)
+
+
+class Files:
+    """A set that is read again and again."""
+
+    def __init__(self, size, reads, shape, each, mapped):
+        self.blocks, self.reads, self.each = size // each, reads, each
+        self.hot = float(shape[4:]) if shape.startswith("hot-") else 0.0
+        self.is_zipf = shape == "zipf"
+        self.fd = os.open(data_disk(), os.O_RDONLY)
+        for at in range(0, size, CHUNK_BYTES):
+            os.pread(self.fd, min(CHUNK_BYTES, size - at), at)
+        os.posix_fadvise(self.fd, 0, 0, os.POSIX_FADV_RANDOM)
+        self.map = None
+        if mapped:
+            import mmap
+
+            self.map = mmap.mmap(self.fd, size, prot=mmap.PROT_READ)
+        self.owed = 0.0
+
+    def block(self):
+        """Where the next read is."""
+        draw = random.random
+        if self.is_zipf:
+            # As popular as one by its rank: nearly that power of the number of blocks; then scattered.
+            return (int(self.blocks ** draw()) * 2654435761) % self.blocks
+        if self.hot and draw() < 0.9:
+            return int(draw() * self.hot * self.blocks)
+        return int(draw() * self.blocks)
+
+    def read(self, count, deadline):
+        """Reads so many blocks, or as many as fit before `deadline`. Gives how many."""
+        fd, each, monotonic, pread, block = self.fd, self.each, time.monotonic, os.pread, self.block
+        for done in range(count):
+            at = block() * each
+            if self.map is not None:
+                self.map[at]
+            else:
+                pread(fd, each, at)
+            if not done & 3 and monotonic() > deadline:
+                return done + 1
+        return count
 
 
 def mount_software():
@@ -88,6 +149,8 @@ class Workload:
         self.to_java = self.from_java = None
         self.java_said = b""
         self.java = [0, 0, [0] * len(BUCKETS_S)]
+        self.files = {}
+        self.streamer = 0
         self.start()
 
     def start(self):
@@ -126,6 +189,31 @@ class Workload:
         left = int(size)
         while left > 0:
             left -= max(1, len(self.disk.read(CHUNK_BYTES)))
+
+    def do_files(self, number, size, reads, shape, each, mapped):
+        self.files[number] = Files(int(size), float(reads), shape, int(each), mapped == "1")
+
+    def do_nofiles(self, number):
+        one = self.files.pop(number, None)
+        if one is not None:
+            os.close(one.fd)
+
+    def do_stream(self, rate):
+        if self.streamer:
+            os.kill(self.streamer, 9)
+            os.waitpid(self.streamer, 0)
+            self.streamer = 0
+        rate = int(rate)
+        if not rate:
+            return
+        self.streamer = os.fork()
+        if self.streamer == 0:
+            fd, at, due = os.open(data_disk(), os.O_RDONLY), STREAM_AT, time.monotonic()
+            while True:
+                os.pread(fd, AHEAD_BYTES, at)
+                at += AHEAD_BYTES
+                due += AHEAD_BYTES / rate
+                time.sleep(max(0.0, due - time.monotonic()))
 
     def do_hoard(self, size):
         # Real-time tasks may use the last quarter of the kernel's emergency memory and a balloon may not: so the guest
@@ -253,6 +341,12 @@ class Workload:
             if len(self.chunks) > held:
                 self.say("grown", counters("/proc/meminfo", "MemAvailable:")[0] * 1024)
             done = self.work(ops, deadline) if time.monotonic() < deadline else 0
+            for one in self.files.values():
+                one.owed += one.reads * SLOT_S
+                count = int(one.owed)
+                one.owed -= count
+                ops += count
+                done += one.read(count, deadline) if time.monotonic() < deadline else 0
             now = time.monotonic()
             self.wanted += ops
             self.done += done
