@@ -66,8 +66,7 @@ a read of all that it took. A set of 240 MiB tried by 2 % each 240 s costs 2.7 %
 FADE_S: Final = 2600.0
 """What was worth something and has not been tried since fades: by half in 1,800 s."""
 GROW: Final = 0.01
-"""Seconds of waiting a second: a guest that waits so long for its disk, and has no memory free, is given a step more, to see
-whether it reads less then."""
+"""Seconds of waiting a second, for what more cache would hold: worth a step more, to see whether it reads less then."""
 MEET_S: Final = 30.0
 """A guest whose cache has not stood still for so long has none that could be judged."""
 TRY_S: Final = 40.0
@@ -95,7 +94,8 @@ def follow(memory: GuestMemory, guest: Guest, now: float) -> GuestMemory:
     if at - old.counts.at < LEAST_SAMPLE_S:
         return memory
     cache = max(0, stats.available_bytes - stats.free_bytes)
-    counts = Counts(at, reads, wait_ns, -1 if refaults is None else refaults)
+    activations = None if stats.mglru else stats.activations
+    counts = Counts(at, reads, wait_ns, *(-1 if count is None else count for count in (refaults, activations)))
     one = replace(old, counts=counts, cache_bytes=cache, free_bytes=stats.free_bytes)
     if old.counts.at < 0 or reads < old.counts.reads or counts.refaults < old.counts.refaults:  # the first, or counted anew
         return replace(memory, reread=replace(one, since=counts, since_bytes=cache, settles_at=at, met_at=at, level_bytes=-1))
@@ -145,11 +145,13 @@ class _Seen(NamedTuple):
     wait_s: float
     """Of one of them."""
     lasted: float
+    activated_per_s: float = 0.0
+    """Pages that would have been there if its cache had all of its memory."""
 
     @property
-    def is_much(self) -> bool:
-        """Whether the guest waits for its disk for so long that more cache may be worth it."""
-        return self.per_s * self.wait_s > GROW
+    def would_gain(self) -> bool:
+        """Whether the guest waits for its disk for so long, for what more cache would hold, that it is worth a try."""
+        return self.activated_per_s * self.wait_s > GROW
 
     def is_more_than(self, base_per_s: float, base_s: float, sigmas: float = SIGMAS) -> bool:
         """Whether it is more than chance would make of that, which was counted for `base_s`."""
@@ -166,10 +168,13 @@ def _seen(one: Reread, since: Counts) -> _Seen:
     wait_s = (one.counts.wait_ns - since.wait_ns) / 1e9 / reads if reads else one.quiet_wait_s or USUAL_WAIT_S
     if one.counts.refaults >= 0 and since.refaults >= 0:
         reads = min(reads, one.counts.refaults - since.refaults)
-    return _Seen(reads / lasted, min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s)), lasted)
+    activated = 0
+    if one.counts.activations >= 0 and since.activations >= 0:
+        activated = min(reads, one.counts.activations - since.activations)
+    return _Seen(reads / lasted, min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s)), lasted, activated / lasted)
 
 
-def _at_level(one: Reread, seen: _Seen) -> Reread:
+def _at_level(one: Reread, seen: _Seen, ceiling: int) -> Reread:
     """So much is read with this much cache: what the next change is compared with."""
     return replace(
         one,
@@ -179,13 +184,14 @@ def _at_level(one: Reread, seen: _Seen) -> Reread:
         level_per_s=seen.per_s,
         level_s=seen.lasted,
         level_at=one.counts.at,
+        is_level_full=one.free_bytes < FULL_SHARE * ceiling,
         undecided=0,
     )
 
 
 def _near_level(one: Reread, seen: _Seen, change: int, ceiling: int) -> Reread:
     """What it loses little by little is judged when it is a step: the level rises with its cache, and does not sink with it."""
-    new = _at_level(one, seen)
+    new = _at_level(one, seen, ceiling)
     if one.level_bytes < 0 or change >= 0 or new.level_at > one.level_at + LEVEL_S:
         return new
     return replace(new, level_bytes=one.level_bytes) if -change <= SAME_SHARE * ceiling else replace(one, since=one.counts)
@@ -207,7 +213,7 @@ def _smaller(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
     if not is_full and could_tell:
         if not is_more or price < FREE:
             one = replace(one, worth_bytes=min(one.worth_bytes, one.cache_bytes), backoff_s=one.backoff_s / 2)
-        return _at_level(one, seen)
+        return _at_level(one, seen, ceiling)
     # Nothing can be told yet; what it loses besides is judged with this. From a full disk nothing more is asked.
     if seen.lasted < LONGEST_JUDGE_S:
         return one
@@ -233,30 +239,33 @@ def _worth(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
         hold_until=now + backoff_s,
         settles_at=now + SETTLE_S,
     )
-    return _at_level(found, seen)
+    return _at_level(found, seen, ceiling)
 
 
 def _larger(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
-    """It has more than before: whether it reads less for that. So does who has read all in: what was lost, or tried, counts."""
+    """It has more than before: whether it reads less for that. So does who has read all in: what had no room before counts."""
     less = one.level_per_s - seen.per_s
     before = _Seen(one.level_per_s, seen.wait_s, one.level_s)
     price = _price(less, one.quiet_wait_s or seen.wait_s, one.cache_bytes - one.level_bytes, ceiling)
-    if before.is_more_than(seen.per_s, seen.lasted) and price >= WORTH and (one.worth_bytes > one.level_bytes or one.tries_bytes):
+    had_no_room = one.is_level_full or one.worth_bytes > one.level_bytes
+    if before.is_more_than(seen.per_s, seen.lasted) and price >= WORTH and had_no_room:
         hold = max(one.hold_until, now + BACKOFF_S)
         worth = max(one.worth_bytes, one.cache_bytes)
         one = replace(one, worth_bytes=worth, price=max(price, one.price), hold_until=hold, tries_bytes=0, tries_s=0.0)
-    return _at_level(one, seen)
+    return _at_level(one, seen, ceiling)
 
 
 def _explored(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
-    """A guest that waits for its disk and has no room is given a step more, for a while."""
+    """A guest that waits for what more cache would hold, by its agent's word, and has no room is given a step more for a while:
+    where all needs fit, since what is tried has no price.
+    """
     if one.tries_bytes:
         if now < one.tries_until:
             return one
         again_s = min(LONGEST_BACKOFF_S, max(BACKOFF_S, 2 * one.tries_s))
         return replace(one, tries_bytes=0, tries_s=again_s, tries_until=now + again_s)
     has_room = one.free_bytes > FULL_SHARE * ceiling
-    if has_room or not seen.is_much or now < one.tries_until:
+    if has_room or not seen.would_gain or now < one.tries_until:
         return one
     more = int(2 * STEP_SHARE * ceiling)
     return replace(one, tries_bytes=one.cache_bytes + more, tries_until=now + TRY_S)
@@ -276,7 +285,7 @@ def add(taken: Seat, limits: Limits) -> None:
         found //= 2
     wanted = max(guest.cache_bytes, found)
     taken.cache_bytes = min(wanted, guest.ceiling_bytes - taken.need_lasting_bytes)
-    taken.cache_price = ORDERED if guest.cache_bytes >= found else one.price
+    taken.cache_price = ORDERED if guest.cache_bytes >= found else 0.0 if one.tries_bytes > one.worth_bytes else one.price
     taken.need_lasting_bytes += taken.cache_bytes
     taken.need_soon_bytes = min(guest.ceiling_bytes, taken.need_soon_bytes + taken.cache_bytes)
 

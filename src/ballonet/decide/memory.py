@@ -151,6 +151,8 @@ class Counts(Struct, frozen=True, gc=False):
     """What they waited, together."""
     refaults: int = -1
     """By its agent's word; -1 = nobody says."""
+    activations: int = -1
+    """The same."""
 
 
 class Reread(Struct, frozen=True, gc=False, omit_defaults=True):
@@ -176,6 +178,8 @@ class Reread(Struct, frozen=True, gc=False, omit_defaults=True):
     """For how long that was counted."""
     level_at: float = -1e9
     """When."""
+    is_level_full: bool = False
+    """Whether its cache had no room then."""
     undecided: int = 0
     """How often nothing could be told of what it lost since: more must be lost to tell."""
     quiet_wait_s: float = 0.0
