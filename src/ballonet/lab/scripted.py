@@ -82,7 +82,7 @@ class ScriptedGuest:
             "query-balloon": {"actual": self._moved()},
             "query-status": {"status": "running", "running": True},
             "query-migrate": {},
-            "query-blockstats": [{"device": "disk0", "stats": {"rd_operations": 0, "rd_bytes": 0, "rd_total_time_ns": 0}}],
+            "query-blockstats": [],
         }.get(command)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -254,7 +254,11 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
     steps = [(wish, step_bytes(seat), seat) for wish, seat in donors]
     for is_free_only in (True, False):
         offers = [
-            (_free_part(seat, wish) if is_free_only else _cached_part(table, seat, wish, is_pressing=is_pressing), most, seat)
+            (
+                _free_part(seat, wish) if is_free_only else _cached_part(table, seat, wish, at_once=is_pressing or is_ordered),
+                most,
+                seat,
+            )
             for wish, most, seat in steps
         ]
         for offer, most, seat in sorted((one for one in offers if one[0] > 0), key=_order):
@@ -297,10 +301,10 @@ def _free_part(seat: Seat, wish: int) -> int:
     return max(0, min(offer, stats.free_bytes - kept - _coming_bytes(seat)))
 
 
-def _cached_part(table: Table, seat: Seat, wish: int, *, is_pressing: bool) -> int:
+def _cached_part(table: Table, seat: Seat, wish: int, *, at_once: bool) -> int:
     """What a donor may be asked for, its cache too: all when it is wanted now, else a step, to see what it costs (R17)."""
     offer = seat.wish_bytes - wish
-    if is_pressing or not table.limits.has("R17"):
+    if at_once or not table.limits.has("R17"):
         return offer
     most = cache.askable_bytes(seat.memory, seat.guest.ceiling_bytes)
     return offer if most is None else min(offer, max(0, most - _coming_bytes(seat)) + _free_part(seat, wish))

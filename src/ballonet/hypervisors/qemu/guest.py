@@ -474,8 +474,9 @@ class QemuGuest(LocalGuest):
     def _hear_disk(self, answer: Raw | None, asked_at: float) -> None:
         """What its disks have read; one whose QEMU does not say so, or nonsense, is ballooned all the same."""
         try:
-            if answer is not None:
-                self._take_disk(_disk_of(_decoded("query-blockstats", answer, _read_disks)), asked_at)
+            disks = _decoded("query-blockstats", answer, _read_disks) if answer is not None else []
+            if disks:  # one without disks reads from elsewhere, and nobody counts that
+                self._take_disk(_disk_of(disks), asked_at)
         except NonsenseError as error:
             self._tell(f"what its disks read is not known: {error}")
 
