@@ -48,9 +48,10 @@ def judge(scenario: Scenario, host_share: float | None, flight: Flight) -> None:
 
 
 def _table(results: tuple[Result, ...]) -> Table:
-    table = Table(title=f"{results[0].scenario}: work done against fully backed guests", box=box.SIMPLE_HEAD)
+    title = f"{results[0].scenario}: work done against fully backed guests"
+    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
     has_regret = any(one.summary.regret_share is not None for one in results)  # only the simulator knows the best that can be
-    numbers = ["mean", "worst\nguest", "swap-\nins", "OOM", "over\nbudget", "below\nfloor", "short", "peak"]
+    numbers = ["mean", "worst\nguest", "slowest\n1 %", "swap-\nins", "OOM", "over\nbudget", "below\nfloor", "short", "peak"]
     for name in ("policy", *numbers, *(["regret"] if has_regret else [])):
         table.add_column(heading(name), justify="left" if name == "policy" else "right", no_wrap=True)
     for one in results:
@@ -58,6 +59,7 @@ def _table(results: tuple[Result, ...]) -> Table:
         counts = (s.swap_in_pages, s.oom_kills, s.budget_violations, s.floor_violations)
         peak = f"{one.host.peak_used_bytes / one.host.promised_bytes:.0%}"
         regret = "-" if s.regret_share is None else f"{s.regret_share:.1%}"
-        shares = (f"{s.throughput_share:.3f}", f"{s.throughput_share_worst:.3f}")
+        slowest = max((guest.latency_p99_s for guest in one.guests), default=0.0)
+        shares = (f"{s.throughput_share:.3f}", f"{s.throughput_share_worst:.3f}", f"{slowest:g} s")
         table.add_row(one.policy, *shares, *map(str, counts), f"{s.shortage_s:.1f} s", peak, *([regret] if has_regret else []))
     return table
