@@ -232,3 +232,54 @@ def test_r17_is_what_keeps_it() -> None:
     one = Seat(Guest(name="g", ceiling_bytes=CEILING, disk_reads=1), memory)
     cache.add(one, Limits(without=frozenset({"R17"})))
     assert one.cache_bytes == 0
+
+
+@pytest.mark.parametrize("seed", range(1, 4))
+def test_voices_that_come_and_go_are_no_reads(seed: int) -> None:
+    """An agent's swap counters and refaults are there and not there: nothing is taken for reads, nothing is forgotten."""
+    world = World(COLD["cold"], seed)
+    world.give(60)
+    level = world.memory.reread.level_bytes
+    for second in range(40):
+        guest = world.guest()
+        stats = guest.stats
+        assert stats is not None
+        if second % 7 < 3:
+            stats = replace(stats, swap_in_bytes=3 << 30, refaults=400_000, activations=300_000)
+        world.memory = cache.follow(world.memory, replace(guest, stats=stats), world.at + second)
+    assert not world.memory.reread.worth_bytes
+    assert world.memory.reread.level_bytes == level
+
+
+def test_another_count_is_no_rise() -> None:
+    """The host stops to count, and the agent's refaults stand in: that begins anew."""
+    world = World(HOT["uniform"], has_agent=True)
+    world.give(120)
+    known = world.memory.reread.worth_bytes
+    guest = replace(world.guest(), disk_reads=None)
+    stats = replace(guest.stats, refaults=10**9)  # type: ignore[type-var]
+    world.memory = cache.follow(world.memory, replace(guest, stats=stats), world.at + 1)
+    assert world.memory.reread.level_bytes == -1
+    assert world.memory.reread.worth_bytes == known
+
+
+def test_what_it_swaps_in_is_not_read_again() -> None:
+    """Reads of a swap file on the same disk are no files."""
+    world = World(COLD["cold"])
+    world.give(30)
+    before = world.memory.reread
+    for second in range(1, 20):
+        guest = world.guest()
+        stats = replace(guest.stats, swap_in_bytes=4096 * 300 * second)  # type: ignore[type-var]
+        told = replace(guest, stats=stats, disk_reads=(guest.disk_reads or 0) + 300 * second)
+        world.memory = cache.follow(world.memory, told, world.at + second)
+    assert world.memory.reread.worth_bytes == before.worth_bytes == 0
+    assert world.memory.reread.level_per_s < 5
+
+
+def test_cache_that_the_host_has_not_seen_is_none() -> None:
+    """A guest's word on it is bounded by what it occupies (R9), and news that are old say nothing."""
+    stats = GuestStats(total_bytes=CEILING, free_bytes=0, available_bytes=400 * MIB)
+    guest = Guest(name="g", ceiling_bytes=CEILING, stats=stats, stats_age_s=0.1, disk_reads=1, resident_bytes=200 * MIB)
+    assert cache.follow(GuestMemory(), guest, 5.0).reread.cache_bytes == 88 * MIB
+    assert cache.follow(GuestMemory(), replace(guest, stats_age_s=9.0), 5.0) == GuestMemory()

@@ -22,7 +22,7 @@ from msgspec.structs import replace
 from ballonet.decide.memory import Counts, GuestMemory, Reread
 from ballonet.decide.seat import Seat
 from ballonet.model.limits import Limits
-from ballonet.model.snapshot import Guest
+from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.model.units import PAGE_BYTES
 
 STEP_SHARE: Final = 0.02
@@ -73,6 +73,8 @@ TRY_S: Final = 40.0
 """For so long: until it has read that much, and its reads have been counted twice."""
 FULL_SHARE: Final = 0.03
 """Of the ceiling: with less than this free its cache has no room."""
+OLD_S: Final = 3.0
+"""Older statistics say nothing of the cache with which something was read."""
 LEAST_SAMPLE_S: Final = 0.4
 """Counts closer together give no rate."""
 
@@ -80,27 +82,43 @@ LEAST_SAMPLE_S: Final = 0.4
 def follow(memory: GuestMemory, guest: Guest, now: float) -> GuestMemory:
     """What is known of the guest's page cache after this snapshot."""
     old, stats = memory.reread, guest.stats
-    if stats is None or stats.available_bytes is None or stats.free_bytes is None or guest.stats_age_s is None:
+    if stats is None or stats.available_bytes is None or stats.free_bytes is None:
         return memory
-    refaults = None if stats.mglru else stats.refaults
+    if guest.stats_age_s is None or guest.stats_age_s > OLD_S:
+        return memory  # its cache is not what it was
+    refaults, activations = (None, None) if stats.mglru else (stats.refaults, stats.activations)
+    swapped_in = None if stats.swap_in_bytes is None else stats.swap_in_bytes // PAGE_BYTES
     if guest.disk_reads is not None:
-        # What it swaps in may come from the same disks. While it does, nothing is judged: that looks as if counts began anew.
-        reads = guest.disk_reads - (stats.swap_in_bytes or 0) // PAGE_BYTES
-        wait_ns, at = guest.disk_read_ns or 0, now - guest.disk_age_s
+        reads, wait_ns, at = guest.disk_reads, guest.disk_read_ns or 0, now - guest.disk_age_s
     elif refaults is not None:
-        reads, wait_ns, at = refaults, int(refaults * USUAL_WAIT_S * 1e9), now - guest.stats_age_s
+        reads, wait_ns, at, swapped_in = refaults, int(refaults * USUAL_WAIT_S * 1e9), now - guest.stats_age_s, None
     else:
         return memory  # nobody counts them
     if at - old.counts.at < LEAST_SAMPLE_S:
         return memory
-    cache = max(0, stats.available_bytes - stats.free_bytes)
-    activations = None if stats.mglru else stats.activations
-    counts = Counts(at, reads, wait_ns, *(-1 if count is None else count for count in (refaults, activations)))
-    one = replace(old, counts=counts, cache_bytes=cache, free_bytes=stats.free_bytes)
-    if old.counts.at < 0 or reads < old.counts.reads or counts.refaults < old.counts.refaults:  # the first, or counted anew
-        return replace(memory, reread=replace(one, since=counts, since_bytes=cache, settles_at=at, met_at=at, level_bytes=-1))
+    told = [-1 if one is None else one for one in (swapped_in, refaults, activations)]
+    counts = Counts(at, reads, wait_ns, told[0], told[1], told[2], guest.disk_reads is not None)
+    one = replace(old, counts=counts, cache_bytes=_cache_bytes(guest, stats), free_bytes=stats.free_bytes)
+    if old.counts.at < 0 or _began_anew(counts, old.counts):
+        new = replace(one, since=counts, since_bytes=one.cache_bytes, settles_at=at, met_at=at, level_bytes=-1)
+        return replace(memory, reread=new)
     one = _faded(one, at - old.counts.at, now)
     return replace(memory, reread=_missed(one, old.counts, guest.ceiling_bytes, now) or _looked(one, guest.ceiling_bytes, now))
+
+
+def _cache_bytes(guest: Guest, stats: GuestStats) -> int:
+    """What of its memory is page cache, by its word; no more than the host has seen it touch beyond what it uses (R9)."""
+    free, available = stats.free_bytes or 0, stats.available_bytes or 0
+    cache, occupied = max(0, available - free), guest.occupied_bytes
+    if occupied is None or guest.huge_bytes or stats.total_bytes is None:
+        return cache
+    return min(cache, max(0, occupied - max(0, stats.total_bytes - available)))
+
+
+def _began_anew(new: Counts, old: Counts) -> bool:
+    """Whether what only rises has fallen, or others count. What another voice does not say has not fallen."""
+    pairs = ((new.reads, old.reads), (new.swapped_in, old.swapped_in), (new.refaults, old.refaults))
+    return new.is_by_host is not old.is_by_host or any(0 <= now < before for now, before in pairs)
 
 
 def _missed(one: Reread, before: Counts, ceiling: int, now: float) -> Reread | None:
@@ -165,6 +183,8 @@ class _Seen(NamedTuple):
 
 def _seen(one: Reread, since: Counts) -> _Seen:
     lasted, reads = one.counts.at - since.at, one.counts.reads - since.reads
+    if one.counts.swapped_in >= 0 and since.swapped_in >= 0:
+        reads = max(0, reads - one.counts.swapped_in + since.swapped_in)
     wait_s = (one.counts.wait_ns - since.wait_ns) / 1e9 / reads if reads else one.quiet_wait_s or USUAL_WAIT_S
     if one.counts.refaults >= 0 and since.refaults >= 0:
         reads = min(reads, one.counts.refaults - since.refaults)

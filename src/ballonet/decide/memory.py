@@ -149,10 +149,14 @@ class Counts(Struct, frozen=True, gc=False):
     reads: int = 0
     wait_ns: int = 0
     """What they waited, together."""
+    swapped_in: int = -1
+    """Pages, by its own word: they may come from the same disks. -1 = it does not say."""
     refaults: int = -1
     """By its agent's word; -1 = nobody says."""
     activations: int = -1
     """The same."""
+    is_by_host: bool = True
+    """Whether the host counts them; else they are its refaults."""
 
 
 class Reread(Struct, frozen=True, gc=False, omit_defaults=True):
