@@ -1,7 +1,8 @@
 """One tick of decide at 10, 100 and 1,000 guests: median and 99th percentile, into benchmarks/results.
 
-Two worlds, in both of which every guest has fresh statistics at every tick and does what it is asked: `calm`, in which uses
-wander by 16 MiB, and `storm`, in which one guest in ten rises or falls by gigabytes at any time and the host is short.
+Worlds in which every guest has fresh statistics at every tick and does what it is asked: `calm`, in which uses wander by 16 MiB,
+`storm`, in which one guest in ten rises or falls by gigabytes at any time and the host is short, and `files`, the calm one with
+guests whose disks are counted and read at each tick.
 """
 
 import datetime as dt
@@ -22,7 +23,7 @@ from ballonet.model.units import GIB, MIB
 TICKS = 300
 WARM_UP = 50
 CEILING = 16 * GIB
-HOST_SHARE = {"calm": 0.75, "storm": 0.45}
+HOST_SHARE = {"calm": 0.75, "storm": 0.45, "files": 0.75}
 
 
 class World:
@@ -32,6 +33,7 @@ class World:
         self._kind, self._source = kind, random.Random(1)  # noqa: S311 a benchmark's input
         self._used = [self._source.randint(4 * GIB, 8 * GIB) for _ in range(count)]
         self._keep = [12 * GIB] * count
+        self._reads = 0
         self._total = int(HOST_SHARE[kind] * CEILING * count)
 
     def picture(self, plan: Plan | None) -> Snapshot:
@@ -45,6 +47,7 @@ class World:
 
     def _wander(self) -> None:
         source = self._source
+        self._reads += 100
         for number, used in enumerate(self._used):
             is_wild = self._kind == "storm" and source.random() < 0.1  # noqa: PLR2004 one in ten
             step_bytes = 2 * GIB if is_wild else 16 * MIB
@@ -52,12 +55,21 @@ class World:
 
     def _guest(self, number: int, used: int, keep: int) -> Guest:
         available = max(0, keep - used)
-        stats = GuestStats(total_bytes=keep, available_bytes=available, swap_in_bytes=0, swap_out_bytes=max(0, used - keep))
+        is_counted = self._kind == "files"
+        stats = GuestStats(
+            total_bytes=keep,
+            free_bytes=min(available, GIB) if is_counted else None,
+            available_bytes=available,
+            swap_in_bytes=0,
+            swap_out_bytes=max(0, used - keep),
+        )
         return Guest(
             name=f"g{number}",
             ceiling_bytes=CEILING,
             keep_bytes=keep,
             resident_bytes=min(used, keep),
+            disk_reads=self._reads if is_counted else None,
+            disk_read_ns=self._reads * 500_000 if is_counted else None,
             stats=stats,
             stats_age_s=0.1,
         )

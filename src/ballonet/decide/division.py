@@ -54,7 +54,9 @@ def share_out(table: Table, seats: list[Seat], pool: int, wanted: int, where: st
         _spread(seats, pool - free)
         return free
     least = int(wanted * LEAST_RESERVE)
-    low -= cache.give_up(seats, pool, low + max(least, owed) - pool)
+    # What somebody used a moment ago is let go before what somebody reads again now.
+    near = sum(seat.need_soon_bytes for seat in seats)
+    low -= cache.give_up(seats, pool, near + max(least, owed) - pool)
     if low + max(least, owed) <= pool:  # the reserve shrinks first, as far as it must
         for seat in seats:
             seat.wish_bytes = seat.need_lasting_bytes

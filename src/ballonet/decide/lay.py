@@ -1,5 +1,7 @@
 """Looking: the table of one tick, made from the snapshot and what is remembered, before anything is divided."""
 
+from typing import Final
+
 from msgspec.structs import replace
 
 from ballonet.decide import reserve, states, still
@@ -10,8 +12,13 @@ from ballonet.decide.seat import Seat
 from ballonet.decide.state import State
 from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.limits import Limits
+from ballonet.model.plan import Reason
 from ballonet.model.snapshot import Host, Mode, Snapshot
 
+MEET_S: Final = 3.0
+"""A daemon that has just started hears of all guests within moments. Until then nobody gives for one that it has not met, which
+counts at all that it may take (R4): else each restart of the daemon would cost the others their page cache.
+"""
 _NOBODY = GuestMemory()
 
 
@@ -39,10 +46,16 @@ def laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: 
         state=states.lasting(state.host_state, seen, now - min(now, state.better_at)),
         is_pressed=seen in states.ALARMING,
         now=now,
+        is_meeting=now - (now if state.decided_at < 0 else state.began_at) < MEET_S and any(map(_is_unmet, seats)),
         options=snapshot.options,
         past=dict(state.past),
         budgets=_budgets(host, seats) if limits.has("R4") else [],
     )
+
+
+def _is_unmet(one: Seat) -> bool:
+    """Whether its hypervisor has not said yet how it runs."""
+    return one.reason is Reason.UNKNOWN or (one.guest.is_starting and not one.is_movable)
 
 
 def _leave_advised(seats: list[Seat], now: float) -> None:

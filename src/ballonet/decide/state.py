@@ -16,6 +16,8 @@ class State(Struct, frozen=True, omit_defaults=True):
 
     guests: dict[str, GuestMemory] = {}
     decided_at: float = -1e9
+    began_at: float = -1e9
+    """When the first decision was."""
     busy_at: float = -1e9
     """When a guest was last moved because another or itself was in need."""
     host_state: str = "high"

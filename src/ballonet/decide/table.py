@@ -49,6 +49,8 @@ class Table:
     is_pressed: bool = False
     """Whether the host is about to run out of memory at this very moment."""
     now: float = 0.0
+    is_meeting: bool = False
+    """The daemon has just started, and has not met all guests: nobody gives for those (R16)."""
     options: Mapping[str, float] = field(default_factory=dict)
     """The policy's own settings."""
     past: dict[str, Any] = field(default_factory=dict)

@@ -147,7 +147,7 @@ def _refill(table: Table, moves: _Moves, lacking: int, reserve: int, where: str 
         band = OPERATOR_SHARE if is_ordered else REFILL_SHARE
     if any(seat.reason is Reason.DEFLATE for _, seat in moves.due):
         band, is_ordered = 0.0, True  # what was ordered back is wanted to its last part
-    if gap > band * reserve:
+    if gap > band * reserve and not (table.is_meeting and not table.is_pressed):
         _take(table, moves.donors, gap, is_pressing=is_pressing, is_ordered=is_ordered)
     elif gap < 0:
         _recall(moves.resting, -gap, reserve)
