@@ -9,9 +9,9 @@ from dataclasses import dataclass, field
 import pytest
 from msgspec.structs import replace
 
-from ballonet.decide import cache
+from ballonet.decide import cache, cache_needs
 from ballonet.decide.memory import GuestMemory
-from ballonet.decide.seat import Seat
+from ballonet.decide.seat import Layer, Seat
 from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats, Voice
 from ballonet.model.units import MIB
@@ -92,7 +92,7 @@ class World:
         for _ in range(seconds):
             one = self.memory.reread
             worth_mib = one.worth_bytes / MIB
-            most = cache.askable_bytes(self.memory, CEILING)
+            most = cache.askable_bytes(self.memory, CEILING, self.at)
             assert most is None or most >= 0
             spare_mib = self.available_mib - max(least_mib, worth_mib)
             if spare_mib < 0:
@@ -153,7 +153,7 @@ def test_by_its_word_alone_a_guest_gets_half() -> None:
     memory = GuestMemory(reread=replace(GuestMemory().reread, worth_bytes=100 * MIB, price=0.01))
     seats = [Seat(Guest(name="g", ceiling_bytes=CEILING, disk_reads=reads), memory) for reads in (None, 7)]
     for one in seats:
-        cache.add(one, Limits())
+        cache_needs.add(one, 0, 0, Limits())
     assert [one.cache_bytes // MIB for one in seats] == [50, 100]
 
 
@@ -169,7 +169,7 @@ def test_a_full_disk_says_nothing() -> None:
     for _ in range(30):
         world.second()
     after = world.memory.reread
-    assert after.level_bytes == before.level_bytes or after.worth_bytes >= before.worth_bytes
+    assert after.level_bytes == before.level_bytes > after.cache_bytes
 
 
 def test_a_count_that_begins_anew_is_no_fall() -> None:
@@ -199,7 +199,7 @@ def seat(name: str, need_mib: int, cache_mib: int, price: float, shares: int = 1
     guest = Guest(name=name, ceiling_bytes=CEILING, shares=shares)
     need = need_mib * MIB
     one = Seat(guest, GuestMemory(), need_now_bytes=need, need_soon_bytes=need, need_lasting_bytes=need)
-    one.cache_bytes, one.cache_price = cache_mib * MIB, price
+    one.cache_layers = (Layer(price, cache_mib * MIB),)
     one.need_soon_bytes += one.cache_bytes
     one.need_lasting_bytes += one.cache_bytes
     return one
@@ -207,21 +207,21 @@ def seat(name: str, need_mib: int, cache_mib: int, price: float, shares: int = 1
 
 def test_caches_go_by_price_before_any_margin() -> None:
     """The cheapest first; those of about the same price alike; an operator's last; and never a byte of need."""
-    cheap, dear, said = (seat(name, 100, 100, price) for name, price in (("a", 0.001), ("b", 0.01), ("c", cache.ORDERED)))
-    gone = cache.give_up([cheap, dear, said], 10_000 * MIB, 150 * MIB)
+    cheap, dear, said = (seat(name, 100, 100, price) for name, price in (("a", 0.001), ("b", 0.01), ("c", cache_needs.ORDERED)))
+    gone = cache_needs.give_up([cheap, dear, said], 10_000 * MIB, 150 * MIB)
     assert gone == 150 * MIB
     assert [one.cache_bytes // MIB for one in (cheap, dear, said)] == [0, 50, 100]
     assert cheap.need_soon_bytes == cheap.need_now_bytes == 100 * MIB
-    assert cache.give_up([cheap, dear, said], 10_000 * MIB, 1 << 40) == 150 * MIB
+    assert cache_needs.give_up([cheap, dear, said], 10_000 * MIB, 1 << 40) == 150 * MIB
     twins = [seat("a", 100, 100, 0.01), seat("b", 100, 100, 0.015)]
-    cache.give_up(twins, 10_000 * MIB, 100 * MIB)
+    cache_needs.give_up(twins, 10_000 * MIB, 100 * MIB)
     assert [one.cache_bytes // MIB for one in twins] == [50, 50]
 
 
 def test_a_reader_gets_its_share_and_no_more_while_others_lack() -> None:
     """However dear its cache is: what is beyond its share goes before any other's."""
     greedy, other = seat("greedy", 50, 400, 9.0), seat("b", 100, 50, 0.001)
-    cache.give_up([greedy, other], 400 * MIB, 200 * MIB)
+    cache_needs.give_up([greedy, other], 400 * MIB, 200 * MIB)
     assert greedy.cache_bytes // MIB == 200
     assert other.cache_bytes // MIB == 50
 
@@ -230,7 +230,7 @@ def test_r17_is_what_keeps_it() -> None:
     """Switched off, nothing of a guest's cache is needed."""
     memory = GuestMemory(reread=replace(GuestMemory().reread, worth_bytes=100 * MIB))
     one = Seat(Guest(name="g", ceiling_bytes=CEILING, disk_reads=1), memory)
-    cache.add(one, Limits(without=frozenset({"R17"})))
+    cache_needs.add(one, 0, 0, Limits(without=frozenset({"R17"})))
     assert one.cache_bytes == 0
 
 

@@ -282,7 +282,7 @@ async def test_what_its_disks_read_is_known(world: World, tmp_path: Path, monkey
         assert hypervisor.guests()[0].disk_reads is None
         counts = {"rd_operations": 7, "rd_bytes": 7 * 4096, "rd_total_times": 70, "wr_operations": 3, "errs": -1}
         monkeypatch.setattr(Domain, "blockStatsFlags", lambda _domain, _path, _flags: counts, raising=False)
-        hypervisor._guests[world.domains["web"].UUIDString()]._disk_due_at = 0.0
+        hypervisor._guests[world.domains["web"].UUIDString()]._disk_asked_at = 0.0
         await holds_soon(lambda: hypervisor.guests()[0].disk_reads == 7)
         found = hypervisor.guests()[0]
         assert (found.disk_read_bytes, found.disk_read_ns) == (7 * 4096, 70)
@@ -291,6 +291,6 @@ async def test_what_its_disks_read_is_known(world: World, tmp_path: Path, monkey
             raise failure(libvirt.VIR_ERR_INTERNAL_ERROR)
 
         monkeypatch.setattr(Domain, "blockStatsFlags", refuses)
-        hypervisor._guests[world.domains["web"].UUIDString()]._disk_due_at = 0.0
+        hypervisor._guests[world.domains["web"].UUIDString()]._disk_asked_at = 0.0
         await asyncio.sleep(0.5)
         assert hypervisor.guests()[0].can_balloon

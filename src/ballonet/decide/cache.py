@@ -20,8 +20,6 @@ from typing import Final, NamedTuple
 from msgspec.structs import replace
 
 from ballonet.decide.memory import Counts, GuestMemory, Reread
-from ballonet.decide.seat import Seat
-from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.model.units import PAGE_BYTES
 
@@ -69,6 +67,10 @@ GROW: Final = 0.01
 """Seconds of waiting a second, for what more cache would hold: worth a step more, to see whether it reads less then."""
 MEET_S: Final = 30.0
 """A guest whose cache has not stood still for so long has none that could be judged."""
+COUNTED_S: Final = 30.0
+"""Who has not been counted for so long is not counted."""
+RESTLESS_S: Final = 300.0
+"""A guest whose cache has not stood still for so long can be judged as little."""
 TRY_S: Final = 40.0
 """For so long: until it has read that much, and its reads have been counted twice."""
 FULL_SHARE: Final = 0.03
@@ -79,19 +81,19 @@ LEAST_SAMPLE_S: Final = 0.4
 """Counts closer together give no rate."""
 
 
-def follow(memory: GuestMemory, guest: Guest, now: float) -> GuestMemory:
-    """What is known of the guest's page cache after this snapshot."""
+def follow(memory: GuestMemory, guest: Guest, now: float, old_s: float = OLD_S) -> GuestMemory:
+    """What is known of the guest's page cache after this snapshot. Statistics older than `old_s` say nothing of it."""
     old, stats = memory.reread, guest.stats
     if stats is None or stats.available_bytes is None or stats.free_bytes is None:
         return memory
-    if guest.stats_age_s is None or guest.stats_age_s > OLD_S:
+    if guest.stats_age_s is None or guest.stats_age_s > max(old_s, OLD_S):
         return memory  # its cache is not what it was
     refaults, activations = (None, None) if stats.mglru else (stats.refaults, stats.activations)
     swapped_in = None if stats.swap_in_bytes is None else stats.swap_in_bytes // PAGE_BYTES
     if guest.disk_reads is not None:
-        reads, wait_ns, at = guest.disk_reads, guest.disk_read_ns or 0, now - guest.disk_age_s
+        reads, wait_ns, at = guest.disk_reads, guest.disk_read_ns or 0, now - guest.disk_age_s  # 0 = nobody tells
     elif refaults is not None:
-        reads, wait_ns, at, swapped_in = refaults, int(refaults * USUAL_WAIT_S * 1e9), now - guest.stats_age_s, None
+        reads, wait_ns, at, swapped_in = refaults, 0, now - guest.stats_age_s, None
     else:
         return memory  # nobody counts them
     if at - old.counts.at < LEAST_SAMPLE_S:
@@ -99,7 +101,9 @@ def follow(memory: GuestMemory, guest: Guest, now: float) -> GuestMemory:
     told = [-1 if one is None else one for one in (swapped_in, refaults, activations)]
     counts = Counts(at, reads, wait_ns, told[0], told[1], told[2], guest.disk_reads is not None)
     one = replace(old, counts=counts, cache_bytes=_cache_bytes(guest, stats), free_bytes=stats.free_bytes)
-    if old.counts.at < 0 or _began_anew(counts, old.counts):
+    if old.counts.at >= 0 and counts.is_by_host and _fell(counts, old.counts):
+        one = replace(one, since=counts, since_bytes=one.cache_bytes, settles_at=at)  # its own word: only this count is lost
+    if old.counts.at < 0 or counts.is_by_host is not old.counts.is_by_host or reads < old.counts.reads:
         new = replace(one, since=counts, since_bytes=one.cache_bytes, settles_at=at, met_at=at, level_bytes=-1)
         return replace(memory, reread=new)
     one = _faded(one, at - old.counts.at, now)
@@ -115,10 +119,9 @@ def _cache_bytes(guest: Guest, stats: GuestStats) -> int:
     return min(cache, max(0, occupied - max(0, stats.total_bytes - available)))
 
 
-def _began_anew(new: Counts, old: Counts) -> bool:
-    """Whether what only rises has fallen, or others count. What another voice does not say has not fallen."""
-    pairs = ((new.reads, old.reads), (new.swapped_in, old.swapped_in), (new.refaults, old.refaults))
-    return new.is_by_host is not old.is_by_host or any(0 <= now < before for now, before in pairs)
+def _fell(new: Counts, old: Counts) -> bool:
+    """Whether what only rises has fallen, by its own word. What another voice does not say has not fallen."""
+    return any(0 <= now < before for now, before in ((new.swapped_in, old.swapped_in), (new.refaults, old.refaults)))
 
 
 def _missed(one: Reread, before: Counts, ceiling: int, now: float) -> Reread | None:
@@ -182,15 +185,16 @@ class _Seen(NamedTuple):
 
 
 def _seen(one: Reread, since: Counts) -> _Seen:
-    lasted, reads = one.counts.at - since.at, one.counts.reads - since.reads
+    lasted, reads = max(LEAST_SAMPLE_S, one.counts.at - since.at), max(0, one.counts.reads - since.reads)
     if one.counts.swapped_in >= 0 and since.swapped_in >= 0:
-        reads = max(0, reads - one.counts.swapped_in + since.swapped_in)
-    wait_s = (one.counts.wait_ns - since.wait_ns) / 1e9 / reads if reads else one.quiet_wait_s or USUAL_WAIT_S
+        reads = max(0, reads - max(0, one.counts.swapped_in - since.swapped_in))
+    waited_s = (one.counts.wait_ns - since.wait_ns) / 1e9
+    wait_s = waited_s / reads if reads > 0 and waited_s > 0 else one.quiet_wait_s or USUAL_WAIT_S
     if one.counts.refaults >= 0 and since.refaults >= 0:
-        reads = min(reads, one.counts.refaults - since.refaults)
+        reads = min(reads, max(0, one.counts.refaults - since.refaults))
     activated = 0
     if one.counts.activations >= 0 and since.activations >= 0:
-        activated = min(reads, one.counts.activations - since.activations)
+        activated = min(reads, max(0, one.counts.activations - since.activations))
     return _Seen(reads / lasted, min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s)), lasted, activated / lasted)
 
 
@@ -271,7 +275,10 @@ def _larger(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
     if before.is_more_than(seen.per_s, seen.lasted) and price >= WORTH and had_no_room:
         hold = max(one.hold_until, now + BACKOFF_S)
         worth = max(one.worth_bytes, one.cache_bytes)
-        one = replace(one, worth_bytes=worth, price=max(price, one.price), hold_until=hold, tries_bytes=0, tries_s=0.0)
+        one = replace(
+            one, worth_bytes=worth, price=max(price, one.price), hold_until=hold, saved_per_s=max(less, one.saved_per_s)
+        )
+        one = replace(one, tries_bytes=0, tries_s=0.0)
     return _at_level(one, seen, ceiling)
 
 
@@ -291,88 +298,19 @@ def _explored(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
     return replace(one, tries_bytes=one.cache_bytes + more, tries_until=now + TRY_S)
 
 
-ALIKE: Final = 4.0
-"""Prices within this factor are the same: they are estimates, and two half caches miss less than one whole and none."""
-ORDERED: Final = math.inf
-"""The price of cache that an operator has said is needed."""
-
-
-def add(taken: Seat, limits: Limits) -> None:
-    """Adds to a guest's needs the cache that it needs: what its operator says, or what its disk shows; never to the least."""
-    guest, one = taken.guest, taken.memory.reread
-    found = max(one.worth_bytes, one.tries_bytes) if limits.has("R17") else 0
-    if found and guest.disk_reads is None:  # by its own word alone
-        found //= 2
-    wanted = max(guest.cache_bytes, found)
-    taken.cache_bytes = min(wanted, guest.ceiling_bytes - taken.need_lasting_bytes)
-    taken.cache_price = ORDERED if guest.cache_bytes >= found else 0.0 if one.tries_bytes > one.worth_bytes else one.price
-    taken.need_lasting_bytes += taken.cache_bytes
-    taken.need_soon_bytes = min(guest.ceiling_bytes, taken.need_soon_bytes + taken.cache_bytes)
-
-
-def saved_per_s(taken: Seat) -> int | None:
-    """How much more the guest read from its disk without that cache, a second; None = its operator says that it is needed."""
-    return None if taken.cache_price == ORDERED else round(taken.memory.reread.saved_per_s)
-
-
-def give_up(seats: list[Seat], pool: int, lacking: int) -> int:
-    """Caches shrink before any margin does: first what is more than a guest's share leaves room for, then all, each time from the
-    lowest price up. Gives how much of the needs has gone.
-
-    Args:
-        seats: among whom memory is divided.
-        pool: bytes that are divided.
-        lacking: what their lasting needs are too much.
+def askable_bytes(memory: GuestMemory, ceiling_bytes: int, now: float) -> int | None:
+    """What of its cache may be asked for now: a step, until it is seen what that costs. None = all: nobody counts what it reads,
+    or its cache never stands still.
     """
-    have = [seat for seat in seats if seat.cache_bytes]
-    if lacking <= 0 or not have:
-        return 0
-    left = lacking
-    shares = sum(seat.guest.shares or 1 for seat in seats)
-    for by_share in (True, False):
-        offers = [(seat, _beyond_share(seat, pool, shares) if by_share else seat.cache_bytes) for seat in have]
-        for alike in _by_price(offers):
-            offered = sum(most for _, most in alike)
-            part = min(1.0, left / offered) if offered else 0.0
-            for seat, most in alike:
-                left -= _drop(seat, int(part * most))
-            if left <= 0:
-                break
-    return lacking - left
-
-
-def _beyond_share(seat: Seat, pool: int, shares: int) -> int:
-    """What of its cache its share of all has no room for."""
-    part = pool * (seat.guest.shares or 1) // shares
-    return min(seat.cache_bytes, max(0, seat.need_lasting_bytes - part))
-
-
-def _by_price(offers: list[tuple[Seat, int]]) -> list[list[tuple[Seat, int]]]:
-    """In groups of about the same price, the lowest first."""
-    groups: list[list[tuple[Seat, int]]] = []
-    for one in sorted(offers, key=lambda one: one[0].cache_price):
-        if groups and one[0].cache_price <= ALIKE * groups[-1][0][0].cache_price:
-            groups[-1].append(one)
-        else:
-            groups.append([one])
-    return groups
-
-
-def _drop(seat: Seat, count: int) -> int:
-    """Of its needs. Gives how much."""
-    seat.cache_bytes -= count
-    seat.need_lasting_bytes -= count
-    seat.need_soon_bytes = max(seat.need_now_bytes, seat.need_soon_bytes - count)
-    return count
-
-
-def askable_bytes(memory: GuestMemory, ceiling_bytes: int) -> int | None:
-    """What of its cache may be asked for now: a step, until it is seen what that costs. None = all, where nobody counts reads."""
     one = memory.reread
-    if one.counts.at < 0:
+    if now - one.counts.at > COUNTED_S:
         return None
     if one.level_bytes < 0:  # nobody knows yet what it reads with what it has
         return 0 if one.counts.at - one.met_at < MEET_S else None
+    if one.counts.at - one.level_at > RESTLESS_S and not one.worth_bytes:
+        return None
+    if one.counts.at < memory.peace.down_at:
+        return 0  # what came of the last step has not been counted
     # The more it reads anyway, the more must be lost for that to be told from chance.
     least_per_s = _Seen(0.0, 0.0, LONGEST_JUDGE_S).least(one.level_per_s)
     share = 0.01 * least_per_s * (one.quiet_wait_s or USUAL_WAIT_S) / WORTH

@@ -9,7 +9,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide import cache, estimate, feedback, inert, still, stuck
+from ballonet.decide import cache, cache_needs, estimate, feedback, inert, still, stuck
 from ballonet.decide.floor import floor_bytes, has_swap
 from ballonet.decide.memory import Filling, GuestMemory
 from ballonet.decide.pace import portion_bytes
@@ -47,7 +47,7 @@ def seat(old: GuestMemory, guest: Guest, limits: Limits, now: float, rise_share_
         return taken
     memory = feedback.judge(stuck.judge(memory, keep, ceiling, limits, now), keep, ceiling, limits, now)
     if limits.has("R17"):
-        memory = cache.follow(memory, guest, now)
+        memory = cache.follow(memory, guest, now, OLD_INTERVALS * limits.interval_s)
     if (occupied is not None and not inert.is_proved(memory, occupied, keep)) and limits.has("R13"):
         memory = inert.judge(memory, occupied, keep, ceiling, now)
     taken = Seat(guest, memory, keep_bytes=keep, is_under_way=stuck.is_under_way(memory, keep))
@@ -178,6 +178,7 @@ def _bound(taken: Seat, by: Callable[[int, int], int]) -> None:
     taken.need_lasting_bytes, taken.need_soon_bytes, taken.need_now_bytes = (
         by(need, keep) for need in (taken.need_lasting_bytes, taken.need_soon_bytes, taken.need_now_bytes)
     )
+    cache_needs.bound(taken)
 
 
 def _held_bytes(memory: GuestMemory, occupied_bytes: int | None, keep_bytes: int) -> int:
@@ -204,13 +205,14 @@ def _need(taken: Seat, limits: Limits, now: float, rise_share_per_s: float) -> N
         taken.is_cooling = True
         least = max(least, memory.peace.cool_bytes)
     least = least if least < ceiling else ceiling
+    own_soon, own_lasting = soon, lasting
     # Written out, not with min and max: a thousand guests are decided in 10 ms.
     least_now = ceiling if least_now > ceiling else least_now if least_now > least else least
     soon = ceiling if soon > ceiling else soon if soon > least_now else least_now
     lasting = ceiling if lasting > ceiling else lasting if lasting > least_now else least_now
     taken.need_now_bytes, taken.need_soon_bytes, taken.need_lasting_bytes = least_now, soon, lasting
     if taken.guest.cache_bytes or memory.reread.worth_bytes or memory.reread.tries_bytes:
-        cache.add(taken, limits)
+        cache_needs.add(taken, own_soon, own_lasting, limits)
     if now < memory.use.distress_until and limits.has("R1"):
         taken.is_distressed = not estimate.has_room_for_swapped(
             memory.use.used_bytes, memory.use.swapped_bytes, memory.use.swap_in_per_s, taken.keep_bytes, ceiling

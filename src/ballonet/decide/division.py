@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ballonet.decide import cache
+from ballonet.decide import cache_needs
 from ballonet.decide.estimate import back_bytes
 from ballonet.decide.fairness import at_level, fill, fund
 from ballonet.decide.floor import floor_bytes
@@ -56,7 +56,7 @@ def share_out(table: Table, seats: list[Seat], pool: int, wanted: int, where: st
     least = int(wanted * LEAST_RESERVE)
     # What somebody used a moment ago is let go before what somebody reads again now.
     near = sum(seat.need_soon_bytes for seat in seats)
-    low -= cache.give_up(seats, pool, near + max(least, owed) - pool)
+    low -= cache_needs.give_up(seats, pool, near + max(least, owed) - pool)
     if low + max(least, owed) <= pool:  # the reserve shrinks first, as far as it must
         for seat in seats:
             seat.wish_bytes = seat.need_lasting_bytes

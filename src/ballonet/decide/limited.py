@@ -5,11 +5,11 @@ what that gives those inside. What they cannot have goes to the others.
 from dataclasses import dataclass
 
 from ballonet.decide.division import LEAST_RESERVE, lend_margins, pool_of, share_out
-from ballonet.decide.seat import Seat
+from ballonet.decide.seat import Layer, Seat
 from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.plan import Reserve, ReserveReason
 
-Asked = dict[str, tuple[int, int, int, int, int]]
+Asked = dict[str, tuple[int, int, int, tuple[Layer, ...], int]]
 """By guest: its needs, the cache in them, and its floor, before a division bound them. A guest short under one limit may have
 plenty outside it."""
 
@@ -34,7 +34,7 @@ def divide_under_limits(table: Table, seats: list[Seat], pool: int) -> int:
     asked: Asked = {}
     if table.budgets:
         asked = {
-            one.guest.name: (one.need_now_bytes, one.need_soon_bytes, one.need_lasting_bytes, one.cache_bytes, one.floor_bytes)
+            one.guest.name: (one.need_now_bytes, one.need_soon_bytes, one.need_lasting_bytes, one.cache_layers, one.floor_bytes)
             for one in seats
         }
     groups: dict[str, _Group] = {}
@@ -80,9 +80,10 @@ def _share_anew(table: Table, group: _Group, where: str, asked: Asked) -> int:
     table.rationed.discard(where)
     for seat in group.seats if asked else ():
         seat.rationed_by = None
-        (seat.need_now_bytes, seat.need_soon_bytes, seat.need_lasting_bytes, seat.cache_bytes, seat.floor_bytes) = asked[
+        (seat.need_now_bytes, seat.need_soon_bytes, seat.need_lasting_bytes, seat.cache_layers, seat.floor_bytes) = asked[
             seat.guest.name
         ]
+        seat.cache_gone_bytes = 0
     if not group.seats:
         return max(0, min(group.wanted, group.pool))
     return share_out(table, group.seats, group.pool, group.wanted, where)
@@ -97,7 +98,7 @@ def _is_too_much(budget: BudgetTable) -> bool:
     reserve = budget.reserve_bytes
     if any(seat.rationed_by is not None for seat in inside):
         reserve = 0
-    elif wishes < sum(seat.need_lasting_bytes for seat in inside):
+    elif wishes < sum(seat.need_lasting_bytes + seat.cache_gone_bytes for seat in inside):
         reserve = int(LEAST_RESERVE * reserve)
     return wishes + reserve > pool_of(budget.memory_bytes, budget.seats, budget.reserve_bytes)
 

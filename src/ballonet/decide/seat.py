@@ -1,12 +1,20 @@
 """One guest at the table of one tick: what it is, what it was, what it needs, what it may."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec import Struct
 
 from ballonet.decide.memory import GuestMemory
 from ballonet.model.plan import Look, Reason
 from ballonet.model.snapshot import Guest
+
+
+class Layer(NamedTuple):
+    """Some of a guest's page cache."""
+
+    price: float
+    """Seconds of waiting a second, for a hundredth of its ceiling; infinite = by its operator's word."""
+    bytes: int
 
 
 class Seat(Struct, gc=False):
@@ -48,10 +56,10 @@ class Seat(Struct, gc=False):
     what may be asked for nobody gives up what it uses: it would get it back at the host's next breath (R12)."""
     need_lasting_bytes: int = 0
     """What it should have by its recent use: with its full margin."""
-    cache_bytes: int = 0
-    """Page cache that is part of its needs soon and lasting, and given up before any margin is (R17)."""
-    cache_price: float = 0.0
-    """Of that: who pays least for each byte gives it up first."""
+    cache_layers: tuple[Layer, ...] = ()
+    """Page cache that is part of its needs soon and lasting, and given up before any margin is, the cheapest first (R17)."""
+    cache_gone_bytes: int = 0
+    """What of that was given up at this tick."""
     needs_bytes: tuple[int, int] | None = None
     """`need_now_bytes` and `need_lasting_bytes` before they were bound by what it may give and take; to be told."""
     is_distressed: bool = False
@@ -79,6 +87,11 @@ class Seat(Struct, gc=False):
     def say(self, wish: int, reason: Reason, /, **numbers: Any) -> None:
         """Sets the wish, and why."""
         self.wish_bytes, self.reason, self.numbers = wish, reason, numbers
+
+    @property
+    def cache_bytes(self) -> int:
+        """Page cache among its needs."""
+        return sum(layer.bytes for layer in self.cache_layers) if self.cache_layers else 0
 
     @property
     def is_movable(self) -> bool:

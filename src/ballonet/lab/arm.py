@@ -116,7 +116,12 @@ class Kind(NamedTuple):
 
 async def _guest(script: GuestScript, templates: dict[Kind, Template], folder: Path, charge: Charge) -> Machine:
     if script.plugged_bytes:
-        return await booted(script.name, folder, charge, Hardware(script.memory_bytes, plugged_bytes=script.plugged_bytes))
+        return await booted(
+            script.name,
+            folder,
+            charge,
+            Hardware(script.memory_bytes, plugged_bytes=script.plugged_bytes, has_data=bool(script.files)),
+        )
     return await templates[_kind(script)].restore(script.name, folder, charge)
 
 
@@ -228,37 +233,40 @@ async def _drive(machine: Machine, script: GuestScript, seed: int, start: float)
     _, used_bytes, per_s = script.phases[0]
     _size(machine, used_bytes, per_s)
     machine.tell("pace", script.pace)
+    streams: dict[int, int] = {}
     for number, one in enumerate(script.files):
         if one.at_s <= 0:
-            _read_files(machine, number, one)
+            _read_files(machine, number, one, streams)
     await _until(start)
     machine.tell("start")
     async with asyncio.TaskGroup() as tasks:
         for number, one in enumerate(script.files):
-            tasks.create_task(_drive_files(machine, number, one, start))
+            tasks.create_task(_drive_files(machine, number, one, start, streams))
         for at_s, used_bytes, per_s in script.phases[1:]:
             await _until(start + at_s)
             _size(machine, used_bytes, per_s)
 
 
-async def _drive_files(machine: Machine, number: int, one: FileScript, start: float) -> None:
+async def _drive_files(machine: Machine, number: int, one: FileScript, start: float, streams: dict[int, int]) -> None:
     """Leads one set of its files through the time in which it is read."""
     if one.at_s > 0:
         await _until(start + one.at_s)
-        _read_files(machine, number, one)
+        _read_files(machine, number, one, streams)
     if one.until_s < math.inf:
         await _until(start + one.until_s)
         machine.tell("nofiles", number)
-        if one.stream_per_s:
-            machine.tell("stream", 0)
+        if streams.pop(number, 0):
+            machine.tell("stream", sum(streams.values()))
 
 
-def _read_files(machine: Machine, number: int, one: FileScript) -> None:
+def _read_files(machine: Machine, number: int, one: FileScript, streams: dict[int, int]) -> None:
+    """Begins to read a set; all streams of a guest are one."""
     if one.reads_per_s:
         each, mapped = one.read_bytes, int(one.is_mapped)
         machine.tell("files", number, one.set_bytes // each * each, one.reads_per_s, one.shape, each, mapped)
     if one.stream_per_s:
-        machine.tell("stream", one.stream_per_s)
+        streams[number] = one.stream_per_s
+        machine.tell("stream", sum(streams.values()))
 
 
 async def _break(machine: Machine, fault: Fault, scale: int, start: float) -> None:

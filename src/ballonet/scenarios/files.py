@@ -60,7 +60,7 @@ class FileScript(Struct, frozen=True, kw_only=True):
 def file_script(part: FilePart, scale: int) -> FileScript:
     """The same, scaled."""
     return FileScript(
-        set_bytes=part.set // scale,
+        set_bytes=max(part.read_bytes, part.set // scale) if part.set else 0,
         reads_per_s=part.reads,
         shape=part.shape,
         read_bytes=part.read_bytes,
@@ -81,6 +81,9 @@ def hot_share(shape: str) -> float | None:
 
 def check(part: FilePart, place: str) -> None:
     """What types cannot say. Raises SettingsError that names the place."""
+    numbers = {"reads": part.reads, "iops": part.iops, "wait": part.wait, "at_s": part.at_s, "until_s": part.until_s or 0.0}
+    if odd := [name for name, number in numbers.items() if not math.isfinite(number)]:
+        raise SettingsError(f"{place}.{odd[0]}`: {numbers[odd[0]]:g} is no amount; leave it out, or give a number")
     if part.shape not in {"uniform", "zipf"} and hot_share(part.shape) is None:
         raise SettingsError(f"{place}.shape`: no shape {part.shape!r}; there are {SHAPES}")
     if part.reads and not part.set:

@@ -122,8 +122,7 @@ def _cache(decision: Decision) -> Iterator[Fact]:
     """Page cache that is part of its need, because its disk shows that it is read again (R17)."""
     size, reads = (decision.numbers.get(name) for name in ("cache_bytes", "cache_reads_per_s"))
     if size and reads is not None:
-        told = f"keeps {_size(size)} of it: without it it read {reads} times a second from its disk"
-        yield Fact("page cache", told if reads else f"tries {_size(size)} of it, to see whether it reads less from its disk then")
+        yield Fact("page cache", f"keeps {_size(size)} of it: without it it read {reads} times a second from its disk")
 
 
 def _asked(case: Case) -> Iterator[Fact]:

@@ -15,7 +15,7 @@
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ballonet.decide import cache, leak
+from ballonet.decide import cache, cache_needs, leak
 from ballonet.decide.division import pool_of
 from ballonet.decide.limited import divide_under_limits
 from ballonet.decide.pace import LEAST_STEP_BYTES, REACH_S, dead_band_bytes, donors_at_once, portion_bytes, step_bytes, take_per_s
@@ -306,7 +306,7 @@ def _cached_part(table: Table, seat: Seat, wish: int, *, at_once: bool) -> int:
     offer = seat.wish_bytes - wish
     if at_once or not table.limits.has("R17"):
         return offer
-    most = cache.askable_bytes(seat.memory, seat.guest.ceiling_bytes)
+    most = cache.askable_bytes(seat.memory, seat.guest.ceiling_bytes, table.now)
     return offer if most is None else min(offer, max(0, most - _coming_bytes(seat)) + _free_part(seat, wish))
 
 
@@ -347,8 +347,8 @@ def _set(seat: Seat, wish: int, reason: Reason, **more: Any) -> None:
         "swap_in_bytes": int(memory.use.swap_in_per_s),
         "swap_out_bytes": int(memory.use.swap_out_per_s),
     }
-    if seat.cache_bytes:
-        seat.numbers["cache_bytes"], seat.numbers["cache_reads_per_s"] = seat.cache_bytes, cache.saved_per_s(seat)
+    if cache_needs.is_found(seat):
+        seat.numbers |= {"cache_bytes": seat.cache_bytes, "cache_reads_per_s": round(memory.reread.saved_per_s)}
     if seat.rationed_by:
         seat.numbers["within"] = limit_of(seat.rationed_by)
     if more:

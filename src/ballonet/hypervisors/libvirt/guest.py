@@ -261,7 +261,7 @@ class LibvirtGuest(LocalGuest):
             found = await self._call(self._disks)
         except RefusedError:
             return
-        if found is not None:
+        if found and DISK_COUNTS[0] in found:  # one without disks reads from elsewhere, and nobody counts that
             self._take_disk(Disk(*(max(0, found.get(name, 0)) for name in DISK_COUNTS)), asked_at)
 
     def _disks(self) -> dict[str, int] | None:

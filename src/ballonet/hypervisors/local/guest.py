@@ -167,7 +167,7 @@ class LocalGuest(abc.ABC):
         self._disk: Disk | None = None
         self._disk_at = 0.0
         """When that was asked for."""
-        self._disk_due_at = 0.0
+        self._disk_asked_at = 0.0
         self._disk_busy_at = -DISK_AFTER_S
         """When it last read, or was found moved."""
         self._disk_keep: int | None = None
@@ -361,12 +361,12 @@ class LocalGuest(abc.ABC):
 
     def _is_disk_due(self, now: float) -> bool:
         """Whether to ask for its disks' counters. Begins to count anew where it is."""
-        if now < self._disk_due_at:
-            return False
         if self._keep_bytes != self._disk_keep:
             self._disk_keep, self._disk_busy_at = self._keep_bytes, now
         is_busy = now - self._disk_busy_at < DISK_AFTER_S
-        self._disk_due_at = now + (DISK_EVERY_S if is_busy else DISK_REST_S) * DUE_PART
+        if now - self._disk_asked_at < (DISK_EVERY_S if is_busy else DISK_REST_S) * DUE_PART:
+            return False
+        self._disk_asked_at = now
         return True
 
     def _take_disk(self, disk: Disk, asked_at: float) -> None:
@@ -466,7 +466,7 @@ class LocalGuest(abc.ABC):
 
     def _forget_words(self) -> None:
         """Another guest has taken its place: nothing that this one's driver said, or was learned of it, counts for that."""
-        self._disk, self._disk_due_at = None, 0.0
+        self._disk, self._disk_asked_at = None, 0.0
         self._stats = self._updated = self._reset_at = None
         self._silence, self._spoke_at, self._units = "", 0, SwapUnits()
 

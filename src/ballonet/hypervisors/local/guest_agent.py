@@ -53,8 +53,6 @@ _NUMBERS: Final = (
     ("swap_in_bytes", rb"^pswpin (\d{1,15})\b", _PAGE),
     ("swap_out_bytes", rb"^pswpout (\d{1,15})\b", _PAGE),
     ("major_faults", rb"^pgmajfault (\d{1,15})\b", 1),
-    ("refaults", rb"^workingset_refault_file (\d{1,18})\b", 1),
-    ("activations", rb"^workingset_activate_file (\d{1,18})\b", 1),
     ("psi_full_us", rb"^full .*total=(\d{1,18})\b", 1),
 )
 T = TypeVar("T")

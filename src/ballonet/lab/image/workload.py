@@ -196,6 +196,8 @@ class Workload:
     def do_nofiles(self, number):
         one = self.files.pop(number, None)
         if one is not None:
+            if one.map is not None:
+                one.map.close()
             os.close(one.fd)
 
     def do_stream(self, rate):
