@@ -41,6 +41,8 @@ class World:
     cache_mib: float = 400.0
     counted: list[float] = field(default_factory=lambda: [0.0, 0.0, 0.0, 0.0])
     invented: float = 0.0
+    late: bool = False
+    """Its disk is asked as a real guest's is: each second while it moves, else each 10 s."""
     least_mib: float = 400.0
     judged_at: float = 0.0
     """When it was first seen to read something again."""
@@ -49,10 +51,16 @@ class World:
         self.files = Files((file_script(self.part, 1),), 1.0)
         self.files.begin(int(self.cache_mib))
         self.available_mib = self.cache_mib
+        self.asked: tuple[float, list[float], int] = (-5.0, [0.0] * 4, 0)
         self.random = random.Random(self.seed)  # noqa: S311 a seed that repeats
 
     def guest(self) -> Guest:
-        reads, size, wait, refaults = map(int, self.counted)
+        keep = int(self.available_mib * MIB)
+        at, counted, kept = self.asked
+        if not self.late or (self.at - at >= 1 and keep != kept) or self.at - at >= 10:
+            self.asked = at, counted, kept = self.at, list(self.counted), keep
+        reads, size, wait, _ = map(int, counted)
+        refaults = int(self.counted[3])
         cached = int(self.cache_mib * MIB)
         free = int((self.available_mib - self.cache_mib) * MIB) + 2 * MIB
         stats = GuestStats(total_bytes=CEILING, free_bytes=free, available_bytes=cached + free)
@@ -68,6 +76,7 @@ class World:
             disk_reads=reads,
             disk_read_bytes=size,
             disk_read_ns=wait,
+            disk_age_s=self.at - at,
         )
 
     def second(self) -> None:
@@ -283,3 +292,113 @@ def test_cache_that_the_host_has_not_seen_is_none() -> None:
     guest = Guest(name="g", ceiling_bytes=CEILING, stats=stats, stats_age_s=0.1, disk_reads=1, resident_bytes=200 * MIB)
     assert cache.follow(GuestMemory(), guest, 5.0).reread.cache_bytes == 88 * MIB
     assert cache.follow(GuestMemory(), replace(guest, stats_age_s=9.0), 5.0) == GuestMemory()
+
+
+@pytest.mark.parametrize("phase", range(10))
+def test_a_disk_that_is_asked_rarely_is_asked_before_the_next_step(phase: int) -> None:
+    """Nothing more is asked of a guest until what came of the last step is counted."""
+    world = World(HOT["uniform"], late=True)
+    world.asked = (-float(phase), [0.0] * 4, 0)
+    world.give(400)
+    assert world.least_mib > 0.88 * 240
+
+
+def test_a_disk_that_is_counted_no_more_is_nobody_s() -> None:
+    """As before anybody counted: its guest gives as it always did."""
+    world = World(HOT["uniform"])
+    world.give(30)
+    assert cache.askable_bytes(world.memory, CEILING, world.at) is not None
+    assert cache.askable_bytes(world.memory, CEILING, world.at + 100) is None
+
+
+def test_waits_that_nobody_tells_are_the_usual() -> None:
+    """A count without them is worth as much."""
+    world = World(HOT["uniform"])
+    plain = world.guest
+    world.guest = lambda: replace(plain(), disk_read_ns=None)  # type: ignore[method-assign]
+    world.give(400)
+    assert world.memory.reread.worth_bytes > 0.88 * 240 * MIB
+
+
+def test_counters_that_a_guest_forges_are_no_reads() -> None:
+    """What it says may fall, come and go: nothing becomes negative, and nothing is worth what no disk has read."""
+    for name in ("swap_in_bytes", "refaults"):
+        world = World(COLD["cold"])
+        world.give(30)
+        for second in range(60):
+            guest = world.guest()
+            stats = replace(guest.stats, **{name: (4_096_000_000_000, None, 0)[second % 3]})  # type: ignore[type-var]
+            world.available_mib -= 1
+            world.memory = cache.follow(world.memory, replace(guest, stats=stats), world.at + second)
+            assert world.memory.reread.level_per_s >= 0
+            assert cache.askable_bytes(world.memory, CEILING, world.at + second) is not None
+        assert not world.memory.reread.worth_bytes
+
+
+def test_a_cache_that_never_stands_still_is_not_spared_for_that() -> None:
+    """It cannot be judged, so it gives as it always did."""
+    world = World(COLD["cold"])
+    world.give(20)
+    for second in range(400):
+        world.available_mib += (6, -6)[second % 2]
+        world.cache_mib = world.available_mib
+        world.second()
+    assert cache.askable_bytes(world.memory, CEILING, world.at) is None
+
+
+def needy(**said: int) -> Seat:
+    """One that uses 100 MiB, of whose cache 200 MiB were seen to be read again."""
+    memory = GuestMemory(reread=replace(GuestMemory().reread, worth_bytes=200 * MIB, price=0.01))
+    guest = Guest(name="g", ceiling_bytes=CEILING, disk_reads=1, **said)
+    return Seat(
+        guest, memory, need_now_bytes=100 * MIB, need_soon_bytes=120 * MIB, need_lasting_bytes=120 * MIB, keep_bytes=CEILING
+    )
+
+
+def test_what_an_operator_said_keeps_its_price_when_the_disk_shows_more() -> None:
+    """Cache lies in layers: each goes at its own price."""
+    one = needy(cache_bytes=150 * MIB)
+    cache_needs.add(one, 120 * MIB, 120 * MIB, Limits())
+    assert [(layer.price, layer.bytes // MIB) for layer in one.cache_layers] == [(0.01, 50), (cache_needs.ORDERED, 150)]
+    stranger = seat("s", 100, 200, 0.02)
+    cache_needs.give_up([one, stranger], 10_000 * MIB, 100 * MIB)
+    assert one.cache_bytes >= 150 * MIB
+
+
+def test_a_floor_and_cache_are_not_counted_twice() -> None:
+    """What a floor raises a need to is room for its cache."""
+    one = needy()
+    one.need_soon_bytes = one.need_lasting_bytes = 300 * MIB
+    cache_needs.add(one, 120 * MIB, 120 * MIB, Limits())
+    assert one.need_lasting_bytes == 320 * MIB
+    assert one.cache_bytes == 20 * MIB
+
+
+def test_guaranteed_cache_is_no_cache_to_give_up() -> None:
+    """It is needed as what its guest uses is."""
+    one = needy(guaranteed_bytes=250 * MIB)
+    cache_needs.add(one, 120 * MIB, 120 * MIB, Limits())
+    assert one.need_now_bytes == 250 * MIB
+    cache_needs.give_up([one], 10_000 * MIB, 1 << 40)
+    assert one.need_lasting_bytes >= one.need_soon_bytes >= 250 * MIB
+
+
+def test_who_cannot_give_gives_up_nothing() -> None:
+    """And needs never fall below the least."""
+    for may_give in (False, True):
+        one = needy()
+        cache_needs.add(one, 120 * MIB, 120 * MIB, Limits())
+        one.may_give = may_give
+        one.need_lasting_bytes = one.need_soon_bytes = 150 * MIB
+        cache_needs.bound(one)
+        gone = cache_needs.give_up([one], 10_000 * MIB, 1 << 40)
+        assert gone == (50 * MIB if may_give else 0)
+        assert one.need_lasting_bytes >= one.need_now_bytes
+
+
+def test_what_nobody_counts_has_no_price() -> None:
+    """A guest's word alone stands behind all that is counted."""
+    one = needy()
+    one.guest = replace(one.guest, disk_reads=None)
+    cache_needs.add(one, 120 * MIB, 120 * MIB, Limits())
+    assert [layer.price for layer in one.cache_layers] == [cache_needs.TRIED]

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError, Size
@@ -112,6 +113,9 @@ def test_the_first_reading_is_no_refault() -> None:
         ('stream = "1MiB"\nat_s = 9\nuntil_s = 9', "is not after"),
         ('set = "1GiB"\nreads = 1\nraeds = 2', "do you mean `reads`?"),
         ("set = 5\nreads = 1", "write a size as text"),
+        ('set = "1GiB"\nreads = inf', "is no amount"),
+        ('set = "1GiB"\nreads = 1\nwait = inf', "is no amount"),
+        ('set = "1GiB"\nreads = 1\nuntil_s = nan', "is no amount"),
     ],
 )
 def test_wrong_files_are_told_with_their_place(tmp_path: Path, lines: str, says: str) -> None:
@@ -134,3 +138,13 @@ def kept(without: frozenset[str]) -> dict[str, float]:
 def test_a_stream_gets_no_memory_for_its_reads() -> None:
     """Its guest keeps no more than with R17 switched off, to 3 %."""
     assert kept(frozenset())["backup-0"] < 1.03 * kept(frozenset({"R17"}))["backup-0"]
+
+
+def test_guaranteed_cache_is_kept_and_nobody_pages_where_all_fits() -> None:
+    """Readers that are guaranteed what they use and their files, on a host that has just enough for all."""
+    scenario = load("files")
+    readers = replace(scenario.guests[0], guaranteed_bytes=Size(10 << 30))
+    record = run_arm(order(replace(scenario, guests=(readers, *scenario.guests[1:])), host_share=0.66))
+    summary = record.result(None).summary
+    assert summary.swap_in_pages == 0
+    assert summary.throughput_share_worst > 0.99
