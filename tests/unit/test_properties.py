@@ -30,6 +30,9 @@ stats = st.builds(
     swap_free_bytes=st.none() | sizes,
     swap_in_bytes=st.none() | sizes | small,
     swap_out_bytes=st.none() | sizes | small,
+    refaults=st.none() | sizes | small,
+    activations=st.none() | sizes,
+    mglru=st.none() | st.integers(0, 1),
 )
 
 
@@ -45,6 +48,10 @@ def guests(draw: st.DrawFn, name: str) -> Guest:
         stats_age_s=draw(st.none() | st.floats(0, 100)),
         floor_bytes=draw(st.none() | st.integers(0, ceiling)),
         guaranteed_bytes=draw(st.integers(0, ceiling)),
+        cache_bytes=draw(st.integers(0, ceiling)),
+        disk_reads=draw(st.none() | small),
+        disk_read_ns=draw(st.none() | sizes),
+        disk_age_s=draw(st.floats(0, 100)),
         shares=draw(st.integers(1, 50000)),
         can_balloon=draw(st.booleans()),
         is_migrating=draw(st.booleans()),

@@ -23,7 +23,16 @@ def guest(name: str, source: random.Random, old: Guest | None = None) -> Guest:
     used = int(keep * source.uniform(0.2, 0.7)) >> 20 << 20
     stats = GuestStats(total_bytes=keep, available_bytes=keep - used, free_bytes=keep - used)
     age_s = source.choice((0.0, 0.3, 1.0))
-    return Guest(name=name, ceiling_bytes=ceiling, keep_bytes=keep, resident_bytes=used, stats=stats, stats_age_s=age_s)
+    reads = None if int(name[1:]) % 2 else (old.disk_reads or 0 if old else 0) + source.choice((0, 0, 50, 5000))  # of some
+    return Guest(
+        name=name,
+        ceiling_bytes=ceiling,
+        keep_bytes=keep,
+        resident_bytes=used,
+        disk_reads=reads,
+        stats=stats,
+        stats_age_s=age_s,
+    )
 
 
 @pytest.mark.parametrize("seed", range(30))

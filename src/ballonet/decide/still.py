@@ -32,6 +32,7 @@ def is_still(taken: Seat, old: GuestMemory) -> bool:
     return (
         taken.may_give
         and taken.may_take
+        and memory.reread.counts.at < 0  # else what its disk does not read counts too, as time passes
         and not (use.growth_per_s or taken.cache_layers)
         and use.slow_bytes == use.used_bytes == use.said_bytes
         and not (use.swapped_bytes or use.learned_bytes or use.swap_in_per_s or use.swap_out_per_s or use.stall_share)
