@@ -73,6 +73,8 @@ RESTLESS_S: Final = 300.0
 """A guest whose cache has not stood still for so long can be judged as little."""
 TRY_S: Final = 40.0
 """For so long: until it has read that much, and its reads have been counted twice."""
+ALL_SHARE: Final = 0.8
+"""Of its cache: more is all."""
 FULL_SHARE: Final = 0.03
 """Of the ceiling: with less than this free its cache has no room."""
 OLD_S: Final = 3.0
@@ -214,11 +216,15 @@ def _at_level(one: Reread, seen: _Seen, ceiling: int) -> Reread:
 
 
 def _near_level(one: Reread, seen: _Seen, change: int, ceiling: int) -> Reread:
-    """What it loses little by little is judged when it is a step: the level rises with its cache, and does not sink with it."""
+    """What it loses little by little is judged when it is a step, and so is what comes where there was no room. Else the level
+    rises with its cache, as files are read for the first time.
+    """
     new = _at_level(one, seen, ceiling)
-    if one.level_bytes < 0 or change >= 0 or new.level_at > one.level_at + LEVEL_S:
+    if one.level_bytes < 0 or not change or new.level_at > one.level_at + LEVEL_S:
         return new
-    return replace(new, level_bytes=one.level_bytes) if -change <= SAME_SHARE * ceiling else replace(one, since=one.counts)
+    if change > 0 and not one.is_level_full:
+        return new
+    return replace(new, level_bytes=one.level_bytes) if abs(change) <= SAME_SHARE * ceiling else replace(one, since=one.counts)
 
 
 def _price(more_per_s: float, wait_s: float, bytes_: int, ceiling: int) -> float:
@@ -283,8 +289,8 @@ def _larger(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
 
 
 def _explored(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
-    """A guest that waits for what more cache would hold, by its agent's word, and has no room is given a step more for a while:
-    where all needs fit, since what is tried has no price.
+    """A guest that waits for what more cache would hold and has no room is given a step more for a while: where all needs fit,
+    since what is tried has no price. An agent says so, or that all that it has is worth something, and it goes on reading.
     """
     if one.tries_bytes:
         if now < one.tries_until:
@@ -292,7 +298,8 @@ def _explored(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
         again_s = min(LONGEST_BACKOFF_S, max(BACKOFF_S, 2 * one.tries_s))
         return replace(one, tries_bytes=0, tries_s=again_s, tries_until=now + again_s)
     has_room = one.free_bytes > FULL_SHARE * ceiling
-    if has_room or not seen.would_gain or now < one.tries_until:
+    is_all_worth = one.worth_bytes > ALL_SHARE * one.cache_bytes and seen.per_s * seen.wait_s > GROW
+    if has_room or not (seen.would_gain or is_all_worth) or now < one.tries_until:
         return one
     more = int(2 * STEP_SHARE * ceiling)
     return replace(one, tries_bytes=one.cache_bytes + more, tries_until=now + TRY_S)
