@@ -13,10 +13,10 @@ from ballonet.decide import cache, cache_needs
 from ballonet.decide.memory import GuestMemory
 from ballonet.decide.seat import Layer, Seat
 from ballonet.model.limits import Limits
+from ballonet.model.settings import Size
 from ballonet.model.snapshot import Guest, GuestStats, Voice
 from ballonet.model.units import MIB
 from ballonet.scenarios.files import FilePart, file_script
-from ballonet.scenarios.scenario import Size
 from ballonet.sim.files import Files
 
 CEILING = 512 * MIB
@@ -347,10 +347,10 @@ def test_a_cache_that_never_stands_still_is_not_spared_for_that() -> None:
     assert cache.askable_bytes(world.memory, CEILING, world.at) is None
 
 
-def needy(**said: int) -> Seat:
+def needy(guaranteed: int = 0, said: int = 0) -> Seat:
     """One that uses 100 MiB, of whose cache 200 MiB were seen to be read again."""
     memory = GuestMemory(reread=replace(GuestMemory().reread, worth_bytes=200 * MIB, price=0.01))
-    guest = Guest(name="g", ceiling_bytes=CEILING, disk_reads=1, **said)
+    guest = Guest(name="g", ceiling_bytes=CEILING, disk_reads=1, guaranteed_bytes=guaranteed, cache_bytes=said)
     return Seat(
         guest, memory, need_now_bytes=100 * MIB, need_soon_bytes=120 * MIB, need_lasting_bytes=120 * MIB, keep_bytes=CEILING
     )
@@ -358,7 +358,7 @@ def needy(**said: int) -> Seat:
 
 def test_what_an_operator_said_keeps_its_price_when_the_disk_shows_more() -> None:
     """Cache lies in layers: each goes at its own price."""
-    one = needy(cache_bytes=150 * MIB)
+    one = needy(said=150 * MIB)
     cache_needs.add(one, 120 * MIB, 120 * MIB, Limits())
     assert [(layer.price, layer.bytes // MIB) for layer in one.cache_layers] == [(0.01, 50), (cache_needs.ORDERED, 150)]
     stranger = seat("s", 100, 200, 0.02)
@@ -377,7 +377,7 @@ def test_a_floor_and_cache_are_not_counted_twice() -> None:
 
 def test_guaranteed_cache_is_no_cache_to_give_up() -> None:
     """It is needed as what its guest uses is."""
-    one = needy(guaranteed_bytes=250 * MIB)
+    one = needy(guaranteed=250 * MIB)
     cache_needs.add(one, 120 * MIB, 120 * MIB, Limits())
     assert one.need_now_bytes == 250 * MIB
     cache_needs.give_up([one], 10_000 * MIB, 1 << 40)

@@ -24,17 +24,17 @@ from ballonet.model.snapshot import Guest, GuestStats
 from ballonet.model.units import PAGE_BYTES
 
 STEP_SHARE: Final = 0.02
-"""Of the ceiling: a change of the cache by so much is judged. 10 of 512 MiB found the knee of a set of 240 MiB within 10 MiB."""
+"""Of the ceiling: a change of the cache by this is judged. 10 of 512 MiB found the knee of a set of 240 MiB within 10 MiB."""
 ASKED_SHARE: Final = 0.025
-"""Of the ceiling: so much is asked for at once, so that what comes is a step."""
+"""Of the ceiling: this is asked for at once, so that what comes is a step."""
 MOST_STEPS: Final = 3.0
-"""So many are asked of a guest at once that reads much anyway; more only when nothing could be told of these."""
+"""A guest that reads much anyway is asked for this many at once; for more only when nothing could be told of these."""
 STEADY_SHARE: Final = 0.01
 """Of the ceiling: a cache that moves by less stands still."""
 SAME_SHARE: Final = 0.0025
 """Of the ceiling: caches of such a difference are the same."""
 LEVEL_S: Final = 1800.0
-"""What a guest read so long ago says nothing of what it reads now."""
+"""What a guest read longer ago says nothing of what it reads now."""
 SETTLE_S: Final = 1.0
 """After a change, before reads are counted: what was on its way is read."""
 JUDGE_S: Final = 5.0
@@ -55,7 +55,7 @@ MOST_WAIT_S: Final = 0.02
 USUAL_WAIT_S: Final = 0.001
 """Where nobody says."""
 BUSY_SHARE: Final = 0.5
-"""Of the time: a disk that is waited for so long, each read twice as long as usual, is full: it shows no more misses, whatever is
+"""Of the time: a disk that is waited for longer, each read twice as long as usual, is full: it shows no more misses, whatever is
 taken. From it there is no verdict that cache is free."""
 BACKOFF_S: Final = 20.0
 LONGEST_BACKOFF_S: Final = 1800.0
@@ -66,13 +66,13 @@ FADE_S: Final = 2600.0
 GROW: Final = 0.01
 """Seconds of waiting a second, for what more cache would hold: worth a step more, to see whether it reads less then."""
 MEET_S: Final = 30.0
-"""A guest whose cache has not stood still for so long has none that could be judged."""
+"""A guest whose cache has not stood still for this time has none that could be judged."""
 COUNTED_S: Final = 30.0
-"""Who has not been counted for so long is not counted."""
+"""A guest whose reads nobody has counted for this time is not counted."""
 RESTLESS_S: Final = 300.0
-"""A guest whose cache has not stood still for so long can be judged as little."""
+"""A guest whose cache has not stood still for this time cannot be judged either."""
 TRY_S: Final = 40.0
-"""For so long: until it has read that much, and its reads have been counted twice."""
+"""A try lasts this long: until the guest has read that much, and its reads have been counted twice."""
 ALL_SHARE: Final = 0.8
 """Of its cache: more is all."""
 FULL_SHARE: Final = 0.03
@@ -127,7 +127,7 @@ def _fell(new: Counts, old: Counts) -> bool:
 
 
 def _missed(one: Reread, before: Counts, ceiling: int, now: float) -> Reread | None:
-    """It loses cache, and reads so much more already that there is nothing to wait for; else None."""
+    """It loses cache, and already reads more than chance could explain, so that there is nothing to wait for; else None."""
     if one.level_bytes - one.cache_bytes < STEP_SHARE * ceiling or now < one.hold_until:
         return None
     seen = _seen(one, before)
@@ -173,7 +173,7 @@ class _Seen(NamedTuple):
 
     @property
     def would_gain(self) -> bool:
-        """Whether the guest waits for its disk for so long, for what more cache would hold, that it is worth a try."""
+        """Whether the guest waits long enough for its disk, for what more cache would hold, to be worth a try."""
         return self.activated_per_s * self.wait_s > GROW
 
     def is_more_than(self, base_per_s: float, base_s: float, sigmas: float = SIGMAS) -> bool:
@@ -201,7 +201,7 @@ def _seen(one: Reread, since: Counts) -> _Seen:
 
 
 def _at_level(one: Reread, seen: _Seen, ceiling: int) -> Reread:
-    """So much is read with this much cache: what the next change is compared with."""
+    """What is read with this much cache: the next change is compared with that."""
     return replace(
         one,
         since=one.counts,

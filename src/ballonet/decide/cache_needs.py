@@ -1,4 +1,4 @@
-"""R17 in the needs of guests: which cache each needs, at which price, and who gives up what when not everything fits.
+"""R17 in the needs of guests: which cache each needs, at which price, and what of it each gives up when not everything fits.
 
 A guest's cache lies in layers: what is tried costs nothing, what its disk has shown has its price, what its operator has said
 comes last. What it is guaranteed is needed as what it uses is.

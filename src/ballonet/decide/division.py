@@ -54,7 +54,7 @@ def share_out(table: Table, seats: list[Seat], pool: int, wanted: int, where: st
         _spread(seats, pool - free)
         return free
     least = int(wanted * LEAST_RESERVE)
-    # What somebody used a moment ago is let go before what somebody reads again now.
+    # What guests used a moment ago is let go before what guests read again now.
     near = sum(seat.need_soon_bytes for seat in seats)
     low -= cache_needs.give_up(seats, pool, near + max(least, owed) - pool)
     if low + max(least, owed) <= pool:  # the reserve shrinks first, as far as it must

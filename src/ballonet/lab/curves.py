@@ -15,7 +15,7 @@ from ballonet.model.units import MIB, PAGE_BYTES
 
 MEMORY_BYTES: Final = 512 * MIB
 USED_BYTES: Final = 100 * MIB
-"""What the guest's programs hold beside."""
+"""What the guest's programs hold besides."""
 PACE: Final = 200
 SET_BYTES: Final = 240 * MIB
 READS_PER_S: Final = 800

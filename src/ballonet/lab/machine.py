@@ -49,7 +49,7 @@ class Hardware:
     has_movable_blocks: bool = True
     """What is plugged holds nothing that could not be moved out of it again."""
     has_data: bool = False
-    """A disk of files, beside that for swap."""
+    """A disk of files, besides that for swap."""
     fixed_total: bool = False
     """MemTotal stays while the balloon moves: Linux does that with deflate-on-oom."""
 

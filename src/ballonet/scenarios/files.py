@@ -23,13 +23,13 @@ class FilePart(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     set: Size = Size(0)
     """All that is read again and again. 0 = nothing is: only a stream."""
     reads: Annotated[float, Meta(ge=0)] = 0.0
-    """Reads a second, each of a random place, of a guest of 512 MiB; a larger one reads so many more. Not scaled."""
+    """Reads a second, each of a random place, of a guest of 512 MiB; a larger one reads more in proportion. Not scaled."""
     shape: str = "uniform"
     """How often which part is read: `uniform`; `zipf` (exponent 0.99); `hot-0.1`, nine reads of ten on a tenth."""
     read_bytes: Annotated[int, Meta(ge=PAGE_BYTES, le=1 << 20)] = PAGE_BYTES
     """Of each read: 4096; 8192 for PostgreSQL, 16384 for InnoDB."""
     mapped: bool = False
-    """It is mapped and not read: what is missed brings its neighbours, and anonymous memory is paged out beside it."""
+    """It is mapped and not read: what is missed brings its neighbours, and anonymous memory is paged out next to it."""
     stream: Size = Size(0)
     """Bytes a second of other files that are read once: a backup, a scan."""
     iops: Annotated[float, Meta(gt=0)] = DISK_IOPS

@@ -71,7 +71,7 @@ def sum_of(low: int, high: int) -> float:
 
 
 def characteristic(buckets: Iterable[tuple[float, float]], reads: float) -> tuple[float, float]:
-    """What stays cached when each page lies for so many reads, and what of the reads misses then (Che, Tung, Wang 2002)."""
+    """What stays cached when each page lies for `reads` reads, and what of the reads misses then (Che, Tung, Wang 2002)."""
     held = missed = 0.0
     for count, popularity in buckets:
         stays = -math.expm1(-popularity * reads)

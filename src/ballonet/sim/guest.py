@@ -32,7 +32,7 @@ BOOT_BYTES: Final = 110 * MIB
 BOOT_SHARE: Final = 0.03
 """What a Linux guest touches as it boots: Debian 12 in guests of 0.5 to 8 GiB took 136 to 348 MiB."""
 ANONYMOUS_OF_MAPPED: Final = 5
-"""Where its files are mapped, one of so many pages that a kernel gives up is a program's (61 swap-ins beside 321 reads)."""
+"""Where its files are mapped, one of this many pages that a kernel gives up is a program's (61 swap-ins to 321 reads)."""
 COLD_TOUCHES: Final = 0.01
 """Of all touches: those of cold memory, as in lab/image/workload.py."""
 SMALL_BYTES: Final = 512 * MIB

@@ -94,7 +94,7 @@ class Files:
         return int(draw() * self.blocks)
 
     def read(self, count, deadline):
-        """Reads so many blocks, or as many as fit before `deadline`. Gives how many."""
+        """Reads `count` blocks, or as many as fit before `deadline`. Gives how many."""
         fd, each, monotonic, pread, block = self.fd, self.each, time.monotonic, os.pread, self.block
         for done in range(count):
             at = block() * each
