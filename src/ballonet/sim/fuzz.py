@@ -20,6 +20,7 @@ from msgspec.structs import replace
 
 from ballonet.model.settings import Size
 from ballonet.model.units import GIB, MIB
+from ballonet.scenarios.files import FilePart
 from ballonet.scenarios.scenario import Fault, FaultKind, Group, HostPart, LimitPart, Phase, Scenario
 from ballonet.sim.fair import FairWatch, UnfairError
 from ballonet.sim.ledger import LedgerError
@@ -71,6 +72,7 @@ def storm(seed: int, *, guests: int | None = None, faults: int | None = None, du
     source = random.Random(seed)  # noqa: S311 a seed that reproduces, no secret
     count = source.randint(2, 16)
     groups = [_group(source, number, duration_s) for number in range(count)]
+    groups = [replace(group, files=_files(seed, number, group, duration_s)) for number, group in enumerate(groups)]
     found = [_fault(source, f"g{source.randrange(count)}-0", duration_s) for _ in range(source.randint(0, 4))]
     share = source.uniform(0.55, 1.0)
     host = _host(source, duration_s)
@@ -142,6 +144,27 @@ def _group(source: random.Random, number: int, duration_s: float) -> Group:
         page_cache=Size(memory // 4) if is_cached else Size(0),
         cache_worth=source.choice((0.0, 0.1, 0.3)) if is_cached else 0.0,
     )
+
+
+def _files(seed: int, number: int, group: Group, duration_s: float) -> tuple[FilePart, ...]:
+    """What some of them read from their disks. Of a source of its own: a seed gives the same storm as before but for that."""
+    source = random.Random(f"{seed}/files/{number}")  # noqa: S311 a seed that reproduces
+    if group.huge or source.random() > 0.25:  # noqa: PLR2004 one in four
+        return ()
+    begins = source.choice((0.0, source.uniform(0, duration_s / 2)))
+    ends = source.choice((None, source.uniform(duration_s / 2 + 1, duration_s)))
+    if source.random() < 0.3:  # noqa: PLR2004 a backup
+        return (FilePart(stream=Size(int(source.uniform(4, 256)) * MIB), at_s=begins, until_s=ends),)
+    part = FilePart(
+        set=Size(int(group.memory * source.uniform(0.05, 0.8))),
+        reads=source.uniform(20, 2000),
+        shape=source.choice(("uniform", "zipf", "hot-0.1")),
+        read_bytes=source.choice((4096, 8192, 16384)),
+        mapped=source.random() < 0.2,  # noqa: PLR2004 some
+        at_s=begins,
+        until_s=ends,
+    )
+    return (part,)
 
 
 def _fault(source: random.Random, guest: str, duration_s: float) -> Fault:

@@ -120,13 +120,18 @@ class SimGuest:
             return
         self._grow(math.ceil(self.course.used_bytes(0.0) / EXTENT_BYTES))
         self._read(self._files)
-        self._read(self.files.begin(self.memory.idle))
 
     def warm(self, keep_bytes: int) -> None:
         """Has run for days with `keep_bytes`: page cache fills what it does not use."""
         self.asked = keep_bytes // EXTENT_BYTES
         self._take(self.memory.total - self.asked, 0.0)
+        self.read_in(self.memory.idle - COLD_BYTES // EXTENT_BYTES)
         self._read(self.memory.idle - COLD_BYTES // EXTENT_BYTES)
+
+    def read_in(self, most: int) -> None:
+        """What it reads from the beginning on has been read in once, up to this much."""
+        if not self.is_gone:
+            self._read(self.files.begin(max(0, min(most, self.memory.idle))))
 
     def boot(self, now: float) -> None:
         """Its process starts: nothing of its memory is touched yet, and it has no driver for a while."""

@@ -84,8 +84,7 @@ def world_of(scenario: Scenario, seed: int) -> SimWorld:
     budget = int(scenario.host.memory)
     limits = [(limit.name, int(limit.memory), members(scenario, limit.guests)) for limit in scenario.limits]
     world = SimWorld(scenario.host, budget, guests, KVM, FIRST_S, 1, limits)
-    for name, keep_bytes in warm_keeps(guests, budget).items() if scenario.warm else ():
-        world.by_name[name].warm(keep_bytes)
+    world.begin(warm_keeps(guests, budget) if scenario.warm else {})
     if world.used_bytes > budget:
         raise SettingsError(f"{scenario.name}: guests need more at the start than the host has; give it more memory")
     beasts.release(world, scenario.faults, 1)

@@ -120,8 +120,7 @@ async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Ca
     start = scenario.lead_s + scenario.warmup_s
     limits = [(limit.name, int(limit.memory), members(scenario, limit.guests)) for limit in scenario.limits]
     world = SimWorld(scenario.host, what.budget_bytes, what.scripts, what.speeds, start, what.scale, limits)
-    for name, keep_bytes in warm_keeps(what.scripts, what.budget_bytes).items() if scenario.warm else ():
-        world.by_name[name].warm(keep_bytes)
+    world.begin(warm_keeps(what.scripts, what.budget_bytes) if scenario.warm else {})
     if world.used_bytes > what.budget_bytes and what.policy != "ideal":
         raise SettingsError(f"{scenario.name}: guests need more at the start than the host has; give it more memory")
     beasts.release(world, scenario.faults, what.scale)

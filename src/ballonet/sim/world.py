@@ -25,6 +25,8 @@ BALLOON_PER_CORE_S: Final = 0.86 * GIB
 """Balloons that take this much in a second keep a core busy (HyperAlloc, EuroSys'25, raw data: one balloon at its fastest)."""
 LEAST_CPU_SHARE: Final = 0.5
 """A fair scheduler leaves guests at least half of the cores, however many balloons move."""
+READ_IN_SHARE: Final = 0.95
+"""Of what a host has free at the start: files that are read in fill no more."""
 SCARCE_SHARE: Final = 0.01
 """Of the host's memory: with less available its own tasks begin to wait."""
 PRESSURE_FADE_S: Final = 10.0
@@ -89,6 +91,19 @@ class SimWorld:
         """Of the host's cores: what balloons leave."""
         self._io, self._cpu, self._memory = part.disk_share, part.busy_share, 0.0
         self.host_own(0.0)
+
+    def begin(self, keeps: Mapping[str, int]) -> None:
+        """Before time begins to pass: guests have run for days with `keeps`, by name, or, where that is empty, have just read in
+        what they read again and again, as far as the host has room for it.
+        """
+        for name, keep_bytes in keeps.items():
+            self.by_name[name].warm(keep_bytes)
+        readers = [] if keeps else [guest for guest in self.guests if guest.files]
+        wanted = sum(guest.files.live_extents(0.0) for guest in readers)
+        room = self.ledger.total - self.used_bytes // EXTENT_BYTES
+        share = min(1.0, max(0.0, READ_IN_SHARE * room / wanted)) if wanted else 0.0
+        for guest in readers:
+            guest.read_in(int(share * guest.files.live_extents(0.0)))
 
     def _lives(self, guest: SimGuest) -> Iterator[tuple[float, Callable[[], None]]]:
         """When a guest starts, is up, reads files and stops, and what that does."""
