@@ -155,7 +155,8 @@ def test_files_larger_than_the_host_are_read_in_as_far_as_it_has_room(tmp_path: 
     path = tmp_path / "one.toml"
     path.write_text(
         'name = "one"\nabout = ""\nduration_s = 20\n[host]\nmemory = "20 GiB"\n[[guests]]\nname = "g"\n'
-        'count = 4\nmemory = "16 GiB"\n[[guests.phases]]\nat_s = 0\nused = "2 GiB"\n[[guests.files]]\nset = "12 GiB"\nreads = 50\n'
+        'count = 4\nmemory = "16 GiB"\n[[guests.phases]]\nat_s = 0\nused = "2 GiB"\n'
+        '[[guests.files]]\nset = "12 GiB"\nreads = 50\n'
     )
     summary = run_arm(order(load(str(path)))).result(None).summary
     assert summary.budget_violations == 0
