@@ -70,6 +70,10 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     asked = {where for where, lack, seat in lacks if lack > dead_band_bytes(seat)}
     # Where one lacks more than others are let off, nobody is: a little from each is all that it waits for.
     waiting = {where for where, lack, seat in lacks if lack > _over_bytes(seat)}
+    # Nobody is left in peace with more than it needs while the host runs out of memory and another pages for want of some.
+    is_dire = table.is_pressed and any(
+        seat.may_take and seat.keep_bytes + dead_band_bytes(seat) < seat.need_now_bytes and not seat.is_cooling for seat in seats
+    )
     moves = _Moves()
     for seat in seats:
         # A donor on its way down is counted as arrived; else it would be asked for the same bytes again each tick.
@@ -86,7 +90,7 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
         elif seat.guest.deflates:
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
             _set(seat, max(wish, here), Reason.DEFLATE, goal_bytes=seat.guest.ceiling_bytes, why=seat.guest.deflates)
-        elif least < here and seat.may_give and _is_donor(table, seat, owes=owes):
+        elif least < here and seat.may_give and (_is_donor(table, seat, owes=owes) or (seat.is_cooling and is_dire)):
             moves.donors.append((least, seat))
             _rest(seat, here)
         elif not _is_time_for_spare(table, seat, wish - here):
