@@ -7,11 +7,13 @@ from msgspec.structs import replace
 
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError, Size
+from ballonet.model.tick import Tick
 from ballonet.model.units import MIB
 from ballonet.scenarios.files import FilePart, file_script
 from ballonet.scenarios.scenario import load
 from ballonet.sim.files import Files, curve
 from ballonet.sim.run import order, run_arm
+from ballonet.sim.world import SimWorld
 
 SET_MIB = 240
 COUNTED = {
@@ -161,3 +163,19 @@ def test_files_larger_than_the_host_are_read_in_as_far_as_it_has_room(tmp_path: 
     summary = run_arm(order(load(str(path)))).result(None).summary
     assert summary.budget_violations == 0
     assert summary.swap_in_pages == 0
+
+
+def test_a_guest_with_an_agent_says_what_it_read_again() -> None:
+    """As an agent would; its host counts the same."""
+    scenario = load("files")
+    readers = replace(scenario.guests[0], swap_known=True)
+    told: list[tuple[int, int]] = []
+
+    def look(_at: float, tick: Tick, _world: SimWorld) -> None:
+        one = tick.snapshot.guests[0]
+        if one.stats is not None:
+            told.append((one.stats.refaults or 0, one.disk_reads or 0))
+
+    run_arm(order(replace(scenario, guests=(readers, *scenario.guests[1:]), duration_s=60.0)), on_tick=look)
+    assert told[-1][0] > 1000
+    assert all(refaults <= reads for refaults, reads in told)

@@ -36,7 +36,7 @@ WARM_S = 4.0
 READ_IN_S = 40.0
 """For a set to be read in: 240 MiB come in 5 s from a disk of 400 requests a second."""
 SETTLE_S = 1.0
-"""After the end, for the workloads' last reports."""
+"""For workloads' reports that are on their way."""
 
 
 @dataclass(frozen=True)
@@ -297,30 +297,29 @@ async def _warm(machine: Machine, script: GuestScript, keep_bytes: int) -> None:
     used_bytes = script.phases[0][1]
     _size(machine, used_bytes, used_bytes)
     await asyncio.sleep(WARM_S)
-    told = machine.on_report
-    done = asyncio.Event()
-    # The workload does one thing at a time: when it reports again, it has read all.
     sets = sum(one.set_bytes for one in script.files if one.at_s <= 0)
     machine.tell("cache", max(0, keep_bytes - used_bytes - sets - COLD_BYTES))
+    await _until_it_reports(machine, 4 * WARM_S)
+
+
+async def _until_it_reports(machine: Machine, within_s: float) -> None:
+    """The workload does one thing at a time: when it reports again, it has done what it was told."""
+    await asyncio.sleep(SETTLE_S)  # a report that was on its way is no word of that
+    told = machine.on_report
+    done = asyncio.Event()
     machine.on_report = lambda _name, _words: done.set()
     with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(done.wait(), 4 * WARM_S)
+        await asyncio.wait_for(done.wait(), within_s)
     machine.on_report = told
 
 
 async def _read_in(machine: Machine, script: GuestScript) -> None:
     """Has one guest read in what it reads from the beginning on, before anybody may take of its memory."""
     streams: dict[int, int] = {}
-    told = machine.on_report
-    done = asyncio.Event()
     for number, one in enumerate(script.files):
         if one.at_s <= 0:
             _read_files(machine, number, one, streams)
-    await asyncio.sleep(SETTLE_S)  # what was on its way is no word of that
-    machine.on_report = lambda _name, _words: done.set()
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(done.wait(), READ_IN_S)
-    machine.on_report = told
+    await _until_it_reports(machine, READ_IN_S)
 
 
 async def _until(when: float) -> None:

@@ -85,7 +85,7 @@ class Group(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     the simulator all is moved by balloons.
     """
     swap_known: bool = False
-    """It says how much swap it has, as an agent does. Simulated only."""
+    """It says what an agent does: how much swap it has, and what of its files it read again. Simulated only."""
     starts_s: float | None = None
     """When it starts; None = it runs from the beginning. Simulated only."""
     stops_s: float | None = None

@@ -130,8 +130,6 @@ class Files:
         """Pages, as the guest's kernel counts them: read again after they were dropped; such that would still be there if the
         cache had all of the memory; and of mapped files.
         """
-        self.load = 0.0
-        """Of its disk's time."""
 
     def __bool__(self) -> bool:
         return bool(self._sets)
@@ -189,8 +187,8 @@ class Files:
         requests = streams * EXTENT_BYTES / STREAM_BYTES
         room = max(0.0, self._iops - requests)
         part = min(1.0, room / max(1e-9, sum(asked)))
-        self.load = min(1.0, (requests + part * sum(asked)) / self._iops)
-        wait_s = self._wait_s + (self._request_s - self._wait_s) * self.load**2
+        load = min(1.0, (requests + part * sum(asked)) / self._iops)
+        wait_s = self._wait_s + (self._request_s - self._wait_s) * load**2
         more = min(streams, self._iops * STREAM_BYTES / EXTENT_BYTES) * dt
         self._count(min(requests, self._iops) * dt, STREAM_BYTES, wait_s)
         spare = cache - self.cached + idle  # streams' pages make room for what is read again

@@ -455,6 +455,8 @@ class SimGuest:
         if self.script.swap_known:
             size = self.script.memory_bytes if self.script.has_swap else 0
             swap = {"swap_total_bytes": size, "swap_free_bytes": max(0, size - int(self.swapped) * EXTENT_BYTES)}
+            if self.files:
+                swap |= {"refaults": int(self.files.refaults), "activations": int(self.files.activations), "mglru": 0}
         return self.says(
             GuestStats(
                 total_bytes=self.memory.total * EXTENT_BYTES if self.script.fixed_total else keep,

@@ -144,7 +144,7 @@ def _elsewhere(guest: Guest) -> Iterator[Fact]:
     if guest.huge_bytes:
         yield Fact("in huge pages of the host, which no other guest can be lent", _size(guest.huge_bytes))
     if guest.given_bytes is not None:
-        yield Fact("was given; its ceiling is lower, as set", _size(guest.given_bytes))
+        yield Fact("was given; its ceiling is lower", _size(guest.given_bytes))
     if guest.limit_bytes is not None:
         yield Fact("limited by the host to", _size(guest.limit_bytes))
     if guest.headroom_bytes:
