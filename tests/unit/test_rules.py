@@ -11,9 +11,10 @@ from ballonet.decide.estimate import needs
 from ballonet.decide.floor import default_floor_bytes
 from ballonet.decide.memory import GuestMemory, Motion, Use
 from ballonet.decide.pace import dead_band_bytes, portion_bytes
-from ballonet.decide.policies.adaptive import _over_bytes
+from ballonet.decide.policies.adaptive import _is_donor, _over_bytes
 from ballonet.decide.seat import Seat
 from ballonet.decide.step import START, step
+from ballonet.decide.table import Table
 from ballonet.hypervisors.fake import FakeGuest
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Plan, Reason
@@ -770,3 +771,35 @@ def test_the_last_of_what_is_ordered_back_comes_also_in_pieces() -> None:
             keeps = [(one.keep_bytes or 0) if one.is_command else keep for one, keep in zip(plan.guests, keeps, strict=True)]
         assert keeps[0] == 8 * GIB
         assert sum(keeps) <= 18 * GIB + 32 * MIB
+
+
+def asked_to_give(at: float, limits: Limits, available: int = 3 * GIB) -> set[str]:
+    """Who is asked to give, at each tick until then, beside one of which nobody knows yet how it runs; a large host."""
+    unmet = seen("new", 4 * GIB, 0, can_balloon=False, is_starting=True, leave_alone="nobody has told yet how it runs")
+    unmet = replace(unmet, resident_bytes=GIB // 4, stats=None, stats_age_s=None)
+    givers = [seen(name, 3 * GIB, GIB) for name in ("a", "b")]
+    state, names = START, set[str]()
+    for tick in range(int(at) + 1):
+        state, plan = step(state, picture(*givers, unmet, available=available, total=12 * GIB), limits, float(tick))
+        names |= {one.name for one in plan.guests if one.is_command and (one.keep_bytes or 0) < 3 * GIB}
+    return names
+
+
+def test_r16_a_daemon_that_has_just_started_takes_nothing_for_guests_that_it_has_not_met() -> None:
+    """Within moments all are met; one that is not met then boots, and is given room. A host that runs out does not wait."""
+    assert asked_to_give(2.0, Limits()) == set()
+    assert asked_to_give(4.0, Limits()) != set()
+    assert asked_to_give(2.0, Limits(), available=16 * MIB) != set()
+
+
+def test_r5_nobody_is_left_in_peace_with_more_than_it_needs_while_the_host_runs_out_and_another_pages() -> None:
+    """One that suffered from giving gives again what it does not need; one that pages now does not (R14)."""
+
+    def gives(*, cooling: bool, distressed: bool = False) -> bool:
+        one = Seat(seen("a", 3 * GIB, GIB), GuestMemory(), is_cooling=cooling, is_distressed=distressed)
+        table = Table(seats=[one], limits=Limits(), total_bytes=GIB, memory_bytes=GIB)
+        return _is_donor(table, one, owes=False, is_dire=True)
+
+    assert gives(cooling=False)
+    assert gives(cooling=True)
+    assert not gives(cooling=True, distressed=True)

@@ -46,7 +46,7 @@ def laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: 
         state=states.lasting(state.host_state, seen, now - min(now, state.better_at)),
         is_pressed=seen in states.ALARMING,
         now=now,
-        is_meeting=now - (now if state.decided_at < 0 else state.began_at) < MEET_S and any(map(_is_unmet, seats)),
+        is_meeting=state.ran_s(now) < MEET_S and any(map(_is_unmet, seats)),
         options=snapshot.options,
         past=dict(state.past),
         budgets=_budgets(host, seats) if limits.has("R4") else [],

@@ -1,6 +1,6 @@
 """The past of a whole host: what `step` takes from tick to tick, and what a snapshot file carries on."""
 
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -10,13 +10,16 @@ from ballonet.decide.shown import Shown
 from ballonet.decide.steering.knobs import Turned
 from ballonet.model.limits import Limits
 
+NEVER: Final = -1e9
+"""A time before all others."""
+
 
 class State(Struct, frozen=True, omit_defaults=True):
     """The past of all guests and of the host."""
 
     guests: dict[str, GuestMemory] = {}
     decided_at: float = -1e9
-    began_at: float = -1e9
+    began_at: float = NEVER
     """When the first decision was."""
     busy_at: float = -1e9
     """When a guest was last moved because another or itself was in need."""
@@ -39,3 +42,7 @@ class State(Struct, frozen=True, omit_defaults=True):
     """When a policy with a period last decided."""
     said: dict[str, tuple[int, dict[str, Any]]] = {}
     """What it said then of each guest."""
+
+    def ran_s(self, now: float) -> float:
+        """For how long it has been decided; 0 at the first time."""
+        return now - self.began_at if self.began_at > NEVER else 0.0

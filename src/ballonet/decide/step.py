@@ -51,7 +51,7 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
         seats=still.kept(table.seats, memories) if reuses else {},
         limits=limits,
         decided_at=now,
-        began_at=now if state.decided_at == START.decided_at else state.began_at,
+        began_at=now - state.ran_s(now),
         busy_at=now if is_busy else state.busy_at,
         shown=shown,
         turned=turned,

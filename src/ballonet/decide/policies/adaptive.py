@@ -70,7 +70,6 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     asked = {where for where, lack, seat in lacks if lack > dead_band_bytes(seat)}
     # Where one lacks more than others are let off, nobody is: a little from each is all that it waits for.
     waiting = {where for where, lack, seat in lacks if lack > _over_bytes(seat)}
-    # Nobody is left in peace with more than it needs while the host runs out of memory and another pages for want of some.
     is_dire = table.is_pressed and any(
         seat.may_take and seat.keep_bytes + dead_band_bytes(seat) < seat.need_now_bytes and not seat.is_cooling for seat in seats
     )
@@ -90,7 +89,7 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
         elif seat.guest.deflates:
             moves.due.append((max(0, wish - max(here, seat.held_bytes)), seat))
             _set(seat, max(wish, here), Reason.DEFLATE, goal_bytes=seat.guest.ceiling_bytes, why=seat.guest.deflates)
-        elif least < here and seat.may_give and (_is_donor(table, seat, owes=owes) or (seat.is_cooling and is_dire)):
+        elif least < here and seat.may_give and _is_donor(table, seat, owes=owes, is_dire=is_dire):
             moves.donors.append((least, seat))
             _rest(seat, here)
         elif not _is_time_for_spare(table, seat, wish - here):
@@ -106,9 +105,9 @@ def _move(table: Table, seats: list[Seat], reserve: int, lacking: int) -> None:
     _name_short(table, seats)
 
 
-def _is_donor(table: Table, seat: Seat, *, owes: bool) -> bool:
+def _is_donor(table: Table, seat: Seat, *, owes: bool, is_dire: bool) -> bool:
     """Whether a guest that holds more than its wish is asked for it."""
-    return owes or seat.is_over or not _is_spared(table, seat)
+    return owes or seat.is_over or not _is_spared(table, seat, is_dire=is_dire)
 
 
 @dataclass(slots=True)
@@ -240,9 +239,11 @@ def _heading_bytes(seat: Seat) -> int:
     return seat.keep_bytes if memory.motion.asked_bytes is None or memory.motion.parked_sign else memory.motion.asked_bytes
 
 
-def _is_spared(table: Table, seat: Seat) -> bool:
-    """Who suffered from giving is left in peace (R5); who is in distress gives nothing, however low the host is (R14)."""
-    return seat.is_cooling or (seat.is_distressed and table.limits.has("R14"))
+def _is_spared(table: Table, seat: Seat, *, is_dire: bool) -> bool:
+    """Who suffered from giving is left in peace (R5), but not while the host runs out of memory and another pages for want of
+    some; who is in distress gives nothing, however low the host is (R14).
+    """
+    return (seat.is_cooling and not is_dire) or (seat.is_distressed and table.limits.has("R14"))
 
 
 def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing: bool, is_ordered: bool) -> None:
