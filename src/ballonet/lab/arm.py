@@ -22,7 +22,7 @@ from ballonet.model.limits import Limits
 from ballonet.model.snapshot import Guest, Snapshot, Voice
 from ballonet.model.terms import GuestSettings
 from ballonet.model.tick import Tick
-from ballonet.report.record import SAMPLE_S, GuestRecord, Record, Work
+from ballonet.report.record import APP_BUCKETS_S, SAMPLE_S, GuestRecord, Record, Work
 from ballonet.scenarios.files import FileScript
 from ballonet.scenarios.scenario import COLD_BYTES, Fault, GuestScript, Scenario, warm_keeps
 from ballonet.sense.observer import Observer
@@ -35,6 +35,8 @@ WARM_S = 4.0
 """For a guest to reach its first size."""
 READ_IN_S = 40.0
 """For a set to be read in: 240 MiB come in 5 s from a disk of 400 requests a second."""
+APP_READY_S = 240.0
+"""For a server to start and its data to be read in: half a minute where nobody else is busy, and on two cores six are."""
 SETTLE_S = 1.0
 """For workloads' reports that are on their way."""
 
@@ -84,7 +86,11 @@ async def run_arm(order: Order, progress: Progress) -> Record:
     kinds = {_kind(script) for script in order.scripts if not script.plugged_bytes}
     templates = {
         kind: await template(
-            kind.memory_bytes, has_software=order.has_software, fixed_total=kind.fixed_total, has_data=kind.has_data
+            kind.memory_bytes,
+            has_software=order.has_software,
+            fixed_total=kind.fixed_total,
+            has_data=kind.has_data,
+            has_apps=kind.has_apps,
         )
         for kind in kinds
     }
@@ -114,6 +120,7 @@ class Kind(NamedTuple):
     memory_bytes: int
     fixed_total: bool
     has_data: bool
+    has_apps: bool
 
 
 async def _guest(script: GuestScript, templates: dict[Kind, Template], folder: Path, charge: Charge) -> Machine:
@@ -128,7 +135,12 @@ async def _guest(script: GuestScript, templates: dict[Kind, Template], folder: P
 
 
 def _kind(script: GuestScript) -> Kind:
-    return Kind(script.memory_bytes, script.fixed_total, bool(script.files))
+    return Kind(script.memory_bytes, script.fixed_total, any(_is_driven(script, one) for one in script.files), bool(script.app))
+
+
+def _is_driven(script: GuestScript, one: FileScript) -> bool:
+    """Whether the lab's workload reads this set: what an application reads, it reads by itself."""
+    return bool(one.stream_per_s) or not script.app
 
 
 def qemu(order: Order, machines: list[Machine]) -> QemuHypervisor:
@@ -148,11 +160,14 @@ async def fly(order: Order, machines: list[Machine], progress: Progress, hypervi
             machine.used_at_rest_bytes += JVM_BYTES
             machine.tell("java", heap, f"-XX:+Use{script.jvm}GC", "-XX:TieredStopAtLevel=1", "-Xshare:auto")
         machine.tell(order.starter)
-        machine.on_report = lambda name, words: setattr(guests[name], "work", _work(words))
+        machine.on_report = lambda name, words: setattr(guests[name], "work", Report.of(words).work)
+    if apps := [machine for machine in machines if guests[machine.name].script.app]:
+        progress.on_stage(f"starting {len(apps)} applications, and reading their data in")
+        await asyncio.gather(*(_begin_app(machine, guests[machine.name]) for machine in apps))
     if order.scenario.warm:
         progress.on_stage("warming the guests: page cache fills what they keep")
         await asyncio.gather(*(_warm(*one) for one in _warm_keeps(order, machines)))
-    await asyncio.gather(*(_read_in(*one) for one in zip(machines, order.scripts, strict=True) if one[1].files))
+    await asyncio.gather(*(_read_in(*one) for one in zip(machines, order.scripts, strict=True) if one[1].files and not one[1].app))
     clock = asyncio.get_running_loop().time
     start = clock() + order.scenario.lead_s + order.scenario.warmup_s
     for machine in machines:
@@ -236,11 +251,12 @@ async def _drive(machine: Machine, script: GuestScript, seed: int, start: float)
     _, used_bytes, per_s = script.phases[0]
     _size(machine, used_bytes, per_s)
     machine.tell("pace", script.pace)
-    streams = {number: one.stream_per_s for number, one in enumerate(script.files) if one.at_s <= 0 and one.stream_per_s}
+    sets = {number: one for number, one in enumerate(script.files) if _is_driven(script, one)}
+    streams = {number: one.stream_per_s for number, one in sets.items() if one.at_s <= 0 and one.stream_per_s}
     await _until(start)
     machine.tell("start")
     async with asyncio.TaskGroup() as tasks:
-        for number, one in enumerate(script.files):
+        for number, one in sets.items():
             tasks.create_task(_drive_files(machine, number, one, start, streams))
         for at_s, used_bytes, per_s in script.phases[1:]:
             await _until(start + at_s)
@@ -322,11 +338,43 @@ async def _read_in(machine: Machine, script: GuestScript) -> None:
     await _until_it_reports(machine, READ_IN_S)
 
 
+async def _begin_app(machine: Machine, guest: GuestRecord) -> None:
+    """Has one guest run its application, and learns what it uses by that. Raises LabError when it does not."""
+    script, told = guest.script, machine.on_report
+    seen: asyncio.Queue[Report | str] = asyncio.Queue()
+    machine.on_report = lambda _name, words: seen.put_nowait(Report.of(words))
+    machine.on_failed = seen.put_nowait
+    machine.tell("app", script.app, script.app_rate)
+    try:
+        async with asyncio.timeout(APP_READY_S):
+            while isinstance(report := await seen.get(), str) or not (report.has_app and report.work.done):
+                if isinstance(report, str):
+                    raise LabError(f"{script.app} did not come up in {machine.name}: {report}; {machine.console_tail(20)}")
+    except TimeoutError as error:
+        raise LabError(f"{script.app} in {machine.name} did not answer its client in {APP_READY_S:.0f} s") from error
+    finally:
+        machine.on_report = told
+    machine.used_at_rest_bytes = report.total_bytes - report.available_bytes
+
+
 async def _until(when: float) -> None:
     await asyncio.sleep(max(0.0, when - asyncio.get_running_loop().time()))
 
 
-def _work(words: list[str]) -> Work:
+class Report(NamedTuple):
     """A report of lab/image/workload.py."""
-    done, wanted, swap_in, ooms = map(int, words[1:5])
-    return Work(done, wanted, swap_in, ooms, [int(count) for count in words[9].split(",")])
+
+    work: Work
+    total_bytes: int
+    available_bytes: int
+
+    @property
+    def has_app(self) -> bool:
+        """Whether it is an application's client that counts."""
+        return len(self.work.latencies) == len(APP_BUCKETS_S)
+
+    @classmethod
+    def of(cls, words: list[str]) -> "Report":
+        """From its words."""
+        done, wanted, swap_in, ooms = map(int, words[1:5])
+        return cls(Work(done, wanted, swap_in, ooms, [int(count) for count in words[9].split(",")]), int(words[6]), int(words[7]))

@@ -103,7 +103,7 @@ def _build(packages: dict[str, str], work: Path) -> None:
 
 def _guest_files(unpacked: Path) -> Iterator[tuple[str, int, bytes]]:
     """Name, mode and content of each file of the guest's root, folders before what is in them."""
-    files: dict[str, Path] = {"init": _FILES / "init", "workload.py": _FILES / "workload.py"}
+    files: dict[str, Path] = {"init": _FILES / "init", "workload.py": _FILES / "workload.py", "apps.py": _FILES / "apps.py"}
     kernel = next(_lies(unpacked, "lib/modules").iterdir())
     built_in = (kernel / "modules.builtin").read_text().splitlines()  # some drivers are no modules from Linux 6.12 on
     modules = [name for name in _MODULES if f"kernel/drivers/{name}.ko" not in built_in]

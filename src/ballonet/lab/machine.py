@@ -26,6 +26,7 @@ COMMAND_DEADLINE_S: Final = 30.0
 SWAP_IOPS: Final = 400
 """Requests a second of a guest's swap disk: a good disk under mixed load. Unthrottled, a swap file lies in the host's
 page cache and swapping costs nothing, so that a run with 16,000 swap-ins shows no harm at all."""
+_THROTTLE: Final = f"throttling.iops-total={SWAP_IOPS}"
 
 DATA_BYTES: Final = 1 << 40
 """Of a guest's disk of files. It is read and never written, so it takes no space."""
@@ -50,6 +51,8 @@ class Hardware:
     """What is plugged holds nothing that could not be moved out of it again."""
     has_data: bool = False
     """A disk of files, besides that for swap."""
+    apps: Path | None = None
+    """A disk of lab/apps.py, which each guest writes a copy of its own of; None = the guest has none."""
     fixed_total: bool = False
     """MemTotal stays while the balloon moves: Linux does that with deflate-on-oom."""
 
@@ -67,6 +70,7 @@ class Hardware:
             *("-device", "virtio-blk-pci,drive=swap"),
             *(self._software_words() if self.software else ()),
             *(("-device", "virtio-blk-pci,drive=data") if self.has_data else ()),
+            *(self._apps_words() if self.apps else ()),
         ]
 
     @property
@@ -86,6 +90,12 @@ class Hardware:
             *("-drive", f"file={self.software},if=none,id=software,format=raw,readonly=on", "-device"),
             *("virtio-blk-pci,drive=software", "-device", "virtserialport,chardev=qga,name=org.qemu.guest_agent.0"),
         ]
+
+
+    def _apps_words(self) -> list[str]:
+        assert self.apps is not None, "asked for where there is one"
+        drive = f"file={self.apps},if=none,id=apps,format=raw,cache={_cache_mode(self.apps)},snapshot=on,{_THROTTLE}"
+        return ["-drive", drive, "-device", "virtio-blk-pci,drive=apps,serial=apps"]
 
 
 @dataclass
@@ -108,6 +118,8 @@ class Machine:
     on_report: Callable[[str, list[str]], None] = lambda _name, _words: None
     on_grown: Callable[[str, int], None] = lambda _name, _available: None
     """Told at once when the workload has taken more memory, with MemAvailable after that, in bytes."""
+    on_failed: Callable[[str], None] = lambda _why: None
+    """Told when an application does not come up in the guest."""
     _tasks: list[asyncio.Task[None]] = field(default_factory=list)
 
     @property
@@ -146,6 +158,8 @@ class Machine:
                     self.on_report(self.name, words[1:])
                 elif words and words[0] == "grown":
                     self.on_grown(self.name, int(words[1]))
+                elif words and words[0] == "failed":
+                    self.on_failed(" ".join(words[1:]))
 
     def bury_when_dead(self) -> None:
         """Has the RAM given back when QEMU dies, as the kernel would do if the lab did not hold it too."""
@@ -292,7 +306,7 @@ async def _start(
         await charge.run("cp", "--sparse=always", str(ram_from), f"/proc/{os.getpid()}/fd/{ram}")
     plugged, plug_words = _plugged(name, hardware.plugged_bytes)
     swap = folder / f"{name}.swap"
-    drive = f"file={swap},if=none,id=swap,format=raw,cache={_cache_mode(swap)},throttling.iops-total={SWAP_IOPS}"
+    drive = f"file={swap},if=none,id=swap,format=raw,cache={_cache_mode(swap)},{_THROTTLE}"
     words = [
         *hardware.words(),
         *("-object", f"memory-backend-file,id=ram,size={hardware.base_bytes},share=on,mem-path=/proc/self/fd/{ram}"),
@@ -323,8 +337,7 @@ def _data_words(path: Path) -> list[str]:
     """QEMU's words for a disk of files: sparse, and as fast as that for swap."""
     with path.open("ab") as file:
         file.truncate(DATA_BYTES)
-    throttle = f"cache={_cache_mode(path)},throttling.iops-total={SWAP_IOPS}"
-    return ["-drive", f"file={path},if=none,id=data,format=raw,{throttle}"]
+    return ["-drive", f"file={path},if=none,id=data,format=raw,cache={_cache_mode(path)},{_THROTTLE}"]
 
 
 def _plugged(name: str, size: int) -> tuple[int | None, list[str]]:

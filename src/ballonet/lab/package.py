@@ -1,12 +1,17 @@
 """Distribution packages, fetched and unpacked without installing them on the host."""
 
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from ballonet.lab.errors import LabUnavailableError
+
+_INSTALLED: Final = re.compile(r"^Inst (\S+) \((\S+) ", re.MULTILINE)
 
 KERNEL = "linux-image-cloud-amd64"
 """Debian's kernel for virtual machines: small, every virtio driver there is; depends on the newest real one."""
@@ -51,6 +56,14 @@ def versions(names: Sequence[str]) -> dict[str, str]:
     if missing:
         raise LabUnavailableError(f"apt knows no package {', '.join(missing)}; as root: apt-get update")
     return found
+
+
+def closure(names: Sequence[str]) -> dict[str, str]:
+    """The same of `names` and of all that they depend on, whatever the host has of it. Raises LabUnavailableError."""
+    with tempfile.NamedTemporaryFile() as nothing_installed:
+        status = ("-o", f"Dir::State::status={nothing_installed.name}", "-o", "Debug::NoLocking=1")
+        said = _run("apt-get", "install", "--simulate", "--no-install-recommends", *status, *names)
+    return dict(_INSTALLED.findall(said))
 
 
 def unpack(packages: dict[str, str], folder: Path) -> None:

@@ -10,7 +10,7 @@ from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Voice
 from ballonet.report.flight import Flight
 from ballonet.report.record import Record
-from ballonet.scenarios.scenario import Scenario, scripts
+from ballonet.scenarios.scenario import GuestScript, Scenario, scripts
 
 FAULTS = frozenset({"hang", "vanish", "outside-hand", "hoard"})
 """What can be done to a real guest."""
@@ -21,6 +21,8 @@ VOICES: Final = {
     "qga": (Voice.GUEST_AGENT, "qga"),
 }
 """What may follow a policy's name and a plus: how guests are heard in that arm, and what starts that in them."""
+APP_LEAST_BYTES: Final = 512 << 20
+"""Of a guest with an application: its data are of one size, whatever the scale."""
 IDEAL_SHARE = 1.25
 """The host of the `ideal` arm, of what is promised: every guest fully backed, and the reserve on top."""
 
@@ -48,6 +50,7 @@ async def run_arms(
     """
     _refuse_simulated(scenario)
     guests = scripts(scenario, scale, seed)
+    _refuse_small(scenario, guests)
     promised = sum(script.memory_bytes for script in guests)
     budget = scenario.host.memory // scale if host_share is None else int(promised * host_share)
     records: list[Record] = []
@@ -70,6 +73,14 @@ def arm(name: str) -> tuple[str, Voice, str]:
     if voice not in VOICES:
         raise SettingsError(f"no voice {voice!r} in {name!r}; there are {', '.join(filter(None, VOICES))}")
     return base, *VOICES[voice]
+
+
+def _refuse_small(scenario: Scenario, guests: Sequence[GuestScript]) -> None:
+    """What the applications of the lab have no room in. Raises SettingsError."""
+    small = [script for script in guests if script.app and script.memory_bytes < APP_LEAST_BYTES]
+    if small:
+        text = f"{small[0].name} would have {small[0].memory_bytes >> 20} MiB, and {small[0].app} needs {APP_LEAST_BYTES >> 20}"
+        raise SettingsError(f"{scenario.name}: {text}; take a smaller --scale")
 
 
 def _refuse_simulated(scenario: Scenario) -> None:

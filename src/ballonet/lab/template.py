@@ -11,6 +11,7 @@ import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from ballonet.lab.apps import apps_disk
 from ballonet.lab.errors import LabError
 from ballonet.lab.image import Image, build_image, cache_folder
 from ballonet.lab.machine import QEMU, Charge, Hardware, Machine, SavedState, boot, restore, save
@@ -58,12 +59,12 @@ async def booted(name: str, folder: Path, charge: Charge, hardware: Hardware) ->
 
 
 async def template(
-    memory_bytes: int, *, has_software: bool = False, fixed_total: bool = False, has_data: bool = False
+    memory_bytes: int, *, has_software: bool = False, fixed_total: bool = False, has_data: bool = False, has_apps: bool = False
 ) -> Template:
     """The template for guests of `memory_bytes`, from the cache or booted now; KVM where it boots a guest, else TCG.
 
     With `has_software`, they have the disk of lab/software.py; with `fixed_total`, their MemTotal stays while the balloon moves;
-    with `has_data`, they have a disk of files.
+    with `has_data`, they have a disk of files; with `has_apps`, that of lab/apps.py.
 
     Raises:
         LabUnavailableError: no QEMU or no packages here.
@@ -71,7 +72,14 @@ async def template(
     """
     image = await asyncio.to_thread(build_image)
     disk = await asyncio.to_thread(software_disk) if has_software else None
-    hardware = Hardware(memory_bytes, await _accelerator(image), software=disk, fixed_total=fixed_total, has_data=has_data)
+    hardware = Hardware(
+        memory_bytes,
+        await _accelerator(image),
+        software=disk,
+        fixed_total=fixed_total,
+        has_data=has_data,
+        apps=await asyncio.to_thread(apps_disk) if has_apps else None,
+    )
     return await _cached(image, hardware)
 
 

@@ -16,6 +16,11 @@ SLACK_BYTES: Final = 2 * MIB
 """Nearer than this to a bound is on it: balloons move in steps of 1 MiB."""
 LATENCY_BUCKETS_S: Final = (0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 60.0)
 """As lab/image/workload.py counts them, the last one bounded."""
+APP_BUCKETS_S: Final = (
+    *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07),
+    *(0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 60.0),
+)
+"""As lab/image/apps.py counts requests to a real application."""
 CHANGE_BYTES: Final = 8 * MIB
 """A move smaller than this is no change of direction."""
 
@@ -31,12 +36,13 @@ class Work:
     swap_in_pages: int = 0
     oom_kills: int = 0
     latencies: list[float] = field(default_factory=lambda: [0] * len(LATENCY_BUCKETS_S))
-    """Slots of work by how late they ended."""
+    """Slots of work by how late they ended; of a real application, requests by how late they were answered."""
 
-    def latency_p99_s(self) -> float:
-        """The 99th percentile of how late slots of work ended, to the upper edge of its bucket."""
-        seen, limit = 0.0, 0.99 * sum(self.latencies)
-        for count, edge in zip(self.latencies, LATENCY_BUCKETS_S, strict=False):
+    def latency_s(self, share: float) -> float:
+        """The percentile `share` of how late they ended, to the upper edge of its bucket."""
+        edges = APP_BUCKETS_S if len(self.latencies) == len(APP_BUCKETS_S) else LATENCY_BUCKETS_S
+        seen, limit = 0.0, share * sum(self.latencies)
+        for count, edge in zip(self.latencies, edges, strict=True):
             seen += count
             if seen >= limit and count:
                 return edge
@@ -262,7 +268,9 @@ class Record:
             throughput_share=round(one.work.done / max(1, one.work.wanted) / best, 4)
             if best and one.work.wanted
             else float(not one.work.wanted),
-            latency_p99_s=one.work.latency_p99_s(),
+            latency_p50_s=one.work.latency_s(0.5),
+            latency_p99_s=one.work.latency_s(0.99),
+            done=int(one.work.done),
             swap_in_pages=int(one.work.swap_in_pages),
             keep_min_bytes=one.keep_min_bytes or 0,
             keep_max_bytes=one.keep_max_bytes,

@@ -4,9 +4,9 @@ import random
 from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ballonet.model.settings import SettingsError, Size, decode_toml
 from ballonet.model.snapshot import NORMAL_SHARES
@@ -80,6 +80,12 @@ class Group(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     jvm: Literal["", "G1", "Serial", "Parallel"] = ""
     """Its memory is the heap of a JVM with this collector: what was garbage stays in use for the kernel, and a collector walks
     all. On real guests a real JVM."""
+    app: Literal["", "postgresql", "mariadb", "redis", "nginx"] = ""
+    """On real guests it is this application that reads: a real server with a client, and what its client saw is the guest's work.
+    The simulator goes by `files`, which say what such a server reads.
+    """
+    app_rate: Annotated[float, Meta(ge=0)] = 0.0
+    """Requests that its client asks for a second. Not scaled."""
     virtio_mem: Size = Size(0)
     """Part of `memory` that is a virtio-mem device, plugged and unplugged in blocks, besides the balloon. Real guests only: in
     the simulator all is moved by balloons.
@@ -220,6 +226,8 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     huge: bool = False
     cache_worth: float = 0.0
     files: tuple[FileScript, ...] = ()
+    app: str = ""
+    app_rate: float = 0.0
     caches: tuple[tuple[float, int], ...] = ()
     """When (s) it reads files, and how much of them it has read then (bytes)."""
     phases: tuple[tuple[float, int, int], ...]
@@ -293,6 +301,8 @@ def _check_group(group: Group, place: str) -> None:
         raise SettingsError(f"{place}.cache_worth`: {group.cache_worth} is not within 0 and 1")
     if not 0 <= group.cold_share <= 1:
         raise SettingsError(f"{place}.cold_share`: {group.cold_share} is not within 0 and 1")
+    if bool(group.app) != (group.app_rate > 0):
+        raise SettingsError(f"{place}.app_rate`: an application needs a rate of requests, and a rate an application")
     for index, part in enumerate(group.files):
         files.check(part, f"{place}.files[{index}]")
     if any(phase.used > group.memory for phase in group.phases):
@@ -334,6 +344,8 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         huge=group.huge,
         cache_worth=group.cache_worth,
         files=tuple(files.file_script(part, scale) for part in group.files),
+        app=group.app,
+        app_rate=group.app_rate,
         caches=tuple((phase.at_s, phase.cache // scale) for phase in group.phases if phase.cache is not None),
         phases=tuple(_phases(group, number, scale, source)),
     )

@@ -21,6 +21,8 @@ Driven by the host over a virtio-serial port, in lines of words:
     cost                 say on the console what the agent has used: CPU seconds and resident KiB
     qga                  start QEMU's guest agent
     java OPTIONS...      a JVM does the work from now on: what it lets go of stays in its heap
+    app NAME RATE        start a real application (apps.py), read its data in, and have its client ask RATE times a second; the
+                         counts and latencies below are those of the client from then on
     start                counters to zero
 
 and answers twice a second:
@@ -31,7 +33,10 @@ and, after each slot in which it took more memory,
 
     grown AVAILABLE_BYTES
 
-LATENCIES are counts of slots by how late they ended, in the buckets of BUCKETS_S, joined by commas.
+or, when an application does not come up, `failed` and why.
+
+LATENCIES are counts of slots by how late they ended, in the buckets of BUCKETS_S, joined by commas; of an application, of requests
+by how late they were answered, in the buckets of apps.py.
 
 Work is open-loop, as requests are: what a slot cannot do within its time and the patience of PATIENCE_S is lost,
 not done later. A guest that stands still loses work; it cannot hide that by running faster afterwards.
@@ -40,6 +45,7 @@ not done later. A guest that stands still loses work; it cannot hide that by run
 import os
 import random
 import select
+import sys
 import time
 
 PORT = "/dev/virtio-ports/org.ballonet.lab.0"
@@ -146,9 +152,11 @@ class Workload:
         self.rate = 1e12
         self.pace = 0
         self.hot_share = 1.0
-        self.to_java = self.from_java = None
-        self.java_said = b""
-        self.java = [0, 0, [0] * len(BUCKETS_S)]
+        self.to_worker = self.from_worker = None
+        self.worker_hears = ()
+        self.worker_said = b""
+        self.worker = [0, 0, [0] * len(BUCKETS_S)]
+        self.is_app = False
         self.files = {}
         self.streamer = 0
         self.start()
@@ -174,8 +182,8 @@ class Workload:
         *lines, self.buffer = (self.buffer + data).split(b"\n")
         for line in lines:
             words = line.decode().split()
-            if words and self.to_java is not None and words[0] in ("size", "pace", "start"):
-                os.write(self.to_java, line + b"\n")
+            if words and words[0] in self.worker_hears:
+                os.write(self.to_worker, line + b"\n")
                 if words[0] != "start":
                     continue
             if words:
@@ -284,18 +292,43 @@ class Workload:
 
     def do_java(self, *options):
         mount_software()
-        to_java, self.to_java = os.pipe()
-        self.from_java, from_java = os.pipe()
-        os.set_blocking(self.from_java, False)
-        os.set_inheritable(to_java, True)
-        os.set_inheritable(from_java, True)
-        if os.fork() == 0:
-            os.dup2(to_java, 0)
-            os.dup2(from_java, 1)
-            java = "/software/jre/bin/java"
-            os.execve(java, [java, *options, "-cp", "/software/classes", "Work"], {"LD_LIBRARY_PATH": "/software/lib"})
-        os.write(self.to_java, b"pace %d\nsize %d %f\n" % (self.pace, self.size_bytes, self.rate))
+        java = "/software/jre/bin/java"
+        words, environment = [java, *options, "-cp", "/software/classes", "Work"], {"LD_LIBRARY_PATH": "/software/lib"}
+        self.hire(lambda: os.execve(java, words, environment), ("size", "pace", "start"))
+        os.write(self.to_worker, b"pace %d\nsize %d %f\n" % (self.pace, self.size_bytes, self.rate))
         self.size_bytes = self.pace = 0
+
+    def do_app(self, name, rate):
+        import apps
+
+        try:
+            apps.begin(name)
+        except OSError as error:
+            self.say("failed", error)
+            return
+        self.worker[2] = [0] * len(apps.BUCKETS_S)
+        self.is_app = True
+        self.hire(lambda: apps.client(name, float(rate)), ("start",))
+
+    def hire(self, work, hears):
+        """Has another process do the work and say how it goes; it is told the commands that it `hears`."""
+        to_worker, self.to_worker = os.pipe()
+        self.from_worker, from_worker = os.pipe()
+        os.set_blocking(self.from_worker, False)
+        if os.fork() == 0:
+            os.dup2(to_worker, 0)
+            os.dup2(from_worker, 1)
+            os.close(self.to_worker)
+            os.close(self.from_worker)
+            os.close(self.port)
+            try:
+                work()
+            finally:
+                print("lab: whoever did the work has ended", file=sys.stderr, flush=True)
+                os._exit(1)
+        os.close(to_worker)
+        os.close(from_worker)
+        self.worker_hears = hears
 
     def do_start(self):
         self.start()
@@ -363,35 +396,35 @@ class Workload:
             while (left_s := slot_start - time.monotonic()) > 0:
                 self.read_commands(left_s)
 
-    def hear_java(self):
+    def hear_worker(self):
         """The newest of what it said."""
         try:
-            self.java_said += os.read(self.from_java, 65536) if self.from_java is not None else b""
+            self.worker_said += os.read(self.from_worker, 65536) if self.from_worker is not None else b""
         except OSError:
             return
-        *lines, self.java_said = self.java_said.split(b"\n")
+        *lines, self.worker_said = self.worker_said.split(b"\n")
         for words in (line.split() for line in lines):
-            if len(words) == 4 and words[0] == b"java":
-                self.java = [int(words[1]), int(words[2]), [int(count) for count in words[3].split(b",")]]
+            if len(words) == 4 and words[0] in (b"java", b"app"):
+                self.worker = [int(words[1]), int(words[2]), [int(count) for count in words[3].split(b",")]]
 
     def report(self, now):
         swap_in, ooms = counters("/proc/vmstat", "pswpin ", "oom_kill ")
         total, available, swap_total, swap_free = (
             kib * 1024 for kib in counters("/proc/meminfo", "MemTotal:", "MemAvailable:", "SwapTotal:", "SwapFree:")
         )
-        self.hear_java()
+        self.hear_worker()
         self.say(
             "report",
             round(now - self.time0, 3),
-            self.done + self.java[0],
-            self.wanted + self.java[1],
+            self.worker[0] + (0 if self.is_app else self.done),
+            self.worker[1] + (0 if self.is_app else self.wanted),
             swap_in - self.swap_in0,
             ooms - self.oom0,
             len(self.chunks) * CHUNK_BYTES,
             total,
             available,
             swap_total - swap_free,
-            ",".join(map(str, self.java[2] if self.from_java is not None else self.latencies)),
+            ",".join(map(str, self.worker[2] if self.from_worker is not None else self.latencies)),
         )
 
     def say(self, *words):
