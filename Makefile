@@ -1,5 +1,5 @@
 # The verbs. `make` alone lists them.
-.PHONY: help try matrix attack setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-own-loops bench-policies bench-reaction bench-java bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
+.PHONY: help try matrix attack setup fmt check test demo lab sim fuzz bench bench-lab bench-seeds bench-own-loops bench-policies bench-reaction bench-java bench-apps bench-agent bench-daemon bench-domains bench-vsphere calibrate agent deb docs lock all
 bin = .venv/bin
 SCENARIO ?= consolidation
 HOURS ?= 100000
@@ -43,6 +43,9 @@ bench-lab: setup ## consolidation on real guests, three seeds at 75, 60 and 50 %
 	$(bin)/python benchmarks/consolidation.py
 bench-policies: setup ## every policy on real guests, five scenarios: about 65 min
 	$(bin)/python benchmarks/policies_lab.py
+bench-apps: setup ## PostgreSQL, MariaDB, Redis, nginx and a JVM on real guests, under every policy: about 50 min, as root
+	@tools/setup jdk
+	$(bin)/python benchmarks/apps.py
 bench-reaction: setup ## from a spike in a real guest to the first command, by voice: about 9 min
 	$(bin)/python benchmarks/reaction.py
 bench-java: setup ## JVMs full of garbage on real guests, with JVM care, without, never ballooned: about 8 min

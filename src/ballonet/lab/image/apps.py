@@ -270,23 +270,39 @@ def more(one):
 
 def paced(rate, counts, voice, name, ask):
     """One request after the other, each when it is due."""
-    one, due, monotonic = None, time.monotonic(), time.monotonic
-    while True:
-        voice.speak()
-        due += 1 / rate
-        time.sleep(max(0.0, due - monotonic()))
-        if monotonic() - due > PATIENCE_S:
-            counts.wanted += 1
-            continue
-        try:
-            if one is None:
-                one = socket.socket(socket.AF_UNIX)
-                one.settimeout(5.0)
-                one.connect(SOCKETS[name])
-            ask(one)
-            counts.add(monotonic() - due)
-        except OSError:
-            counts.wanted += 1
-            if one is not None:
-                one.close()
-                one = None
+    due, monotonic, line = time.monotonic(), time.monotonic, Line(SOCKETS[name])
+    try:
+        while True:
+            voice.speak()
+            due += 1 / rate
+            time.sleep(max(0.0, due - monotonic()))
+            if monotonic() - due > PATIENCE_S:
+                counts.wanted += 1
+                continue
+            try:
+                ask(line.open())
+                counts.add(monotonic() - due)
+            except OSError:
+                counts.wanted += 1
+                line.close()
+    finally:
+        line.close()
+
+
+class Line:
+    """A connection, opened when it is needed."""
+
+    def __init__(self, path):
+        self.path, self.socket = path, None
+
+    def open(self):
+        if self.socket is None:
+            self.socket = socket.socket(socket.AF_UNIX)
+            self.socket.settimeout(5.0)
+            self.socket.connect(self.path)
+        return self.socket
+
+    def close(self):
+        if self.socket is not None:
+            self.socket.close()
+            self.socket = None
