@@ -6,10 +6,12 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import httpx
 
 from ballonet.control.client import Client
 from ballonet.control.routes import EXPLANATION, STATUS
@@ -68,8 +70,14 @@ class Field:
         line = f'reserve = "{reserve}MiB"' if reserve is not None else ""
         config = self.folder / "ballonet.toml"
         config.write_text(CONFIG.format(folder=self.folder, reserve=line, more=more))
-        with (self.folder / "log").open("wb") as log:
-            self.daemon = subprocess.Popen([sys.executable, "-m", "ballonet.daemon", str(config)], stderr=log)
+        self.restart(len(self.processes) if seen is None else seen)
+
+    def restart(self, seen: int | None = None) -> None:
+        """Starts the daemon, by itself, and waits until it has seen so many guests; all of them without a number."""
+        with (self.folder / "log").open("ab") as log:
+            self.daemon = subprocess.Popen(
+                [sys.executable, "-m", "ballonet.daemon", str(self.folder / "ballonet.toml")], stderr=log
+            )
         self.until(lambda: len(self.status().guests) == (len(self.processes) if seen is None else seen))
 
     def _live(self) -> None:
@@ -124,6 +132,11 @@ class Field:
     def told(self, name: str) -> GuestStatus:
         return next(one for one in self.status().guests if one.name == name)
 
+    def metrics(self) -> str:
+        """As Prometheus reads them."""
+        with httpx.Client(transport=httpx.HTTPTransport(uds=str(self.folder / "control.sock")), base_url="http://b") as http:
+            return http.get("/metrics").text
+
     def explain(self, name: str) -> Explanation:
         client = Client(self.folder / "control.sock")
         try:
@@ -152,3 +165,19 @@ class Field:
         while time.monotonic() - start < for_s:
             assert holds(), (self.states(), [one.sentence for one in self.status().guests])
             time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def made_up(folder: Path) -> Iterator[Field]:
+    """One in a folder, gone at the end with all of its processes."""
+    for name in ("q", "state", "say", "root/proc", "state-of-daemon"):
+        (folder / name).mkdir(parents=True)
+    found = Field(folder)
+    try:
+        yield found
+    finally:
+        found.is_over = True
+        for process in (found.daemon, *found.processes):
+            if process is not None:
+                process.kill()
+                process.wait()

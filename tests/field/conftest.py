@@ -5,19 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from field_host import Field
+from field_host import Field, made_up
 
 
 @pytest.fixture
 def field_of(tmp_path: Path) -> Iterator[Field]:
-    for name in ("q", "state", "say", "root/proc", "state-of-daemon"):
-        (tmp_path / name).mkdir(parents=True)
-    found = Field(tmp_path)
-    try:
+    with made_up(tmp_path) as found:
         yield found
-    finally:
-        found.is_over = True
-        for process in (found.daemon, *found.processes):
-            if process is not None:
-                process.kill()
-                process.wait()

@@ -13,6 +13,7 @@ from rich.table import Table
 
 from ballonet.cli.console import UNMET, ConfigPath, Json, err, out, tell_age, write_json
 from ballonet.cli.daemon import client, socket_of
+from ballonet.cli.room import rooms_table
 from ballonet.control.client import NoDaemonError
 from ballonet.control.orders import OrderBook, is_over
 from ballonet.control.orders import held as in_words
@@ -89,6 +90,8 @@ def status(
                 out.print(LEGEND, style="dim")
         elif found.guests:
             out.print(f"none of {len(found.guests)} guests is: {only}")
+        if kept := [one for one in found.rooms if not one.state.is_over]:
+            out.print(rooms_table(kept))
         out.print(summary(found))
     tell_age(found.host.at, LATE_S + 3 * found.host.next_s)
     if not found.guests:

@@ -27,6 +27,21 @@ class ModeOrder(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     mode: Mode | None
 
 
+class RoomOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_unknown_fields=True):
+    """Room for a VM that is about to start."""
+
+    bytes: Annotated[int, Meta(gt=0, le=1 << 50)]
+    """What the VM may take before its balloon answers: all of its memory, unless less is known."""
+    least_bytes: Annotated[int, Meta(gt=0, le=1 << 50)] | None = None
+    """With less it is of no use; null = with less than `bytes`."""
+    name: Annotated[str, Meta(max_length=255)] = ""
+    """The VM's; empty = the key is its name."""
+    wait_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
+    """How long whoever asks goes on waiting: as long the room may queue, and does not expire. One answer comes within 30 s."""
+    expires_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
+    """How long it is kept after that, or once it is ready, while no VM takes it."""
+
+
 class Hold(Struct, frozen=True, kw_only=True):
     """A hold as it stands."""
 

@@ -3,21 +3,19 @@
 The configuration is the operator's own file and is never written. Orders count before it, until they are taken back.
 """
 
-import contextlib
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 from msgspec.structs import replace
 
+from ballonet.control.kept import Kept
 from ballonet.control.messages import Hold, HoldOrder, Orders
-from ballonet.model.decode import UndecodableError, decoded, encode
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.terms import UNSAID, Terms
 from ballonet.model.text import typed
 from ballonet.model.units import format_size, span_words
-from ballonet.status.errors import ConflictError, ControlError
+from ballonet.status.errors import ConflictError
 
 
 def key_of(orders: Orders, name: str, guests: Iterable[Guest]) -> str:
@@ -150,43 +148,20 @@ def with_guest(orders: Orders, key: str, order: Mapping[str, Any], name: str) ->
     return _kept(replace(orders, guests=rest | ({key: both} if both.said() else {})), key, name)
 
 
-class OrderBook:
+class OrderBook(Kept[Orders]):
     """The file."""
 
     def __init__(self, path: Path) -> None:
         """Args:
         path: where orders are kept; made when there is something to keep.
         """
-        self._path = path
+        super().__init__(path, Orders)
 
     def read(self, now: float) -> tuple[Orders, str]:
         """The orders, and what was wrong with the file: it may have held a hold, so everything is on hold then."""
-        try:
-            return decoded(self._path.read_bytes(), Orders), ""
-        except FileNotFoundError:
-            return Orders(), ""
-        except (OSError, UndecodableError) as error:
-            trouble = f"{self._path}: {error}"
-            with contextlib.suppress(OSError):
-                self._path.rename(self._path.with_suffix(".damaged"))
-            return Orders(hold=Hold(since=now, why="the orders of before cannot be read")), trouble
-
-    def peek(self) -> Orders:
-        """The orders, for commands that only show them; none where the file cannot be read."""
-        try:
-            return decoded(self._path.read_bytes(), Orders)
-        except (OSError, UndecodableError):
-            return Orders()
+        found, trouble = self.load()
+        return (Orders(hold=Hold(since=now, why="the orders of before cannot be read")) if trouble else found), trouble
 
     def write(self, orders: Orders) -> None:
-        """All or nothing: a daemon that dies, or a disk that is full, leaves the old ones. Raises ControlError."""
-        new = self._path.with_suffix(".new")
-        try:
-            self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o750)
-            with open(new, "wb", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-                file.write(encode(replace(orders, notes=())))
-                file.flush()
-                os.fsync(file.fileno())
-            new.replace(self._path)
-        except OSError as error:
-            raise ControlError(f"cannot write {self._path}: {error.strerror}; nothing is changed") from error
+        """All or nothing. Raises ControlError."""
+        self.save(replace(orders, notes=()))

@@ -6,11 +6,11 @@ from urllib.parse import quote
 
 import msgspec
 
-from ballonet.control.messages import HoldOrder, ModeOrder, Orders
+from ballonet.control.messages import HoldOrder, ModeOrder, Orders, RoomOrder
 from ballonet.control.service import ControlService
 from ballonet.model.finding import Finding
 from ballonet.model.terms import Patch, patched
-from ballonet.status.words import Change, Explanation, HostSample, Sample, Status
+from ballonet.status.words import Change, Explanation, HostSample, RoomStatus, Sample, Status
 
 T = TypeVar("T")
 
@@ -85,6 +85,22 @@ async def _mode(asked: Asked) -> Orders:
     return await asked.service.set_mode(asked.body.mode, asked.by)
 
 
+async def _rooms(asked: Asked) -> list[RoomStatus]:
+    return asked.service.rooms()
+
+
+async def _room(asked: Asked) -> RoomStatus:
+    return asked.service.room(asked.values["name"])
+
+
+async def _ask_room(asked: Asked) -> RoomStatus:
+    return await asked.service.ask_room(asked.values["name"], asked.body, asked.by)
+
+
+async def _cancel_room(asked: Asked) -> RoomStatus:
+    return await asked.service.cancel_room(asked.values["name"])
+
+
 async def _changes(asked: Asked) -> msgspec.Raw:
     return await asked.service.changes(asked.values.get("guest", ""), *_span(asked))
 
@@ -116,6 +132,17 @@ RELEASE_ALL: Final = Route("DELETE", "/v1/hold", "Let all guests go", Orders, _r
 HOLD: Final = Route("PUT", "/v1/guests/{name}/hold", "Move nothing of a guest", Orders, _hold, body=HoldOrder)
 RELEASE: Final = Route("DELETE", "/v1/guests/{name}/hold", "Let a guest go", Orders, _release)
 SET: Final = Route("PATCH", "/v1/guests/{name}", "Set what an operator may say of a guest", Orders, _set, body=Patch)
+ROOMS: Final = Route("GET", "/v1/rooms", "Memory for VMs that are about to start", list[RoomStatus], _rooms)
+ROOM: Final = Route("GET", "/v1/rooms/{name}", "One room, by its key or by the VM's name", RoomStatus, _room)
+ASK_ROOM: Final = Route(
+    "PUT",
+    "/v1/rooms/{name}",
+    "Gather memory for a VM that is about to start; the name is its UUID, or its name. The same name is the same room",
+    RoomStatus,
+    _ask_room,
+    body=RoomOrder,
+)
+CANCEL_ROOM: Final = Route("DELETE", "/v1/rooms/{name}", "Take a room back", RoomStatus, _cancel_room)
 EXPLANATION: Final = Route(
     "GET",
     "/v1/guests/{name}/explanation",
@@ -141,6 +168,10 @@ ROUTES: Final[tuple[Route[Any], ...]] = (
     HOLD,
     RELEASE,
     SET,
+    ROOMS,
+    ROOM,
+    ASK_ROOM,
+    CANCEL_ROOM,
     EXPLANATION,
     SAMPLES,
     HOST_SAMPLES,

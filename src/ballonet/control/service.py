@@ -5,10 +5,10 @@ from typing import Any, Protocol
 
 import msgspec
 
-from ballonet.control.messages import HoldOrder, Orders
+from ballonet.control.messages import HoldOrder, Orders, RoomOrder
 from ballonet.model.finding import Finding
 from ballonet.model.snapshot import Mode
-from ballonet.status.words import Explanation, Status
+from ballonet.status.words import Explanation, RoomStatus, Status
 
 
 class ControlService(Protocol):
@@ -48,6 +48,22 @@ class ControlService(Protocol):
 
     async def set_mode(self, mode: Mode | None, by: str) -> Orders:
         """Of the host."""
+        ...
+
+    def rooms(self) -> list[RoomStatus]:
+        """Memory for VMs that are about to start."""
+        ...
+
+    def room(self, key: str) -> RoomStatus:
+        """One of them."""
+        ...
+
+    async def ask_room(self, key: str, order: RoomOrder, by: str) -> RoomStatus:
+        """Asks for one, and waits for it as the order says."""
+        ...
+
+    async def cancel_room(self, key: str) -> RoomStatus:
+        """Takes it back."""
         ...
 
     async def changes(self, name: str, since: float, until: float, limit: int) -> msgspec.Raw:

@@ -9,11 +9,12 @@ from typing import Any, Final
 import msgspec
 from msgspec.structs import replace
 
-from ballonet.control.messages import HoldOrder, Orders
+from ballonet.control.messages import HoldOrder, Orders, RoomOrder
 from ballonet.control.orders import OrderBook
 from ballonet.daemon.changes import Changed, Moved
 from ballonet.daemon.descriptors import descriptor_findings
 from ballonet.daemon.ordering import Ordering
+from ballonet.daemon.rooming import Rooming
 from ballonet.history.answer import Question
 from ballonet.history.asker import Asker
 from ballonet.history.store import History
@@ -28,7 +29,7 @@ from ballonet.status.errors import NotYetError
 from ballonet.status.explain import explain
 from ballonet.status.metrics import Counters, exposition
 from ballonet.status.tell import change_of, moved_change, status_of
-from ballonet.status.words import Change, Explanation, Status
+from ballonet.status.words import Change, Explanation, RoomStatus, Status
 
 KEPT_EVERY_S: Final = 1.0
 """Ticks that command nothing are kept in history this often, and others at most ten times as often."""
@@ -73,6 +74,7 @@ class DaemonAnswers:
         self._troubles: dict[str, str] = {}
         """By guest: why its last command failed; none = it did not."""
         self.ordering = Ordering(OrderBook(folder / "orders.json"), clock, self._guests, on_orders, self.tell)
+        self.rooming = Rooming(folder / "rooms.json", clock, on_orders, self.tell)
         self._ticked = asyncio.Event()
         self.others: Callable[[], list[Finding]] = list
         """Findings of what is around it."""
@@ -98,6 +100,8 @@ class DaemonAnswers:
         now = self._clock()
         self._tick = tick = replace(tick, at=now)
         self.ordering.bind(tick.snapshot.guests)
+        if self.rooming.book.rooms:
+            self.rooming.follow(tick.plan.rooms, self.mode)
         self._count(tick)
         if self._history is None:
             self._wake()
@@ -129,6 +133,7 @@ class DaemonAnswers:
     async def close(self) -> None:
         """Writes what waits."""
         await self._past.close()
+        await self.rooming.close()
         if self._history is not None:
             if self._tick is not None and self._pending:
                 self._history.note(self._tick, self._pending)
@@ -163,7 +168,14 @@ class DaemonAnswers:
     def status(self) -> Status:
         """As the protocol says."""
         tick = self._last()
-        return status_of(tick, at=tick.at, mode=self.mode, hold=self.ordering.hold_of(None), troubles=self._named_troubles())
+        return status_of(
+            tick,
+            at=tick.at,
+            mode=self.mode,
+            hold=self.ordering.hold_of(None),
+            troubles=self._named_troubles(),
+            rooms=self.rooming.all(),
+        )
 
     def status_json(self) -> msgspec.Raw:
         """As the protocol says; made once for all who ask between two ticks or orders."""
@@ -174,7 +186,7 @@ class DaemonAnswers:
 
     def _made_of(self) -> tuple[object, ...]:
         """What a status is made of: as long as it is the same, so is the status."""
-        return (self._tick, self.ordering.orders, self._mode())
+        return (self._tick, self.ordering.orders, self._mode(), *self.rooming.book.rooms.values())
 
     def _named_troubles(self) -> dict[str, str]:
         """By guest: why its last command failed; else what of it its adapter cannot do as it is told."""
@@ -214,6 +226,22 @@ class DaemonAnswers:
     async def set_mode(self, mode: Mode | None, by: str) -> Orders:
         """As the protocol says."""
         return await self.ordering.set_mode(mode, by)
+
+    def rooms(self) -> list[RoomStatus]:
+        """As the protocol says."""
+        return self.rooming.all()
+
+    def room(self, key: str) -> RoomStatus:
+        """As the protocol says."""
+        return self.rooming.one(key)
+
+    async def ask_room(self, key: str, order: RoomOrder, by: str) -> RoomStatus:
+        """As the protocol says."""
+        return await self.rooming.ask(key, order, by)
+
+    async def cancel_room(self, key: str) -> RoomStatus:
+        """As the protocol says."""
+        return await self.rooming.cancel(key)
 
     async def changes(self, name: str, since: float, until: float, limit: int) -> msgspec.Raw:
         """As the protocol says."""

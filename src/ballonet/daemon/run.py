@@ -70,7 +70,7 @@ class Daemon:
         self._answers.ordering.terms_of = lambda guest: self._settings(guest).terms
         self._answers.settled = lambda: self._config.guest
         self._changes, self._outsiders, self._journal, self._service = Changes(), Outsiders(), Journal(), Service()
-        eye = Observer(sense or host_sense(hypervisor, root), hypervisor, self._settings)
+        eye = Observer(sense or host_sense(hypervisor, root), hypervisor, self._settings, self._answers.rooming.asked)
         clock = asyncio.get_running_loop().time
         self._loop = Loop(
             eye,

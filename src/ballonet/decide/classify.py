@@ -153,6 +153,13 @@ def watch_only(taken: Seat, now: float) -> None:
         taken.is_still = False
 
 
+def spare(taken: Seat) -> None:
+    """Makes a guest's place one of a guest that is not asked to give."""
+    taken.may_give = False
+    _bound(taken, max)
+    taken.is_still = False
+
+
 def raw_seat(memory: GuestMemory, guest: Guest, limits: Limits, now: float, _rise_share_per_s: float = 0.0) -> Seat:
     """A place at the table of a peer's policy: what the guest is and whom to leave alone, none of our own estimates."""
     keep = guest.keep_bytes

@@ -32,7 +32,7 @@ def promises(table: Table) -> None:
     if table.limits.has("R4"):
         for budget in table.budgets:
             _promise(table, budget.seats, budget.slack_bytes, budget.reserve_bytes, budget.name)
-        _promise(table, table.seats, table.slack_bytes, table.reserve_bytes)
+        _promise(table, table.seats, table.slack_bytes, table.reserve_bytes, kept=table.rooms_bytes)
 
 
 PASSES: Final = (bounds, promises)
@@ -90,7 +90,7 @@ def _bound(seat: Seat) -> None:
         seat.wish_bytes = seat.keep_bytes
 
 
-def _promise(table: Table, seats: list[Seat], slack: int, reserve: int, where: str = "") -> None:
+def _promise(table: Table, seats: list[Seat], slack: int, reserve: int, where: str = "", *, kept: int = 0) -> None:
     """Gives come out of what nobody may take yet; what this plan frees is promised when the host has seen it.
 
     Args:
@@ -99,6 +99,7 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int, where: s
         slack: what is unpromised of it.
         reserve: what is to stay free of it.
         where: the limit around some guests; "" = the host.
+        kept: for VMs that are about to start: for those that are in need, and for nobody else (R18).
     """
     gains = [seat for seat in seats if seat.wish_bytes > seat.held_bytes and seat.is_movable]
     if not gains:
@@ -113,10 +114,10 @@ def _promise(table: Table, seats: list[Seat], slack: int, reserve: int, where: s
     for seat in urgent:
         (patient if is_calm and _can_wait(seat) else pressing).append(seat)
     slack -= _lend(pressing, max(0, slack), where)
-    slack -= _lend(patient, max(0, slack - int(CUSHION_SHARE * reserve)), where)
+    slack -= _lend(patient, max(0, slack - kept - int(CUSHION_SHARE * reserve)), where)
     for seat in others:
         # Spare stops at the reserve.
-        room = slack - (reserve if _leaves_reserve(seat, seats, slack, reserve) else 0)
+        room = slack - kept - (reserve if _leaves_reserve(seat, seats, slack, reserve) else 0)
         more = max(0, min(seat.wish_bytes - seat.held_bytes, room))
         if more < seat.wish_bytes - seat.held_bytes:
             _cut(seat, seat.held_bytes + more, room, where)

@@ -13,6 +13,7 @@ from ballonet.decide.state import State
 from ballonet.decide.table import BudgetTable, Table
 from ballonet.model.limits import Limits
 from ballonet.model.plan import Reason
+from ballonet.model.room import COUNTED
 from ballonet.model.snapshot import Host, Mode, Snapshot
 
 MEET_S: Final = 3.0
@@ -24,7 +25,7 @@ _NOBODY = GuestMemory()
 
 def laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: float) -> Table:
     """The table of this tick: who sits at it with which needs, and what there is."""
-    host = snapshot.host
+    host = lent(snapshot)
     kept = still.valid(state.seats, state.limits, limits)
     limits = replace(limits, without=limits.without | policy.without) if policy.without else limits
     rise = state.shown.rise_share_per_s
@@ -39,8 +40,8 @@ def laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: 
         seats=seats,
         limits=limits,
         total_bytes=host.total_bytes,
-        memory_bytes=host.available_bytes + sum(map(_resident_bytes, seats)),
-        available_bytes=host.available_bytes,
+        memory_bytes=snapshot.host.available_bytes + sum(map(_resident_bytes, seats)),
+        available_bytes=snapshot.host.available_bytes,
         quiet_s=now - state.busy_at,
         pressure_share=max(host.pressure_some_avg10_share, host.cpu_some_avg10_share, host.io_some_avg10_share),
         state=states.lasting(state.host_state, seen, now - min(now, state.better_at)),
@@ -51,6 +52,18 @@ def laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: 
         past=dict(state.past),
         budgets=_budgets(host, seats) if limits.has("R4") else [],
     )
+
+
+def lent(snapshot: Snapshot) -> Host:
+    """The host without what has been gathered for VMs that are about to start: that is free, and nobody's to have (R14, R18). It
+    is no reason for an alarm: a VM that takes its room may do so before anybody sees it.
+    """
+    gathered = sum(room.gathered_bytes for room in snapshot.rooms if room.state in COUNTED)
+    host = snapshot.host
+    if not gathered:
+        return host
+    least = min(host.available_bytes, int(states.RISE * reserve.least_bytes(host.total_bytes)))
+    return replace(host, available_bytes=max(least, host.available_bytes - gathered))
 
 
 def _is_unmet(one: Seat) -> bool:

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from ballonet.decide import watch
+from ballonet.decide import rooms, watch
 from ballonet.decide.seat import Seat
 from ballonet.decide.states import ALARMING
 from ballonet.decide.table import Table
@@ -20,6 +20,7 @@ def planned(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
     is_busy = any(isinstance(one.ask, Keep) for one in decisions) or any(
         one.is_under_way and not one.memory.motion.parked_sign for one in table.seats
     )
+    is_busy = is_busy or table.is_gathering
     is_tight = any(one.may_take and one.keep_bytes < one.need_now_bytes for one in table.seats)
     next_s = AT_ONCE_S if is_busy and is_tight else SOON_S if is_busy else interval_s
     gains = sum(
@@ -39,6 +40,7 @@ def planned(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
         is_alarming=table.state in ALARMING,
         promised_bytes=table.memory_bytes - table.slack_bytes + gains,
         fixed={one.guest.name: one.held_bytes for one in table.seats if not one.is_movable},
+        rooms=rooms.told(table),
         budgets=tuple(
             PlanBudget(
                 one.name, one.memory_bytes, tuple(seat.guest.name for seat in one.seats), one.memory_bytes - one.slack_bytes

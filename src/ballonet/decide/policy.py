@@ -36,6 +36,8 @@ class Policy(Struct, frozen=True):
     without: frozenset[str] = frozenset()
     """The rules that are not in force around it."""
     reuses_seats: bool = True
+    keeps_rooms: bool = False
+    """Whether it gathers memory for VMs that are about to start (R18)."""
     learn: Callable[[Shown, list[Seat], float], Shown] = shown.note
     """What of the host's past it goes by."""
 

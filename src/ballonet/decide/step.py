@@ -4,7 +4,7 @@ from typing import Final
 
 from msgspec.structs import replace
 
-from ballonet.decide import ladder, lay, reserve, states, still, stuck
+from ballonet.decide import ladder, lay, reserve, rooms, states, still, stuck
 from ballonet.decide.memory import GuestMemory
 from ballonet.decide.planned import planned
 from ballonet.decide.policies import POLICIES
@@ -40,6 +40,7 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
     table = lay.laid(chosen, state, snapshot, limits, now)
     shown = chosen.learn(state.shown, table.seats, now)
     table.reserve = reserve.reserve(table.total_bytes, shown.spike, table.limits)
+    rooms.admit(table, snapshot.rooms, keeps_rooms=chosen.keeps_rooms, policy=policy)
     after = divided(chosen, table, state)
     decisions, turned = _asked(table, state, now)
     memories = {one.guest.name: _remembered(one, decision, now) for one, decision in zip(table.seats, decisions, strict=True)}
@@ -56,7 +57,7 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
         shown=shown,
         turned=turned,
         host_state=table.state,
-        better_at=states.better_at(state.host_state, table.state, state.better_at, snapshot.host, table.limits, now),
+        better_at=states.better_at(state.host_state, table.state, state.better_at, lay.lent(snapshot), table.limits, now),
     )
     return _climbed(after, planned(table, decisions, policy), snapshot, limits)
 

@@ -3,11 +3,14 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ballonet.decide.seat import Seat
 from ballonet.model.limits import Limits
 from ballonet.model.plan import NO_RESERVE, Reserve, Shortage
+
+if TYPE_CHECKING:
+    from ballonet.decide.rooms import Place
 
 
 @dataclass(slots=True)
@@ -58,6 +61,12 @@ class Table:
     short: list[Shortage] = field(default_factory=list)
     budgets: list[BudgetTable] = field(default_factory=list)
     """Limits around some guests, the smallest first."""
+    places: list["Place"] = field(default_factory=list)
+    """Rooms for VMs that are about to start (R18)."""
+    rooms_bytes: int = 0
+    """What is not divided among guests, but gathered and kept for those."""
+    is_gathering: bool = False
+    """Whether some of that is still to come."""
     rationed: set[str] = field(default_factory=set)
     """Where not even the least needs of all fit, so what there is is divided by guarantees and shares (R10): "" = on the host."""
 
@@ -69,7 +78,7 @@ class Table:
     @property
     def idle_bytes(self) -> int:
         """What is nobody's, if every guest took all that it may, and the reserve stayed free: spare to be handed out."""
-        return self.memory_bytes - sum(seat.whole_bytes for seat in self.seats) - self.reserve_bytes
+        return self.memory_bytes - sum(seat.whole_bytes for seat in self.seats) - self.reserve_bytes - self.rooms_bytes
 
     @property
     def reserve_bytes(self) -> int:

@@ -28,7 +28,7 @@ _MERGED: Final = ("bin", "sbin", "lib", "lib64")
 """Below /usr in each Debian since 12; packages of 12 still bring files for both places."""
 _LEAVE: Final = (
     *("usr/share/doc", "usr/share/man", "usr/share/locale", "usr/share/perl", "usr/share/perl5", "usr/share/i18n"),
-    *("usr/lib/x86_64-linux-gnu/perl", "usr/lib/x86_64-linux-gnu/perl-base", "usr/lib/llvm-14", "var/cache", "usr/share/zoneinfo"),
+    *("usr/lib/x86_64-linux-gnu/perl", "usr/lib/x86_64-linux-gnu/perl-base", "usr/lib/llvm-14", "var/cache"),
 )
 _LEAVE_LIBRARIES: Final = ("libLLVM*", "libz3*", "libperl*")
 POSTGRES_SCALE: Final = 14
@@ -208,7 +208,12 @@ def _served(root: Path, name: str) -> Iterator[None]:
     log = root.parent / f"{name}.log"
     with log.open("wb") as file:
         server = subprocess.Popen(  # noqa: S603 our own recipe
-            ["/bin/sh", f"/srv/{name}.start"], stdin=subprocess.DEVNULL, stdout=file, stderr=file, env=_WORLD, preexec_fn=_enter(root)
+            ["/bin/sh", f"/srv/{name}.start"],
+            stdin=subprocess.DEVNULL,
+            stdout=file,
+            stderr=file,
+            env=_WORLD,
+            preexec_fn=_enter(root),
         )
     try:
         end = time.monotonic() + _READY_S

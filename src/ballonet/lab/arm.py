@@ -167,7 +167,9 @@ async def fly(order: Order, machines: list[Machine], progress: Progress, hypervi
     if order.scenario.warm:
         progress.on_stage("warming the guests: page cache fills what they keep")
         await asyncio.gather(*(_warm(*one) for one in _warm_keeps(order, machines)))
-    await asyncio.gather(*(_read_in(*one) for one in zip(machines, order.scripts, strict=True) if one[1].files and not one[1].app))
+    await asyncio.gather(
+        *(_read_in(*one) for one in zip(machines, order.scripts, strict=True) if one[1].files and not one[1].app)
+    )
     clock = asyncio.get_running_loop().time
     start = clock() + order.scenario.lead_s + order.scenario.warmup_s
     for machine in machines:

@@ -91,7 +91,6 @@ class Hardware:
             *("virtio-blk-pci,drive=software", "-device", "virtserialport,chardev=qga,name=org.qemu.guest_agent.0"),
         ]
 
-
     def _apps_words(self) -> list[str]:
         assert self.apps is not None, "asked for where there is one"
         drive = f"file={self.apps},if=none,id=apps,format=raw,cache={_cache_mode(self.apps)},snapshot=on,{_THROTTLE}"

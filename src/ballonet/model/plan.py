@@ -9,6 +9,7 @@ from typing import Any, Final, TypeAlias
 from msgspec import Struct, structs
 
 from ballonet.model.knobs import Bounds, Entitlement, Steering
+from ballonet.model.room import RoomPlan
 from ballonet.model.units import format_size
 
 PLAN_SCHEMA: Final = "ballonet.plan/1"
@@ -23,6 +24,7 @@ class Reason(enum.Enum):
     SPARE = "spare"
     FEEDBACK = "feedback"
     DONOR = "donor"
+    ROOM = "room"
     SHORT = "short"
     PART = "part"
     LEAK = "leak"
@@ -56,6 +58,8 @@ SENTENCES: Final = {
     " balloon grew",
     Reason.SPARE: "gets {keep_bytes}: it needs {need_bytes} and the host has memory to spare",
     Reason.DONOR: "gives memory and keeps {keep_bytes}: it needs {need_bytes}, and the host lacks {deficit_bytes} of its reserve",
+    Reason.ROOM: "gives memory and keeps {keep_bytes}: it needs {need_bytes}, and {deficit_bytes} are still to be gathered so"
+    " that {names} can start",
     Reason.SHORT: "keeps {keep_bytes} of the {need_bytes} that it needs: what {within} has is divided by guarantees and shares",
     Reason.PART: "gives memory and keeps {keep_bytes}, its part of {within} by guarantees and shares: other guests lack their"
     " parts, and it needs {need_bytes}",
@@ -257,6 +261,8 @@ class Plan(Struct, frozen=True, kw_only=True):
     what they occupy and an expected rise."""
     fixed: dict[str, int] = {}
     """What those count at, in bytes by name (R13)."""
+    rooms: tuple[RoomPlan, ...] = ()
+    """What became of the rooms for VMs that are about to start (R18)."""
     budgets: tuple[PlanBudget, ...] = ()
     """Limits around some guests that bind besides the host's memory."""
     emergency: Emergency = NO_EMERGENCY

@@ -15,7 +15,7 @@ class GuestResult(Struct, frozen=True, kw_only=True):
     throughput_share: float
     """Work done over the work that the same guest did in the `ideal` arm; without one, over its own demand."""
     latency_p50_s: float | None = None
-    """Half of its slots of work, or of the requests to its application, ended no later; None = a result of before this was told."""
+    """Half of its slots of work, or of the requests to its application, ended no later; None = nobody told."""
     latency_p99_s: float
     done: int | None = None
     """Touches, or requests that its application answered in time; None as above."""

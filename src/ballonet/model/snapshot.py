@@ -14,6 +14,7 @@ from typing import Any, Final
 from msgspec import Struct
 
 from ballonet.model.knobs import Knobs
+from ballonet.model.room import Room
 
 SNAPSHOT_SCHEMA: Final = "ballonet.snapshot/1"
 NORMAL_SHARES: Final = 1000
@@ -228,6 +229,8 @@ class Snapshot(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: Host
     guests: tuple[Guest, ...] = ()
     """Names are unique; the order is the adapter's, and a plan keeps it."""
+    rooms: tuple[Room, ...] = ()
+    """For VMs that are about to start, in the order in which they were asked for."""
     options: dict[str, float] = {}
     """The policy's own settings."""
     state: dict[str, Any] | None = None

@@ -98,6 +98,10 @@ class Group(Terms, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """When it is shut down. Simulated only."""
     touches_all: bool = False
     """It touches all of its memory as it boots, as Windows does. Simulated only."""
+    touch_per_s: Size = Size(0)
+    """How fast it touches memory as it boots, bytes a second; 0 = at once. Simulated only."""
+    room_s: float | None = None
+    """How long before it starts room is asked for it, of all of its memory; None = nobody asks. Simulated only."""
     huge: bool = False
     """Its memory lies in huge pages of the host's pool. Simulated only."""
     cache_worth: float = 0.0
@@ -223,6 +227,8 @@ class GuestScript(Struct, frozen=True, kw_only=True):
     starts_s: float | None = None
     stops_s: float | None = None
     touches_all: bool = False
+    touch_per_s: int = 0
+    room_s: float | None = None
     huge: bool = False
     cache_worth: float = 0.0
     files: tuple[FileScript, ...] = ()
@@ -301,6 +307,8 @@ def _check_group(group: Group, place: str) -> None:
         raise SettingsError(f"{place}.cache_worth`: {group.cache_worth} is not within 0 and 1")
     if not 0 <= group.cold_share <= 1:
         raise SettingsError(f"{place}.cold_share`: {group.cold_share} is not within 0 and 1")
+    if group.room_s is not None and (group.starts_s is None or not 0 <= group.room_s):
+        raise SettingsError(f"{place}.room_s`: room is asked for a guest that starts later: give it a starts_s too")
     if bool(group.app) != (group.app_rate > 0):
         raise SettingsError(f"{place}.app_rate`: an application needs a rate of requests, and a rate an application")
     for index, part in enumerate(group.files):
@@ -341,6 +349,8 @@ def _script(group: Group, number: int, scale: int, source: random.Random) -> Gue
         starts_s=group.starts_s,
         stops_s=group.stops_s,
         touches_all=group.touches_all,
+        touch_per_s=group.touch_per_s // scale,
+        room_s=group.room_s,
         huge=group.huge,
         cache_worth=group.cache_worth,
         files=tuple(files.file_script(part, scale) for part in group.files),

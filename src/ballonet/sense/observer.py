@@ -6,6 +6,7 @@ from typing import Any, Final
 from msgspec.structs import replace
 
 from ballonet.hypervisors.contract import Hypervisor
+from ballonet.model.room import Room
 from ballonet.model.snapshot import Guest, Mode, Snapshot
 from ballonet.model.terms import FIELDS, NORMAL, GuestSettings, Terms
 from ballonet.sense.host import HostSense
@@ -17,15 +18,23 @@ _PLAIN: Final = tuple(name for name in FIELDS if name in Guest.__struct_fields__
 class Observer:
     """Takes the pictures."""
 
-    def __init__(self, host: HostSense, hypervisor: Hypervisor, settings: Callable[[Guest], GuestSettings]) -> None:
+    def __init__(
+        self,
+        host: HostSense,
+        hypervisor: Hypervisor,
+        settings: Callable[[Guest], GuestSettings],
+        rooms: Callable[[], tuple[Room, ...]] = tuple,
+    ) -> None:
         """Args:
         host: reads the host.
         hypervisor: knows the guests.
         settings: the operator's word on a guest.
+        rooms: for VMs that are about to start.
         """
         self._host = host
         self._hypervisor = hypervisor
         self._settings = settings
+        self._rooms = rooms
         self._plain: dict[str, tuple[Terms, dict[str, Any]]] = {}
         """By name: terms, and what of them a guest has as they are."""
         self._last: dict[str, tuple[Guest, GuestSettings, Guest]] = {}
@@ -41,7 +50,7 @@ class Observer:
         self._last = {guest.name: self._with_settings(guest, around.own_limits.get(guest.name)) for guest in guests}
         if len(self._plain) > 2 * len(guests) + 64:
             self._plain.clear()  # of guests that have gone
-        return Snapshot(host=around.host, guests=tuple(made for _, _, made in self._last.values()))
+        return Snapshot(host=around.host, guests=tuple(made for _, _, made in self._last.values()), rooms=self._rooms())
 
     def _with_settings(self, guest: Guest, own_limit: int | None) -> tuple[Guest, GuestSettings, Guest]:
         settings = self._settings(guest)

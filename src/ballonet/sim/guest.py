@@ -53,6 +53,10 @@ class SimGuest:
     has_no_driver: bool = False
     is_starting: bool = False
     """It boots or reboots, and has no driver yet."""
+    untouched: int = 0
+    """Extents that it is still to touch as it boots."""
+    touched: int = 0
+    """Those that it has touched meanwhile."""
     is_restless: bool = False
     """Something changes in it all the time."""
     began_at: float = -math.inf
@@ -153,9 +157,19 @@ class SimGuest:
         self.restarts_at = now + BOOT_S
         self._counts_from_s = max(self._counts_from_s, now + BOOT_S)  # nobody asks anything of it before
         total = self.memory.total
-        touched = total if self.script.touches_all else min(total, int(BOOT_BYTES // EXTENT_BYTES + BOOT_SHARE * total))
-        self.memory.release(self.memory.use(touched))
+        self.untouched = total if self.script.touches_all else min(total, int(BOOT_BYTES // EXTENT_BYTES + BOOT_SHARE * total))
+        if not self.script.touch_per_s:
+            self._touch(self.untouched)
         self.version += 1
+
+    def _touch(self, extents: int) -> None:
+        """Of what it touches as it boots: that is occupied from then on, whatever it uses of it."""
+        touched = min(self.untouched, max(1, extents))
+        self.untouched -= touched
+        self.touched += self.memory.use(touched)
+        if not self.untouched:
+            self.memory.release(self.touched)
+            self.touched = 0
 
     def up(self) -> None:
         """Its driver speaks."""
@@ -223,6 +237,7 @@ class SimGuest:
         return (
             self.swapped == 0
             and not self.is_restless
+            and not self.untouched
             and not self._misses_files()
             and not self.files.is_busy(at)
             and not self._is_moving()
@@ -237,6 +252,7 @@ class SimGuest:
         at = self.now - self.start_s
         is_slow = (
             not self.is_restless
+            and not self.untouched
             and not self._is_moving()
             and self._is_settled(at)
             and self.course.rests_until(at) > at + READ_BACK_S
@@ -260,6 +276,8 @@ class SimGuest:
 
     def _live(self, dt: float) -> None:
         self._inflate_or_deflate(dt)
+        if self.untouched:
+            self._touch(int(self.script.touch_per_s * dt / EXTENT_BYTES))
         goal = self._goal(self.now - self.start_s)
         if self.now >= self.restarts_at:
             if goal > self.size:

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Final
 
 from ballonet.daemon.loop import Loop
+from ballonet.daemon.rooms import Asking, RoomBook
 from ballonet.model.limits import Limits
 from ballonet.model.settings import SettingsError
 from ballonet.model.snapshot import Guest
@@ -124,6 +125,8 @@ async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Ca
     if world.used_bytes > what.budget_bytes and what.policy != "ideal":
         raise SettingsError(f"{scenario.name}: guests need more at the start than the host has; give it more memory")
     beasts.release(world, scenario.faults, what.scale)
+    book = RoomBook()
+    _ask_for_rooms(world, what.scripts, book)
     keeps = scenario.duration_s <= SERIES_S
     guests = {guest.script.name: GuestRecord(guest.script, guest.course, keeps, guest.work) for guest in world.guests}
     record = Record(scenario, what.policy, what.seed, what.budget_bytes, guests, where="sim", keeps_series=keeps)
@@ -131,6 +134,7 @@ async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Ca
 
     def told(tick: Tick) -> None:
         at = tick.at - start
+        book.note(tick.plan.rooms, tick.at)
         record.tick(at, tick.plan, tick.took_s)
         on_tick(at, tick, world)
 
@@ -138,7 +142,7 @@ async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Ca
     await hypervisor.open()
     try:
         await asyncio.sleep(scenario.lead_s)
-        async with _controlled(what, world, hypervisor, told):
+        async with _controlled(what, world, hypervisor, told, book):
             await asyncio.sleep(scenario.warmup_s + scenario.duration_s)
     finally:
         await hypervisor.close()
@@ -147,12 +151,28 @@ async def _fly(what: SimOrder, on_progress: Callable[[float], None], on_tick: Ca
     return record
 
 
+def _ask_for_rooms(world: SimWorld, scripts: Sequence[GuestScript], book: RoomBook) -> None:
+    """As a hook does that waits a while, and lets the VM start then."""
+    for script in scripts:
+        if script.room_s is None or script.starts_s is None:
+            continue
+        at = world.start_s + script.starts_s - script.room_s
+        size = script.memory_bytes
+        asking = Asking(key=script.name, name=script.name, asked_bytes=size, least_bytes=size, waits_s=max(1.0, script.room_s))
+        world.deeds.append((at, partial(_ask, book, asking, at)))
+    world.deeds.sort(key=lambda deed: deed[0])
+
+
+def _ask(book: RoomBook, asking: Asking, at: float) -> None:
+    book.ask(asking, at)
+
+
 @contextlib.asynccontextmanager
 async def _controlled(
-    what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_tick: Callable[[Tick], None]
+    what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_tick: Callable[[Tick], None], book: RoomBook
 ) -> AsyncIterator[None]:
     """The production loop, or the clairvoyant in its place."""
-    work = clairvoyant.allocate(world) if what.policy == clairvoyant.NAME else _lives(what, world, hypervisor, on_tick)
+    work = clairvoyant.allocate(world) if what.policy == clairvoyant.NAME else _lives(what, world, hypervisor, on_tick, book)
     task = asyncio.create_task(work)
     try:
         yield
@@ -163,7 +183,9 @@ async def _controlled(
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def _lives(what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_tick: Callable[[Tick], None]) -> None:
+async def _lives(
+    what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_tick: Callable[[Tick], None], book: RoomBook
+) -> None:
     """One daemon after the other: each is killed at the next fault of the kind `restart`, with all that it remembers."""
     clock = asyncio.get_running_loop().time
     by_name = {script.name: GuestSettings(script.terms) for script in what.scripts}
@@ -175,7 +197,7 @@ async def _lives(what: SimOrder, world: SimWorld, hypervisor: SimHypervisor, on_
         await on_top.run(face(hypervisor), hypervisor, what.limits, settings, on_tick)
     ends = sorted(world.start_s + fault.at_s for fault in what.scenario.faults if fault.kind == "restart")
     for end in (*ends, math.inf):
-        eye = Observer(world, hypervisor, settings)
+        eye = Observer(world, hypervisor, settings, lambda: book.asked(clock()))
         loop = Loop(eye, hypervisor, what.limits, policy=what.policy, on_tick=on_tick, clock=clock)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout_at(end if end < math.inf else None):

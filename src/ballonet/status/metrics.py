@@ -10,7 +10,7 @@ from typing import Final
 
 from ballonet.decide.states import NAMES
 from ballonet.hypervisors.local.alone import NOT_HEARD
-from ballonet.status.words import GuestStatus, HostStatus, Status
+from ballonet.status.words import GuestStatus, HostStatus, RoomStatus, Status
 
 GUEST_GAUGES: Final = {
     "ceiling_bytes": ("ceiling_bytes", "What it has with its balloon empty"),
@@ -85,6 +85,7 @@ def exposition(status: Status | None, counters: Counters) -> bytes:
     if status is not None:
         lines += _of_host(status.host)
         lines += _of_guests(status.guests)
+        lines += _of_rooms(status.rooms)
     return "\n".join((*lines, "")).encode()
 
 
@@ -123,6 +124,18 @@ def _of_host(host: HostStatus) -> Iterator[str]:
     yield from _family("host_state", "gauge", "1 for the state that the host is in (R14)", states)
     for name, (field, what) in HOST_GAUGES.items():
         yield from _family(f"host_{name}", "gauge", what, [("", getattr(host, field))])
+
+
+def _of_rooms(rooms: tuple[RoomStatus, ...]) -> Iterator[str]:
+    kept = [one for one in rooms if not one.state.is_over]
+    named = [(_labels(domain=one.name, uuid=one.key, state=one.state.value), one) for one in kept]
+    for what, field, text in (
+        ("bytes", "granted_bytes", "What a VM that is about to start is to have (R18)"),
+        ("gathered_bytes", "gathered_bytes", "What of that the host has available"),
+    ):
+        yield from _family(f"room_{what}", "gauge", text, [(labels, getattr(one, field)) for labels, one in named])
+    waited = [(labels, one.ready_at - one.asked_at) for labels, one in named if one.ready_at is not None]
+    yield from _family("room_wait_seconds", "gauge", "How long it took to gather", waited)
 
 
 def _of_guests(guests: tuple[GuestStatus, ...]) -> Iterator[str]:

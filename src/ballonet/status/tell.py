@@ -1,6 +1,6 @@
 """A tick as faces show it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Final
 
@@ -8,12 +8,20 @@ import ballonet
 from ballonet.model.plan import Decision, Reason
 from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
-from ballonet.status.words import Change, GuestStatus, HostStatus, LimitStatus, Sample, Status
+from ballonet.status.words import Change, GuestStatus, HostStatus, LimitStatus, RoomStatus, Sample, Status
 
 MOVED: Final = "moved"
 
 
-def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Mapping[str, str] = MappingProxyType({})) -> Status:
+def status_of(
+    tick: Tick,
+    *,
+    at: float,
+    mode: Mode,
+    hold: str = "",
+    troubles: Mapping[str, str] = MappingProxyType({}),
+    rooms: Iterable[RoomStatus] = (),
+) -> Status:
     """The whole host now; its guests by name, in whatever order they came.
 
     Args:
@@ -22,6 +30,7 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Ma
         mode: of the host.
         hold: why all are on hold, if they are.
         troubles: by guest: why its last command failed.
+        rooms: for VMs that are about to start.
     """
     plan, host = tick.plan, tick.snapshot.host
     short = {one.name: one.bytes for one in plan.short}
@@ -53,6 +62,7 @@ def status_of(tick: Tick, *, at: float, mode: Mode, hold: str = "", troubles: Ma
             LimitStatus(name=one.name, guests_bytes=one.memory_bytes, promised_bytes=one.promised_bytes, guests=one.guests)
             for one in plan.budgets
         ),
+        rooms=tuple(rooms),
     )
 
 

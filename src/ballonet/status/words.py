@@ -6,6 +6,7 @@ from typing import Final
 
 from msgspec import Struct
 
+from ballonet.model.room import RoomState
 from ballonet.model.snapshot import Mode
 
 BOUND: Final = "ceiling binds"
@@ -94,6 +95,44 @@ class LimitStatus(Struct, frozen=True, kw_only=True):
     guests: tuple[str, ...]
 
 
+class RoomStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`ballonet.room/1`: memory that is gathered and kept for a VM that is about to start."""
+
+    schema: str = "ballonet.room/1"
+    key: str
+    """Its UUID, else its name."""
+    name: str
+    state: RoomState
+    asked_bytes: int
+    least_bytes: int
+    """With less than this it is of no use."""
+    granted_bytes: int = 0
+    """What it is to have: all that was asked for, or what can be had of it."""
+    gathered_bytes: int = 0
+    """What of that the host has available."""
+    can_bytes: int = 0
+    """What could be had for it when it was judged."""
+    eta_s: float | None = None
+    """In how many seconds it will be there, at the speed at which balloons take; null = nobody knows."""
+    waits: bool = False
+    """It may queue."""
+    asked_at: float
+    expires_s: float
+    """How long it is kept once it is ready, or nobody waits for it any more."""
+    expires_at: float
+    ready_at: float | None = None
+    settled_at: float | None = None
+    over_at: float | None = None
+    reason: str
+    sentence: str
+    givers: dict[str, int] = {}
+    """By guest: what it is giving just now."""
+    helps: tuple[str, ...] = ()
+    """What an operator could do, the most helpful first."""
+    by: str = ""
+    """Who asked."""
+
+
 class Status(Struct, frozen=True, kw_only=True):
     """`ballonet.status/1`."""
 
@@ -101,6 +140,8 @@ class Status(Struct, frozen=True, kw_only=True):
     host: HostStatus
     guests: tuple[GuestStatus, ...]
     limits: tuple[LimitStatus, ...] = ()
+    rooms: tuple[RoomStatus, ...] = ()
+    """For VMs that are about to start, in the order in which they were asked for."""
 
 
 class Fact(Struct, frozen=True):

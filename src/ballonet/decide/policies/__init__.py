@@ -7,7 +7,7 @@ from ballonet.decide.policies import adaptive, esx, hyperv, ideal, mom, proxmox,
 from ballonet.decide.policy import Policy, peer
 
 POLICIES: Final[Mapping[str, Policy]] = {
-    "adaptive": Policy(adaptive.divide),
+    "adaptive": Policy(adaptive.divide, keeps_rooms=True),
     "static": Policy(static.divide),
     "ideal": Policy(ideal.divide),
     "proxmox": peer(proxmox.divide, proxmox.PERIOD_S),

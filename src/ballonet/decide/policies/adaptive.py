@@ -23,6 +23,7 @@ from ballonet.decide.seat import Seat
 from ballonet.decide.states import SCARCE
 from ballonet.decide.table import Table
 from ballonet.model.plan import Reason, ReserveReason, Shortage, limit_of
+from ballonet.model.room import RoomState
 from ballonet.model.units import MIB
 
 SPARE_BAND_SHARE: Final = 0.06
@@ -50,7 +51,7 @@ LEAST_RECALL_BYTES: Final = 16 * MIB
 def divide(table: Table) -> None:
     """Sets every wish, and who is short."""
     movable = [seat for seat in table.seats if seat.is_movable]
-    pool = pool_of(table.memory_bytes, table.seats, table.reserve_bytes)
+    pool = pool_of(table.memory_bytes - table.rooms_bytes, table.seats, table.reserve_bytes)
     reserve = divide_under_limits(table, movable, pool)
     _move(table, movable, reserve, reserve - pool + sum(seat.held_bytes for seat in movable))
 
@@ -144,12 +145,12 @@ def _refill(table: Table, moves: _Moves, lacking: int, reserve: int, where: str 
     gap -= sum(min(coming, int(REACH_S * take_per_s(seat))) for _, seat in moves.donors if (coming := _coming_bytes(seat)))
     # Nobody's cache is asked for at once so that another's comes back: who knows which is worth more.
     for_caches = sum(min(more, seat.cache_bytes) for more, seat in moves.due)
-    is_pressing = gap - for_caches > reserve or table.is_pressed or is_rationed
+    is_pressing = gap - for_caches > reserve or table.is_pressed or is_rationed or (table.is_gathering and not where)
     band, is_ordered = 0.0, table.reserve.reason is ReserveReason.OPERATOR
     if table.limits.has("R12") and not is_rationed:
         band = OPERATOR_SHARE if is_ordered else REFILL_SHARE
-    if any(seat.reason is Reason.DEFLATE for _, seat in moves.due):
-        band, is_ordered = 0.0, True  # what was ordered back is wanted to its last part
+    if any(seat.reason is Reason.DEFLATE for _, seat in moves.due) or (table.is_gathering and not where):
+        band, is_ordered = 0.0, True  # what was ordered is wanted to its last part
     if gap > band * reserve and not (table.is_meeting and not table.is_pressed):
         _take(table, moves.donors, gap, is_pressing=is_pressing, is_ordered=is_ordered)
     elif gap < 0:
@@ -276,9 +277,19 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
             room = max(0, most - _coming_bytes(seat))
             taken = min(offer, max(left, portion), room)
             if taken > 0:
-                _set(seat, seat.wish_bytes - taken, Reason.PART if seat.is_over else Reason.DONOR, deficit_bytes=gap)
+                _ask(table, seat, taken, gap)
                 left -= taken
                 moving += not is_moving
+
+
+def _ask(table: Table, seat: Seat, taken: int, gap: int) -> None:
+    """Asks a donor for so much, and says what for."""
+    wish = seat.wish_bytes - taken
+    if table.is_gathering and not seat.is_over:
+        names = ", ".join(place.room.name for place in table.places if place.state is RoomState.GATHERING)
+        _set(seat, wish, Reason.ROOM, deficit_bytes=gap, names=names)
+    else:
+        _set(seat, wish, Reason.PART if seat.is_over else Reason.DONOR, deficit_bytes=gap)
 
 
 def _least_offer(table: Table, seat: Seat, *, is_calm: bool, is_ordered: bool) -> int:

@@ -135,9 +135,12 @@ def begin(name):
         return  # it holds them in memory
     for folder, _, files in os.walk("%s/data/%s" % (ROOT, name)):
         for file in files:
-            with open(os.path.join(folder, file), "rb", buffering=0) as one:
-                while one.read(CHUNK_BYTES):
-                    pass
+            try:
+                with open(os.path.join(folder, file), "rb", buffering=0) as one:
+                    while one.read(CHUNK_BYTES):
+                        pass
+            except FileNotFoundError:
+                pass  # the server has made it anew, or is done with it
 
 
 def answers(name):

@@ -1,0 +1,80 @@
+"""`ballonet hook`: has libvirt or Proxmox VE ask for room before a VM starts."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Final, NamedTuple
+
+import typer
+
+from ballonet.cli.console import UNAVAILABLE, ConfigPath, err, out
+from ballonet.control import room_hook
+from ballonet.daemon.config import PATH
+from ballonet.model.settings import SettingsError
+
+SOURCE: Final = Path(room_hook.__file__)
+
+
+class Place(NamedTuple):
+    """Where a host calls it."""
+
+    path: str
+    """Below the root."""
+    needs: str
+    """A folder that is there where this hypervisor is."""
+    next: Callable[[bool], str]
+    """What is to be done once it is there; whether the folder for hooks is new."""
+
+
+PLACES: Final = {
+    "libvirt": Place(
+        "etc/libvirt/hooks/qemu.d/50-ballonet",
+        "etc/libvirt",
+        lambda is_new: (
+            "libvirtd looks for hooks when it starts: systemctl reload libvirtd (or virtqemud)"
+            if is_new
+            else "It is in force now"
+        ),
+    ),
+    "proxmox": Place(
+        "var/lib/vz/snippets/ballonet-room",
+        "etc/pve",
+        lambda _is_new: "For each VM that is to find its room: qm set VMID --hookscript local:snippets/ballonet-room",
+    ),
+}
+
+
+def hook(
+    host: Annotated[str, typer.Argument(metavar="libvirt|proxmox", help="Who starts VMs on this host.")],
+    remove: Annotated[bool, typer.Option("--remove", help="Take it away again.")] = False,
+    root: Annotated[Path, typer.Option(hidden=True, help="Of the host's files.")] = Path("/"),
+    config: ConfigPath = PATH,
+) -> None:
+    """Have libvirt or Proxmox VE ask for a VM's memory before it starts, so that it finds its room on a full host.
+
+    The hook waits at most `room.hook_wait_s` (5 s) and never stands in the way: no daemon, or one that only watches, and the VM starts
+    as ever. Whether one starts for which there is no room is `room.when_refused`. `ballonet doctor` checks it.
+    """
+    place = PLACES.get(host)
+    if place is None:
+        raise SettingsError(f"no host {host!r}; there are {', '.join(PLACES)}; a unit of systemd: docs/rooms.md")
+    path = root / place.path
+    if remove:
+        path.unlink(missing_ok=True)
+        out.print(f"{path} is gone; VMs start as ever")
+        return
+    if not (root / place.needs).is_dir():
+        err.print(f"no /{place.needs} here: this host does not start its VMs by {host}")
+        raise typer.Exit(UNAVAILABLE)
+    is_new = not path.parent.exists()
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        shutil.copyfile(SOURCE, new)
+        if config != PATH:
+            new.write_text(new.read_text().replace(f'"{PATH}"', f'"{config.absolute()}"', 1))
+        new.chmod(0o755)
+        new.replace(path)
+    except OSError as error:
+        raise SettingsError(f"{path}: {error.strerror}; be root") from error
+    out.print(f"{path} is in place. {place.next(is_new)}")
