@@ -1,9 +1,9 @@
-"""Real applications on real guests: what their clients saw, fully backed, under ballonet and under each peer, at 75 and at 60 % of what
-was promised, into benchmarks/results/apps.json; about 50 minutes, 10 for `--policy adaptive` alone.
+"""Real applications on real guests: what their clients saw, fully backed, under ballonet and under each peer, at 75 and 60 % of
+what was promised, into benchmarks/results/apps.json; about 75 minutes, 18 with `--policy adaptive` alone.
 
     python apps.py [--share SHARE ...] [--policy POLICY ...] [--seed SEED]
 
-A ratio below is of the fully backed arm of the same run. The results file keeps the arms of earlier runs that were not measured anew.
+A ratio is to the fully backed arm of the same run. The results file keeps the arms of earlier runs that were not measured anew.
 """
 
 import argparse

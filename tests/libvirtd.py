@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from ballonet.lab.image import Image
+from ballonet.lab.errors import LabUnavailableError
+from ballonet.lab.image import Image, build_image
 
 with contextlib.suppress(ImportError):  # tests that need it are skipped then
     import libvirt
@@ -143,6 +144,19 @@ def running_libvirtd(image: Image, *folders: str, hook: str = "") -> Iterator[Li
             yield daemon
         finally:
             daemon.close()
+
+
+@contextlib.contextmanager
+def another_libvirtd(hook: str = "") -> Iterator[Libvirtd]:
+    """One more, where there can be one."""
+    if shutil.which("libvirtd", path="/usr/sbin:/usr/bin") is None or shutil.which("qemu-system-x86_64") is None:
+        pytest.skip("no libvirtd; as root: tools/setup libvirt")
+    try:
+        image = build_image()
+    except LabUnavailableError as reason:
+        pytest.skip(str(reason))
+    with running_libvirtd(image, hook=hook) as daemon:
+        yield daemon
 
 
 @dataclass

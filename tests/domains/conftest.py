@@ -1,26 +1,10 @@
 import contextlib
 import os
-import shutil
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from ballonet.lab.errors import LabUnavailableError
-from ballonet.lab.image import build_image
-from libvirtd import Guests, Libvirtd, running_libvirtd
-
-
-@contextlib.contextmanager
-def another_libvirtd(hook: str = "") -> Iterator[Libvirtd]:
-    """One more, where there can be one."""
-    if shutil.which("libvirtd", path="/usr/sbin:/usr/bin") is None or shutil.which("qemu-system-x86_64") is None:
-        pytest.skip("no libvirtd; as root: tools/setup libvirt")
-    try:
-        image = build_image()
-    except LabUnavailableError as reason:
-        pytest.skip(str(reason))
-    with running_libvirtd(image, hook=hook) as daemon:
-        yield daemon
+from libvirtd import Guests, Libvirtd, another_libvirtd
 
 
 @pytest.fixture

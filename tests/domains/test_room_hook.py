@@ -14,11 +14,10 @@ import pytest
 
 libvirt = pytest.importorskip("libvirt", reason="no libvirt-python; as root: tools/setup libvirt")
 
-from ballonet.cli.hook import SOURCE
-from conftest import another_libvirtd
+from ballonet.sense.hooks import SOURCE
 from daemons import PROGRAM
 from field_host import Field, made_up
-from libvirtd import Guests, Libvirtd
+from libvirtd import DOMAIN, Guests, Libvirtd, another_libvirtd
 
 MIB = 1 << 20
 
@@ -54,7 +53,7 @@ def with_room(field: Field, **keys: object) -> None:
 
 
 def rooms(field: Field) -> dict[str, dict[str, Any]]:
-    words = [PROGRAM, "room", "--json", "-c", field.folder / "ballonet.toml"]
+    words = [str(PROGRAM), "room", "--json", "-c", str(field.folder / "ballonet.toml")]
     told = subprocess.run(words, capture_output=True, text=True, check=True).stdout
     return {one["name"]: one for one in json.loads(told)}
 
@@ -104,11 +103,8 @@ def test_a_domain_starts_when_its_room_is_there(host: Field, guests: Guests) -> 
 def test_whoever_starts_a_domain_reads_why_there_is_no_room(host: Field, guests: Guests) -> None:
     """Where the operator wants it refused."""
     with_room(host, hook_wait_s=2, when_refused="refuse")
-    text = (guests.daemon.folder, "big")
-    from libvirtd import DOMAIN  # noqa: PLC0415 only here
-
-    xml = DOMAIN.format(name=text[1], folder=text[0], balloon="virtio").replace(">512<", ">4096<")
-    with pytest.raises(libvirt.libvirtError, match="big waits: it is to have 4 GiB|no room for big"):
+    xml = DOMAIN.format(name="big", folder=guests.daemon.folder, balloon="virtio").replace(">512<", ">4096<")
+    with pytest.raises(libvirt.libvirtError, match=r"big waits: it is to have 4 GiB|no room for big"):
         guests.connection.createXML(xml)
     until(lambda: rooms(host)["big"]["state"] == "cancelled")  # libvirt calls release after what failed
 
@@ -152,7 +148,7 @@ def test_a_libvirtd_that_dies_in_the_hook_leaves_no_room_for_ever(host: Field, g
 
 
 def test_listing_domains_waits_no_longer_than_the_hook(host: Field, guests: Guests) -> None:
-    """libvirtd holds the starting domain meanwhile, and with it every list."""
+    """It holds the starting domain meanwhile, and with it every list."""
     with_room(host, hook_wait_s=3)
     for name in "abc":
         host.say(name, use=[(0, 900, 1e9)])

@@ -156,14 +156,16 @@ def test_an_application_needs_a_guest_of_its_size() -> None:
     """Its data are of one size: at a larger scale it would not fit, and says so."""
     scenario = load("apps")
     _refuse_small(scenario, scripts(scenario, 32, 1))
-    with pytest.raises(SettingsError, match="postgresql would have 256 MiB.*--scale"):
+    with pytest.raises(SettingsError, match=r"postgresql would have 256 MiB.*--scale"):
         _refuse_small(scenario, scripts(scenario, 64, 1))
 
 
 def test_an_application_needs_a_rate(tmp_path: Path) -> None:
     """And a rate an application."""
-    text = 'name = "a"\nabout = "a"\nduration_s = 1\n[host]\nmemory = "8GiB"\n[[guests]]\nname = "a"\nmemory = "16GiB"\napp = "redis"\n'
+    head = 'name = "a"\nabout = "a"\nduration_s = 1\n[host]\nmemory = "8GiB"\n'
     path = tmp_path / "a.toml"
-    path.write_text(text + '[[guests.phases]]\nat_s = 0\nused = "4GiB"\n')
+    path.write_text(
+        head + '[[guests]]\nname = "a"\nmemory = "16GiB"\napp = "redis"\n' + '[[guests.phases]]\nat_s = 0\nused = "4GiB"\n'
+    )
     with pytest.raises(SettingsError, match=r"guests\[0\]\.app_rate"):
         load(str(path))

@@ -8,11 +8,9 @@ from typing import Annotated, Final, NamedTuple
 import typer
 
 from ballonet.cli.console import UNAVAILABLE, ConfigPath, err, out
-from ballonet.control import room_hook
 from ballonet.daemon.config import PATH
 from ballonet.model.settings import SettingsError
-
-SOURCE: Final = Path(room_hook.__file__)
+from ballonet.sense import hooks
 
 
 class Place(NamedTuple):
@@ -28,7 +26,7 @@ class Place(NamedTuple):
 
 PLACES: Final = {
     "libvirt": Place(
-        "etc/libvirt/hooks/qemu.d/50-ballonet",
+        hooks.LIBVIRT,
         "etc/libvirt",
         lambda is_new: (
             "libvirtd looks for hooks when it starts: systemctl reload libvirtd (or virtqemud)"
@@ -37,7 +35,7 @@ PLACES: Final = {
         ),
     ),
     "proxmox": Place(
-        "var/lib/vz/snippets/ballonet-room",
+        hooks.PROXMOX,
         "etc/pve",
         lambda _is_new: "For each VM that is to find its room: qm set VMID --hookscript local:snippets/ballonet-room",
     ),
@@ -52,8 +50,8 @@ def hook(
 ) -> None:
     """Have libvirt or Proxmox VE ask for a VM's memory before it starts, so that it finds its room on a full host.
 
-    The hook waits at most `room.hook_wait_s` (5 s) and never stands in the way: no daemon, or one that only watches, and the VM starts
-    as ever. Whether one starts for which there is no room is `room.when_refused`. `ballonet doctor` checks it.
+    The hook waits at most `room.hook_wait_s` (5 s) and is in nobody's way: without a daemon, or with one that only watches, VMs
+    start as ever. Whether one starts for which there is no room is `room.when_refused`. `ballonet doctor` checks it.
     """
     place = PLACES.get(host)
     if place is None:
@@ -70,7 +68,7 @@ def hook(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".{path.name}.new")
-        shutil.copyfile(SOURCE, new)
+        shutil.copyfile(hooks.SOURCE, new)
         if config != PATH:
             new.write_text(new.read_text().replace(f'"{PATH}"', f'"{config.absolute()}"', 1))
         new.chmod(0o755)

@@ -38,8 +38,8 @@ def room(
 ) -> None:
     """Have guests give memory for a VM that is about to start, and keep it until it does: `ballonet room 16GiB --for web-3`.
 
-    It is gathered below what guests need and above what they have to spare, and is known to be possible before anything moves. The
-    VM that appears under that name or UUID takes it. Asked again, it is the same room. To start when it is there:
+    No guest gives what it needs for it, and whether it can be had is known before anything moves. The VM that appears under that
+    name or UUID takes it. Asked again, it is the same room. To start when it is there:
     `ballonet room 16GiB --for web-3 --wait 60s && virsh start web-3`.
 
     Exits 0 when it is ready, 1 when it cannot be had (and says what would help), 3 when no daemon runs here or the host only

@@ -37,7 +37,7 @@ class RoomOrder(Struct, frozen=True, kw_only=True, omit_defaults=True, forbid_un
     name: Annotated[str, Meta(max_length=255)] = ""
     """The VM's; empty = the key is its name."""
     wait_s: Annotated[float, Meta(ge=0, le=86_400)] = 0.0
-    """How long whoever asks goes on waiting: as long the room may queue, and does not expire. One answer comes within 30 s."""
+    """How long the client goes on waiting: meanwhile the room may queue, and does not expire. One answer takes 30 s at most."""
     expires_s: Annotated[float, Meta(gt=0, le=86_400)] = 120.0
     """How long it is kept after that, or once it is ready, while no VM takes it."""
 

@@ -1,15 +1,16 @@
 #!/usr/bin/python3 -IS
 """Asks ballonet for memory before a VM starts: a hook of libvirt and of Proxmox VE, and a line for a systemd unit.
 
-    /etc/libvirt/hooks/qemu.d/50-ballonet       libvirt calls it with NAME OPERATION SUB-OPERATION EXTRA, and the domain's XML
-    qm set VMID --hookscript local:snippets/ballonet-room      Proxmox VE calls it with VMID PHASE
-    ExecStartPre=/usr/share/ballonet/room-hook web-3 16GiB     in the unit of a plain QEMU
+    /etc/libvirt/hooks/qemu.d/50-ballonet                  libvirt calls it: NAME OPERATION SUB-OPERATION EXTRA, XML on stdin
+    qm set VMID --hookscript local:snippets/ballonet-room  Proxmox VE calls it: VMID PHASE
+    ExecStartPre=/usr/share/ballonet/room-hook web-3 16GiB in the unit of a plain QEMU
 
-`ballonet hook` puts it there. One file that needs the standard library alone, and starts in a twentieth of a second: libvirtd holds
-the VM's lock meanwhile, and whoever lists VMs waits for that (libvirt, docs/hooks.rst). It asks libvirt nothing, never writes to
-stdout, and is never in the way for longer than its time: whatever goes wrong, the VM starts, but where the operator wants it refused.
+`ballonet hook` puts it there. One file that needs the standard library alone, and starts in a twentieth of a second: libvirtd
+holds the VM's lock meanwhile, and programs that list VMs wait for that (libvirt, docs/hooks.rst). It asks libvirt nothing, never
+writes to stdout, and takes no longer than its time: when something goes wrong the VM starts, unless its operator says otherwise.
 """
 
+import contextlib
 import json
 import os
 import re
@@ -17,7 +18,7 @@ import signal
 import socket
 import sys
 import tomllib
-import xml.etree.ElementTree as ET  # noqa: S405 libvirt's own text, of this host's root
+import xml.etree.ElementTree as ET
 from typing import Any
 
 CONFIG = os.environ.get("BALLONET_CONFIG", "/etc/ballonet/ballonet.toml")
@@ -109,15 +110,13 @@ def ask(key: str, name: str, size: int, settings: dict[str, Any]) -> int:
 def cancel(key: str, settings: dict[str, Any]) -> int:
     """Takes it back, where it was not taken."""
     signal.setitimer(signal.ITIMER_REAL, 2.0)
-    try:
+    with contextlib.suppress(Down):
         call("DELETE", key, None, settings)
-    except Down:
-        pass
     return 0
 
 
 def refused(why: str) -> int:
-    """What libvirt, Proxmox VE and systemd show to whoever wanted to start it."""
+    """What libvirt, Proxmox VE and systemd show to the operator who wanted to start it."""
     sys.stderr.write(why + "\n")
     sys.stderr.flush()
     return 1
@@ -125,7 +124,7 @@ def refused(why: str) -> int:
 
 def call(method: str, key: str, body: Any, settings: dict[str, Any]) -> dict[str, Any]:
     """One request to the daemon. Raises Down."""
-    path = "".join(chr(one) if chr(one).isalnum() and one < 128 or one == 45 else f"%{one:02X}" for one in key.encode())
+    path = re.sub(rb"[^A-Za-z0-9-]", lambda one: b"%%%02X" % ord(one[0]), key.encode()).decode()
     text = b"" if body is None else json.dumps(body).encode()
     head = f"{method} /v1/rooms/{path} HTTP/1.0\r\nHost: ballonet\r\nContent-Length: {len(text)}\r\n\r\n"
     try:

@@ -86,7 +86,7 @@ class RoomConfig(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     when_down: Literal["start", "refuse"] = "start"
     """The same where no daemon answers."""
     overhead: Size = Size(96 << 20)
-    """What QEMU takes beside the VM's memory: 91 to 94 MiB were measured (QEMU 7.2 under TCG)."""
+    """What QEMU takes besides the VM's memory: 91 to 94 MiB were measured (QEMU 7.2 under TCG)."""
 
 
 C = TypeVar("C", bound="Config")

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 JUDGED_S: Final = 5.0
 """Within this a tick has judged a new room, or the loop stands still."""
 WAITS_S: Final = 25.0
-"""One question waits no longer: whoever wants to wait asks again, and its room stays."""
+"""One question waits no longer: a client that wants to wait asks again, and its room stays."""
 
 
 class Rooms(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

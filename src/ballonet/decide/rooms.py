@@ -1,7 +1,7 @@
 """R18: room for VMs that are about to start. What can be had is known before anything moves; it is gathered below all needs and
 above all spare, lent to nobody, and counted with the guest from the tick on in which that appears.
 
-A room is no part of the reserve: a reserve is refilled when much of it is missing, and shrinks when not everything fits. With seven
+A room is no part of the reserve: that is refilled when much of it is missing, and shrinks when not everything fits. With seven
 donors on 100 GiB, a reserve that was raised by 28 GiB brought 12.8 (simulated).
 """
 
@@ -27,7 +27,7 @@ PEACE_S: Final = 60.0
 """How long a guest that has just started is not asked to give: it has not read in yet what it works on. Qubes OS squeezed one to
 138 MiB right after its boot (qubes-issues 4887)."""
 HELPS: Final = 3
-"""So many are told."""
+"""The number of them that are told."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Place:
 
 def admit(table: Table, rooms: Sequence[Room], *, keeps_rooms: bool, policy: str) -> None:
     """Which rooms are taken, which can be had, and what they come to in the sums of this tick."""
-    if not rooms or not table.limits.has("R18"):
+    if not rooms:
         return
     names = {name: one for one in table.seats for name in (one.guest.name, one.guest.uuid) if name}
     table.places = [_place(room, names.get(room.key) or names.get(room.name)) for room in rooms]
@@ -89,7 +89,7 @@ def _as_it_was(room: Room) -> RoomReason:
 def _grant(table: Table, *, keeps_rooms: bool, policy: str) -> None:
     """Grants what can be had, first come, first served: all of it, or what is of use; never a part that waits for the rest.
 
-    One that waits keeps those behind it waiting too, but for what fits beside it; who does not wait takes what there is now.
+    One that waits keeps those behind it waiting too, but for what fits besides; one that does not wait takes what there is now.
     """
     asking = [place for place in table.places if place.state in {RoomState.ASKED, RoomState.QUEUED}]
     if not asking:
@@ -151,7 +151,7 @@ def _least_bytes(seat: Seat) -> int:
 
 
 def _held(table: Table) -> str:
-    """Who holds most of what cannot be had, and why."""
+    """Which guests hold most of what cannot be had, and why."""
     most = sorted(table.seats, key=lambda one: -_least_bytes(one))[:2]
     return "".join(f"; {one.guest.name} keeps {format_size(_least_bytes(one))}, {_why(one)}" for one in most)
 
@@ -175,7 +175,7 @@ def _helps(table: Table, lacking: int) -> Iterator[str]:
     """What an operator could do, by what it brings."""
     found: list[tuple[int, str]] = []
     for one in table.seats:
-        name, idle = one.guest.name, one.held_bytes - one.need_lasting_bytes
+        name, idle = one.guest.name, one.held_bytes - _needed_bytes(one)
         if not one.is_movable and one.guest.leave_alone.startswith("on hold") and idle > 0:
             found.append((idle, f"let {name} go, which is on hold: {typed('release', name)}"))
         elif one.is_movable and (gain := _floor_gain(one)):

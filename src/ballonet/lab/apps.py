@@ -1,4 +1,4 @@
-"""A disk with real applications, their data filled in: PostgreSQL, MariaDB, Redis, nginx, and pgbench and sysbench beside them.
+"""A disk with real applications, their data filled in: PostgreSQL, MariaDB, Redis, nginx, with pgbench and sysbench to ask them.
 
 Made of Debian's packages, unpacked into a root of its own and filled there by `chroot`: nothing is installed on the host, and no
 service of it is touched. A guest mounts the disk and runs one of them (image/apps.py). Cached under the checksum of its recipe.
@@ -12,7 +12,7 @@ import random
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +23,7 @@ from ballonet.lab.mortal import mortal_folder
 
 PACKAGES: Final = ("dash", "postgresql", "mariadb-server-core", "sysbench", "redis-server", "nginx-light")
 _USER: Final = 1000
-"""Whoever runs the servers: PostgreSQL refuses to run as root."""
+"""The user that runs the servers: PostgreSQL refuses to run as root."""
 _MERGED: Final = ("bin", "sbin", "lib", "lib64")
 """Below /usr in each Debian since 12; packages of 12 still bring files for both places."""
 _LEAVE: Final = (
@@ -55,7 +55,9 @@ _SERVERS: Final = {
         " --skip-grant-tables --innodb-buffer-pool-size=32M --innodb-flush-method=fsync --performance-schema=off"
         " --innodb-log-file-size=16M --pid-file=/run/mariadb.pid --lc-messages-dir=/usr/share/mysql"
     ),
-    "redis": "exec /usr/bin/redis-server --port 0 --unixsocket /run/redis.sock --dir /data/redis --save '' --enable-debug-command yes",
+    "redis": (
+        "exec /usr/bin/redis-server --port 0 --unixsocket /run/redis.sock --dir /data/redis --save '' --enable-debug-command yes"
+    ),
     "nginx": "exec /usr/sbin/nginx -c /srv/nginx.conf -g 'daemon off;'",
 }
 """How each is started, within the disk. `fsync`: with O_DIRECT, InnoDB would not use the page cache."""
@@ -64,7 +66,8 @@ SOCKETS: Final = {name: f"run/{file}" for name, file in {
 }.items()}  # fmt: skip
 _CLIENTS: Final = {
     "postgresql": (
-        "exec {postgres}/pgbench -h /run -U server -n -S -c 2 -R $1 --latency-limit=500 -T 100000 -l --log-prefix=/run/tx postgres"
+        "exec {postgres}/pgbench -h /run -U server -n -S -c 2 -R $1 --latency-limit=500 -T 100000 -l"
+        " --log-prefix=/run/tx postgres"
     ),
     "mariadb": (
         "exec sysbench oltp_point_select --db-driver=mysql --mysql-socket=/run/mariadb.sock --mysql-db=test --tables=1"
@@ -207,7 +210,7 @@ def _served(root: Path, name: str) -> Iterator[None]:
     """While one server runs within the root. Raises LabUnavailableError when it does not come up."""
     log = root.parent / f"{name}.log"
     with log.open("wb") as file:
-        server = subprocess.Popen(  # noqa: S603 our own recipe
+        server = subprocess.Popen(
             ["/bin/sh", f"/srv/{name}.start"],
             stdin=subprocess.DEVNULL,
             stdout=file,
@@ -228,9 +231,7 @@ def _served(root: Path, name: str) -> Iterator[None]:
 
 
 def _inside(root: Path, *words: str, stdin: str = "") -> None:
-    done = subprocess.run(  # noqa: S603 our own recipe
-        words, input=stdin, capture_output=True, text=True, check=False, env=_WORLD, preexec_fn=_enter(root)
-    )
+    done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, env=_WORLD, preexec_fn=_enter(root))
     if done.returncode:
         raise LabUnavailableError(f"`{words[0]}` failed: {(done.stderr or done.stdout).strip()[-300:]}")
 
@@ -253,8 +254,3 @@ def _run(*words: str) -> None:
     done = subprocess.run(words, capture_output=True, text=True, check=False)
     if done.returncode:
         raise LabUnavailableError(f"`{words[0]}` failed: {(done.stderr or done.stdout).strip()[-300:]}")
-
-
-def versions_said(packages: Sequence[str], found: dict[str, str]) -> str:
-    """Of the disk's applications, for a results file."""
-    return ", ".join(f"{name} {found[name]}" for name in packages if name in found)

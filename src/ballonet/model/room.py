@@ -14,7 +14,7 @@ class RoomState(enum.Enum):
     ASKED = "asked"
     """No tick has judged it yet."""
     QUEUED = "queued"
-    """It cannot be had now, and whoever asked waits."""
+    """It cannot be had now, and the client that asked waits."""
     GATHERING = "gathering"
     """It can be had: guests are giving."""
     READY = "ready"
@@ -42,7 +42,7 @@ class RoomState(enum.Enum):
 _PENDING: Final = frozenset({RoomState.ASKED, RoomState.QUEUED, RoomState.GATHERING, RoomState.READY})
 _OVER: Final = frozenset({RoomState.REFUSED, RoomState.CANCELLED, RoomState.EXPIRED})
 COUNTED: Final = frozenset({RoomState.GATHERING, RoomState.READY})
-"""What counts beside the reserve."""
+"""What counts besides the reserve."""
 
 
 class Room(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):

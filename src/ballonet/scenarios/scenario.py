@@ -307,7 +307,7 @@ def _check_group(group: Group, place: str) -> None:
         raise SettingsError(f"{place}.cache_worth`: {group.cache_worth} is not within 0 and 1")
     if not 0 <= group.cold_share <= 1:
         raise SettingsError(f"{place}.cold_share`: {group.cold_share} is not within 0 and 1")
-    if group.room_s is not None and (group.starts_s is None or not 0 <= group.room_s):
+    if group.room_s is not None and (group.starts_s is None or group.room_s < 0):
         raise SettingsError(f"{place}.room_s`: room is asked for a guest that starts later: give it a starts_s too")
     if bool(group.app) != (group.app_rate > 0):
         raise SettingsError(f"{place}.app_rate`: an application needs a rate of requests, and a rate an application")

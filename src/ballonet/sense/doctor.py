@@ -12,6 +12,7 @@ from typing import Final
 from ballonet.model.finding import HOST, Finding, Level
 from ballonet.model.snapshot import Guest, Host, Mechanism, Voice
 from ballonet.model.units import MIB, format_size
+from ballonet.sense import hooks
 from ballonet.sense.host import is_contained
 
 CONTROLLERS: Final = {
@@ -43,7 +44,7 @@ class HostDoctor:
 
     def findings(self) -> list[Finding]:
         """All of the host's, the worst first."""
-        found = [*self._memory(), *self._kernel(), *self._others(), *self._ladder()]
+        found = [*self._memory(), *self._kernel(), *self._others(), *self._ladder(), *hooks.findings(self._root)]
         return sorted(found, key=lambda one: list(Level).index(one.level), reverse=True)
 
     def _memory(self) -> Iterator[Finding]:

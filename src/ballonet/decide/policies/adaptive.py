@@ -283,7 +283,7 @@ def _take(table: Table, donors: list[tuple[int, Seat]], gap: int, *, is_pressing
 
 
 def _ask(table: Table, seat: Seat, taken: int, gap: int) -> None:
-    """Asks a donor for so much, and says what for."""
+    """Asks a donor for this amount, and says what for."""
     wish = seat.wish_bytes - taken
     if table.is_gathering and not seat.is_over:
         names = ", ".join(place.room.name for place in table.places if place.state is RoomState.GATHERING)

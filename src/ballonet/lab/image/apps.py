@@ -55,7 +55,7 @@ class Counts:
         self.since = time.monotonic()
 
     def add(self, late_s, count=1):
-        """So many requests were answered after this time."""
+        """This number of requests was answered after this time."""
         self.wanted += count
         self.latencies[next(i for i, limit in enumerate(BUCKETS_S) if late_s <= limit)] += count
         if late_s <= PATIENCE_S:
