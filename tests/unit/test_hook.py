@@ -18,6 +18,7 @@ from msgspec import structs
 
 from ballonet.control import room_hook
 from ballonet.daemon.config import ControlConfig, RoomConfig
+from ballonet.model.units import parse_size
 from ballonet.sense import hooks
 from daemons import PROGRAM
 
@@ -33,6 +34,8 @@ class Daemon:
     path: Path
     answer: dict[str, Any] | None = None
     asked: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    answers: list[dict[str, Any]] = field(default_factory=list)
+    """Before that one."""
 
     def serve(self) -> None:
         listening = socket.socket(socket.AF_UNIX)
@@ -48,7 +51,8 @@ class Daemon:
             self.asked.append((head.splitlines()[0], json.loads(body) if body else {}))
             if self.answer is None:
                 continue
-            one.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(self.answer).encode())
+            told = self.answers.pop(0) if self.answers else self.answer
+            one.sendall(b"HTTP/1.1 200 OK\r\n\r\n" + json.dumps(told).encode())
             one.close()
 
 
@@ -61,19 +65,18 @@ def daemon(tmp_path: Path) -> Daemon:
 
 def called(folder: Path, *words: str, stdin: str = XML, **keys: object) -> "subprocess.CompletedProcess[str]":
     """As libvirt calls it: a program of its own, by Python alone."""
+    done, environment = script(folder, **keys)
+    return subprocess.run([*done, *words], input=stdin, capture_output=True, text=True, check=False, timeout=60, env=environment)
+
+
+def script(folder: Path, **keys: object) -> tuple[list[str], dict[str, str]]:
+    """The hook with a configuration of its own: how it is called, in an empty environment."""
     config = folder / "ballonet.toml"
     rest = "".join(f"{key} = {json.dumps(value)}\n" for key, value in keys.items())
     config.write_text(f'[control]\nsocket = "{folder}/control.sock"\n[room]\n{rest}')
-    script = folder / "50-ballonet"
-    script.write_text(hooks.SOURCE.read_text().replace('"/etc/ballonet/ballonet.toml"', f'"{config}"', 1))
-    return subprocess.run(
-        ["/usr/bin/env", "-i", str(PROGRAM.with_name("python")), "-I", "-S", script, *words],
-        input=stdin,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
+    path = folder / "50-ballonet"
+    path.write_text(hooks.SOURCE.read_text().replace('"/etc/ballonet/ballonet.toml"', repr(str(config)), 1))
+    return [str(PROGRAM.with_name("python")), "-I", "-S", str(path)], {}
 
 
 def test_its_defaults_are_those_of_the_configuration() -> None:
@@ -120,6 +123,8 @@ def test_everything_else_is_let_pass(tmp_path: Path, daemon: Daemon, words: tupl
 @pytest.mark.parametrize(
     ("state", "reason", "when_refused", "code"),
     [
+        ("refused", "room-watched", "refuse", 0),
+        ("refused", "room-runs", "refuse", 0),
         ("refused", "room-short", "start", 0),
         ("refused", "room-short", "refuse", 1),
         ("gathering", "room-gathering", "refuse", 1),
@@ -141,22 +146,20 @@ def test_whether_a_vm_without_room_starts_is_the_operators_choice(
 @pytest.mark.parametrize(("when_down", "code"), [("start", 0), ("refuse", 1)])
 @pytest.mark.parametrize("how", ["nobody", "hangs", "nonsense"])
 def test_without_a_daemon_too(tmp_path: Path, when_down: str, code: int, how: str) -> None:
-    """Nobody there, one that hangs, one that speaks nonsense: the hook ends by itself, in its time."""
+    """Nobody there, one that hangs, one that speaks nonsense: the hook ends by itself, in its time, as the operator said."""
     if how != "nobody":
         Daemon(tmp_path / "control.sock", answer=None if how == "hangs" else {"error": 5}).serve()
     done = called(tmp_path, "web-3", "prepare", "begin", "-", when_down=when_down, hook_wait_s=0.2)
-    if how == "nonsense":  # no state at all: that is no daemon's word, and no reason to refuse anything
-        assert done.returncode == 0
-    else:
-        assert done.returncode == code
-        assert bool(done.stderr) == bool(code)
+    assert done.returncode == code
+    assert bool(done.stderr) == bool(code)
 
 
 def test_xml_that_is_none_stops_no_start(tmp_path: Path, daemon: Daemon) -> None:
-    """Whatever comes."""
+    """Whatever comes, where the operator has not said otherwise."""
     for text in ("", "<domain>", "<domain><memory unit='parsec'>1</memory></domain>"):
         done = called(tmp_path, "web-3", "prepare", "begin", "-", stdin=text, when_refused="refuse")
         assert (done.returncode, done.stdout) == (0, "")
+        assert called(tmp_path, "web-3", "prepare", "begin", "-", stdin=text, when_down="refuse").returncode == 1
     assert not daemon.asked
 
 
@@ -190,6 +193,37 @@ def test_a_unit_names_vm_and_size(tmp_path: Path, daemon: Daemon) -> None:
     assert called(tmp_path, "web").returncode == 2
 
 
+def test_it_waits_as_long_as_it_is_told(tmp_path: Path, daemon: Daemon) -> None:
+    """One answer comes sooner: it asks again until the time is over, or the room is there."""
+    daemon.answers = [ROOM | {"state": "queued", "reason": "room-queued"}] * 3
+    daemon.answer = ROOM
+    assert called(tmp_path, "web-3", "16GiB", "30").returncode == 0
+    assert len(daemon.asked) == 4
+
+
+def test_a_hook_that_gets_no_xml_ends_by_itself(tmp_path: Path, daemon: Daemon) -> None:
+    """Whatever hangs."""
+    daemon.answer = ROOM
+    done, _ = script(tmp_path, hook_wait_s=0.2)
+    with subprocess.Popen([*done, "web-3", "prepare", "begin", "-"], stdin=subprocess.PIPE) as process:
+        assert process.wait(60) == 0
+    assert not daemon.asked
+
+
+def test_huge_pages_are_no_ordinary_memory(tmp_path: Path, daemon: Daemon) -> None:
+    """They come from a pool of their own: only what QEMU takes is asked for."""
+    daemon.answer = ROOM
+    text = XML.replace("</domain>", "<memoryBacking><hugepages/></memoryBacking></domain>")
+    assert called(tmp_path, "web-3", "prepare", "begin", "-", stdin=text).returncode == 0
+    assert daemon.asked[0][1]["bytes"] == 96 << 20
+
+
+@pytest.mark.parametrize("text", ["512MiB", "1GB", "2 G", "0.5GiB"])
+def test_sizes_are_the_daemons(text: str) -> None:
+    """In whatever unit."""
+    assert room_hook.size_of(text) == parse_size(text)
+
+
 # The command
 
 
@@ -205,10 +239,10 @@ def test_it_is_put_in_place_and_taken_away(tmp_path: Path) -> None:
     assert done.returncode == 0
     assert "systemctl reload libvirtd" in done.stdout
     assert os.access(path, os.X_OK)
-    assert f'"{tmp_path}/b.toml"' in path.read_text()
+    assert f"'{tmp_path}/b.toml'" in path.read_text()
     assert not list(hooks.findings(tmp_path))
     again = hook("libvirt", "--root", str(tmp_path))
-    assert "in force now" in again.stdout
+    assert "It is in force" in again.stdout
     assert hook("libvirt", "--remove", "--root", str(tmp_path)).returncode == 0
     assert not path.exists()
 

@@ -1,18 +1,25 @@
 """R18, function by function, and the sums that it has to keep."""
 
+import asyncio
 import random
+import re
+from pathlib import Path
 
 import pytest
 from msgspec.structs import replace
 
-from ballonet.daemon.rooms import Asking, RoomBook
-from ballonet.decide.rooms import PEACE_S
+from ballonet.control.messages import RoomOrder
+from ballonet.daemon.rooming import Rooming
+from ballonet.daemon.rooms import MOST_ROOMS, Asking, RoomBook
 from ballonet.decide.step import START, step
 from ballonet.model.limits import Limits
-from ballonet.model.plan import Keep, Plan
-from ballonet.model.room import Room, RoomReason, RoomState
-from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Snapshot
+from ballonet.model.plan import Keep, Plan, Reason
+from ballonet.model.room import PEACE_S, Room, RoomReason, RoomState
+from ballonet.model.snapshot import Budget, Guest, GuestStats, Host, Mode, Snapshot
 from ballonet.model.units import GIB, MIB
+from ballonet.status.errors import ConflictError, ControlError
+from ballonet.status.explain import CHANGES
+from ballonet.status.words import Change, RoomStatus
 
 SIZE = 16 * GIB
 
@@ -87,12 +94,13 @@ def test_rooms_before_it_count() -> None:
 
 
 def test_who_waits_is_served_in_order() -> None:
-    """What fits besides the first in the queue passes it, what does not waits behind it; others take what there is."""
+    """What can be had passes what cannot; of two that cannot, the first one is served first."""
     most = can()
-    head = asked("head", most + GIB, waits=True)
-    plan = decided(head, asked("behind", GIB, waits=True), asked("now", GIB))
+    head, behind = asked("head", most + GIB, waits=True), asked("behind", most + 2 * GIB, waits=True)
+    plan = decided(head, behind, asked("now", GIB))
     assert [one.state for one in plan.rooms] == [RoomState.QUEUED, RoomState.QUEUED, RoomState.READY]
     assert "ahead of it: head" in plan.rooms[1].sentence
+    assert plan.rooms[1].can_bytes == most
 
 
 def test_a_guest_that_appears_takes_its_room() -> None:
@@ -123,9 +131,92 @@ def test_a_vm_that_runs_gets_no_room() -> None:
     assert decided(asked("a", GIB)).rooms[0].reason is RoomReason.RUNS
 
 
-def test_a_room_whose_vm_ended_before_it_settled_is_over() -> None:
-    """What it took is free again, and counted so."""
-    assert decided(asked("gone", GIB, state=RoomState.TAKEN)).rooms[0].reason is RoomReason.ENDED
+def test_a_room_whose_vm_is_gone_counts_until_the_book_ends_it() -> None:
+    """An adapter may lose sight of it for a moment; what it took is nobody's meanwhile."""
+    gone = asked("gone", 20 * GIB, state=RoomState.TAKEN, granted_bytes=20 * GIB)
+    plan = decided(gone, asked("new", can() - 20 * GIB + 1))
+    assert [one.reason for one in plan.rooms] == [RoomReason.GONE, RoomReason.SHORT]
+
+
+@pytest.mark.parametrize("more", [{"is_starting": True}, {"is_starting": False, "mechanisms": (), "leave_alone": "no balloon"}])
+def test_what_was_kept_counts_until_its_vm_has_settled(more: dict[str, object]) -> None:
+    """Whether it has a balloon or not, has spoken or not, has a smaller ceiling or not: the next room is not made of it."""
+    taken = asked("new", 20 * GIB, state=RoomState.TAKEN, granted_bytes=20 * GIB)
+    new = replace(
+        Guest(name="new", ceiling_bytes=4 * GIB, keep_bytes=4 * GIB, resident_bytes=GIB // 8),
+        **more,
+    )
+    guests = (*(guest(name, keep=8 * GIB) for name in "abcd"), new)
+    plan = decided(taken, asked("next", 16 * GIB), guests=guests, total=62 * GIB)
+    assert plan.rooms[0].state is RoomState.TAKEN
+    assert plan.rooms[1].reason is RoomReason.SHORT
+    late = decided(replace(taken, taken_s=200.0), guests=guests, total=62 * GIB)
+    assert late.rooms[0].state is (RoomState.TAKEN if more["is_starting"] else RoomState.SETTLED), (
+        "one that never speaks settles too"
+    )
+
+
+def test_a_name_is_another_vms_where_uuids_differ() -> None:
+    """Names are not unique everywhere; a UUID may be written in capitals."""
+    uuid = "88e3d2a0-0000-4000-8000-00000000000a"
+    other = guest("a", uuid="88e3d2a0-0000-4000-8000-00000000000b")
+    assert decided(replace(asked("a", GIB), key=uuid), guests=(other, guest("b"))).rooms[0].state is not RoomState.REFUSED
+    own = guest("renamed", uuid=uuid)
+    assert decided(replace(asked("a", GIB), key=uuid.upper()), guests=(own, guest("b"))).rooms[0].reason is RoomReason.RUNS
+
+
+def test_nobody_is_judged_before_guests_are_met() -> None:
+    """A daemon that has just started refuses nothing, and ends nothing."""
+    rooms = (
+        asked("new", GIB),
+        asked("taken", GIB, state=RoomState.SETTLED, granted_bytes=GIB),
+        asked("ready", GIB, state=RoomState.READY, granted_bytes=GIB, gathered_bytes=GIB),
+    )
+    snapshot = Snapshot(host=Host(total_bytes=64 * GIB, available_bytes=GIB), guests=(), rooms=rooms)
+    _, plan = step(START, snapshot, Limits(), 0.0)
+    assert [one.state for one in plan.rooms] == [RoomState.ASKED, RoomState.SETTLED, RoomState.READY]
+
+
+def test_a_limit_that_all_guests_lie_under_counts() -> None:
+    """A VM that starts will lie there too: the host's own memory is of no use to it."""
+    names = tuple("abcd")
+    slice_ = Budget(name="machine.slice", limit_bytes=54 * GIB, available_bytes=2 * GIB, guests=names)
+    guests = tuple(guest(name) for name in names)
+    host = Host(total_bytes=256 * GIB, available_bytes=200 * GIB, budgets=(slice_,))
+    snapshot = Snapshot(host=host, guests=guests, rooms=(asked("new", 64 * GIB), asked("fits", 12 * GIB)))
+    state, _ = step(START, replace(snapshot, rooms=()), Limits(), 0.0)
+    state, _ = step(state, replace(snapshot, rooms=()), Limits(), 100.0)
+    _, plan = step(state, snapshot, Limits(), 100.2)
+    assert [one.state for one in plan.rooms] == [RoomState.REFUSED, RoomState.GATHERING]
+    assert plan.rooms[1].gathered_bytes < 4 * GIB
+    assert any(isinstance(one.ask, Keep) for one in plan.guests), "it is gathered within that limit"
+
+
+@pytest.mark.parametrize("mode", [Mode.OBSERVE, Mode.ADVISE])
+def test_where_no_guest_is_moved_no_room_is_promised(mode: Mode) -> None:
+    """Whatever the host's own mode: it is refused, and says so."""
+    room = decided(asked("new", 8 * GIB), guests=tuple(guest(name, mode=mode) for name in "abcd")).rooms[0]
+    assert room.reason is RoomReason.WATCHED
+    assert room.can_bytes > 8 * GIB
+
+
+def test_what_can_no_longer_be_had_is_given_up() -> None:
+    """After a while: it queues if it may, and is refused if not. A room that is there stays."""
+    granted = asked("new", 200 * GIB, state=RoomState.GATHERING, granted_bytes=200 * GIB)
+    plan = decided(granted)
+    assert (plan.rooms[0].state, plan.rooms[0].reason) == (RoomState.GATHERING, RoomReason.STALLED)
+    assert not any(isinstance(one.ask, Keep) for one in plan.guests), "nothing is taken for what cannot come"
+    late = replace(granted, stalled_s=60.0)
+    assert decided(late).rooms[0].state is RoomState.REFUSED
+    could = replace(late, asked_bytes=40 * GIB, least_bytes=40 * GIB, granted_bytes=40 * GIB, waits=True)
+    assert decided(could).rooms[0].state is RoomState.QUEUED
+    for policy in ("static", "esx"):
+        assert decided(granted, policy=policy).rooms[0].reason is RoomReason.PEER
+
+
+def test_what_could_never_be_had_is_not_waited_for() -> None:
+    """It would keep whoever asked waiting for nothing."""
+    assert decided(asked("monster", 1 << 50, waits=True)).rooms[0].reason is RoomReason.SHORT
 
 
 @pytest.mark.parametrize("policy", ["static", "proxmox", "squeezed", "mom", "esx", "hyperv"])
@@ -227,6 +318,177 @@ def test_on_a_host_that_only_watches_none_is_kept() -> None:
     assert (room.state, room.reason) == (RoomState.REFUSED, "room-mode")
     assert room.can_bytes > 8 * GIB
     assert seen == ["new room-asked", "new room-mode"]
+
+
+UUID = "88e3d2a0-0000-4000-8000-000000000003"
+
+
+def test_a_command_and_then_the_hook_are_one_room() -> None:
+    """By its name first, then by its UUID, and with what QEMU takes besides: what is there stays, under the UUID."""
+    rooms, seen = book()
+    rooms.ask(asking("web-3", 16 * GIB), 0.0)
+    (plan,) = decided(*rooms.asked(0.1), total=72 * GIB).rooms
+    rooms.note([replace(plan, state=RoomState.READY, reason=RoomReason.READY)], 0.2)
+    room = rooms.ask(Asking(key=UUID, name="web-3", asked_bytes=16 * GIB + 96 * MIB, least_bytes=16 * GIB, waits_s=5.0), 1.0)
+    assert (room.key, room.state, room.granted_bytes) == (UUID, RoomState.READY, 16 * GIB)
+    assert list(rooms.rooms) == [UUID]
+    assert rooms.ask(Asking(key=UUID.upper(), name="web-3", asked_bytes=GIB, least_bytes=GIB), 2.0).granted_bytes == GIB
+    other = Asking(key=UUID.replace("3", "4"), name="web-3", asked_bytes=GIB, least_bytes=GIB)
+    assert len({rooms.ask(other, 3.0).key, *rooms.rooms}) == 2, "another VM of that name has its own"
+    assert len([one for one in seen if one.endswith("room-asked")]) == 2
+
+
+def test_the_plan_of_an_older_request_is_none_of_this_one() -> None:
+    """It was asked anew while the tick was carried out."""
+    rooms, _ = book()
+    rooms.ask(asking("new", 8 * GIB), 0.0)
+    plans = decided(*rooms.asked(0.1)).rooms
+    rooms.ask(asking("new", 500 * GIB), 0.2)
+    rooms.note(plans, 0.3)
+    assert (rooms.rooms["new"].state, rooms.rooms["new"].granted_bytes) == (RoomState.ASKED, 0)
+
+
+def test_a_room_that_comes_and_goes_ends_too() -> None:
+    """Its time counts from when it was ready first."""
+    rooms, _ = book()
+    rooms.ask(asking("new", 8 * GIB, waits_s=3600.0), 0.0)
+    (plan,) = decided(*rooms.asked(0.1)).rooms
+    at = 1.0
+    for _ in range(4):
+        for state, reason in ((RoomState.READY, RoomReason.READY), (RoomState.GATHERING, RoomReason.AGAIN)):
+            rooms.asked(at)
+            rooms.note([replace(plan, state=state, reason=reason)], at)
+            at += 40.0
+    assert rooms.rooms["new"].state is RoomState.EXPIRED
+
+
+def test_a_vm_that_is_gone_for_long_has_ended() -> None:
+    """Not one that is not seen for a moment."""
+    rooms, seen = book()
+    rooms.ask(asking("a"), 0.0)
+    rooms.rooms["a"] = replace(rooms.rooms["a"], state=RoomState.SETTLED, settled_at=1.0, granted_bytes=GIB)
+    others = tuple(guest(name) for name in "bcd")
+    for at in (2.0, 7.0):
+        rooms.note(decided(*rooms.asked(at), guests=others).rooms, at)
+    assert rooms.rooms["a"].state is RoomState.SETTLED
+    rooms.asked(13.0)
+    assert seen[-1] == "a room-ended"
+    assert "soon after its start" in rooms.rooms["a"].sentence
+
+
+def test_there_are_not_rooms_without_end() -> None:
+    """Somebody who asks in a circle is told."""
+    rooms, _ = book()
+    for number in range(MOST_ROOMS):
+        rooms.ask(asking(f"vm-{number}"), 0.0)
+    with pytest.raises(ConflictError, match="256 rooms are asked for already"):
+        rooms.ask(asking("one-more"), 0.0)
+    plan = decided(*rooms.asked(1.0))
+    assert max(len(one.sentence) for one in plan.guests) < 400
+    assert max(len(one.sentence) for one in plan.rooms) < 400
+
+
+# The file, and clients at the same time
+
+
+class Life:
+    """One daemon's rooms; its clock may be set, and it may be started again."""
+
+    def __init__(self, folder: Path, wall: float = 2e9) -> None:
+        self.wall, self.ticks, self.told = wall, 0.0, list[Change]()
+        self.rooming = Rooming(folder / "rooms.json", lambda: self.wall, lambda: None, self.told.append, lambda: self.ticks)
+
+    def pass_s(self, seconds: float) -> None:
+        self.wall, self.ticks = self.wall + seconds, self.ticks + seconds
+
+    async def ask(self, key: str, **more: object) -> RoomStatus:
+        """Answered at once, as by a tick."""
+        order = replace(RoomOrder(bytes=GIB), **more)
+        asking = asyncio.create_task(self.rooming.ask(key, order, "me"))
+        while not asking.done():
+            await asyncio.sleep(0)
+            if pending := [one for one in self.rooming.asked() if one.state is RoomState.ASKED]:
+                self.rooming.follow(decided(*pending, total=200 * GIB).rooms, Mode.ACT)
+        return asking.result()
+
+
+async def test_a_clock_that_is_set_ends_no_room_and_keeps_none(tmp_path: Path) -> None:
+    """Deadlines go by a clock that nobody sets; after a restart a room stands no longer than it would have at most."""
+    life = Life(tmp_path)
+    await life.ask("new", expires_s=60.0)
+    for jump in (3e8, -6e8):
+        life.wall += jump
+        assert life.rooming.asked()
+    life.pass_s(59.0)
+    assert life.rooming.asked()
+    life.pass_s(2.0)
+    assert not life.rooming.asked()
+    await life.ask("other", expires_s=60.0)
+    await life.rooming.close()
+    again = Life(tmp_path, wall=1e9)
+    assert again.rooming.asked()
+    again.pass_s(61.0)
+    assert not again.rooming.asked()
+
+
+async def test_many_ask_at_once(tmp_path: Path) -> None:
+    """As at the start of a host: each is kept, and the file has all of them."""
+    life = Life(tmp_path)
+    found = await asyncio.gather(*(life.ask(f"vm-{number}") for number in range(32)))
+    assert {one.state for one in found} <= {RoomState.GATHERING, RoomState.READY}
+    await life.rooming.close()
+    assert len(Life(tmp_path).rooming.all()) == 32
+
+
+async def test_what_cannot_be_kept_is_not_done(tmp_path: Path) -> None:
+    """A full disk: no room, and none taken back."""
+    life = Life(tmp_path)
+    await life.ask("old")
+    (tmp_path / "rooms.new").mkdir()
+    with pytest.raises(ControlError, match="nothing is changed"):
+        await life.rooming.ask("new", RoomOrder(bytes=GIB), "me")
+    with pytest.raises(ControlError, match="nothing is changed"):
+        await life.rooming.cancel("old", "me")
+    assert [(one.key, one.state.is_pending) for one in life.rooming.all()] == [("old", True)]
+
+
+@pytest.mark.parametrize("text", ["", "[]", '{"rooms": [{"key": "a"}]}', '{"rooms": 5}'])
+async def test_a_damaged_file_is_put_aside(tmp_path: Path, text: str) -> None:
+    """And the daemon starts."""
+    (tmp_path / "rooms.json").write_text(text)
+    assert Life(tmp_path).rooming.all() == []
+    assert (tmp_path / "rooms.damaged").exists()
+
+
+async def test_figures_that_cannot_be_are_not_believed(tmp_path: Path) -> None:
+    """Nothing negative, nothing without end."""
+    life = Life(tmp_path)
+    await life.ask("new")
+    await life.rooming.close()
+    text = (tmp_path / "rooms.json").read_text()
+    (tmp_path / "rooms.json").write_text(re.sub(r'"granted_bytes":\s*\d+', f'"granted_bytes":{-(2**60)}', text))
+    assert Life(tmp_path).rooming.all() == []
+    (tmp_path / "rooms.json").write_text(re.sub(r'"expires_at":\s*[\d.e+]+', '"expires_at":1e300', text))
+    again = Life(tmp_path)
+    again.pass_s(86_400.0 + 200.0)
+    assert not again.rooming.asked()
+
+
+async def test_who_takes_back_is_told(tmp_path: Path) -> None:
+    """By name, though an older room has that name as its key."""
+    life = Life(tmp_path)
+    await life.ask("web-3")
+    await life.rooming.cancel("web-3", "me")
+    await life.ask(UUID, name="web-3")
+    assert (await life.rooming.cancel("web-3", "somebody")).key == UUID
+    assert (life.told[-1].reason, life.told[-1].by) == ("room-cancelled", "somebody")
+    with pytest.raises(ConflictError, match="nothing to take back"):
+        await life.rooming.cancel("web-3", "me")
+
+
+def test_each_reason_has_what_would_change_it() -> None:
+    """`ballonet explain` of whatever guest."""
+    assert set(CHANGES) == set(Reason)
 
 
 def test_peace_ends() -> None:

@@ -1,6 +1,5 @@
 """`ballonet hook`: has libvirt or Proxmox VE ask for room before a VM starts."""
 
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Final, NamedTuple
@@ -29,9 +28,7 @@ PLACES: Final = {
         hooks.LIBVIRT,
         "etc/libvirt",
         lambda is_new: (
-            "libvirtd looks for hooks when it starts: systemctl reload libvirtd (or virtqemud)"
-            if is_new
-            else "It is in force now"
+            "libvirtd looks for hooks when it starts: systemctl reload libvirtd (or virtqemud)" if is_new else "It is in force"
         ),
     ),
     "proxmox": Place(
@@ -64,15 +61,14 @@ def hook(
     if not (root / place.needs).is_dir():
         err.print(f"no /{place.needs} here: this host does not start its VMs by {host}")
         raise typer.Exit(UNAVAILABLE)
-    is_new = not path.parent.exists()
+    is_new = not any(path.parent.glob("[!.]*")) and not path.parent.with_name("qemu").exists()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         new = path.with_name(f".{path.name}.new")
-        shutil.copyfile(hooks.SOURCE, new)
-        if config != PATH:
-            new.write_text(new.read_text().replace(f'"{PATH}"', f'"{config.absolute()}"', 1))
-        new.chmod(0o755)
+        text = hooks.SOURCE.read_text()
+        new.write_text(text if config == PATH else text.replace(f'"{PATH}"', repr(str(config.absolute())), 1))
         new.replace(path)
+        path.chmod(0o755)
     except OSError as error:
         raise SettingsError(f"{path}: {error.strerror}; be root") from error
     out.print(f"{path} is in place. {place.next(is_new)}")

@@ -10,6 +10,8 @@ holds the VM's lock meanwhile, and programs that list VMs wait for that (libvirt
 writes to stdout, and takes no longer than its time: when something goes wrong the VM starts, unless its operator says otherwise.
 """
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
@@ -17,8 +19,7 @@ import re
 import signal
 import socket
 import sys
-import tomllib
-import xml.etree.ElementTree as ET
+import time
 from typing import Any
 
 CONFIG = os.environ.get("BALLONET_CONFIG", "/etc/ballonet/ballonet.toml")
@@ -30,11 +31,30 @@ DEFAULTS = {
     "overhead": 96 << 20,
     "socket": "/run/ballonet/control.sock",
 }
-UNITS = {"b": 1, "bytes": 1, "k": 1024, "kib": 1024, "m": 1 << 20, "mib": 1 << 20, "g": 1 << 30, "gib": 1 << 30, "t": 1 << 40,
-         "tib": 1 << 40, "kb": 1000, "mb": 10**6, "gb": 10**9, "tb": 10**12}  # fmt: skip
+UNITS = {
+    "b": 0,
+    "k": 10,
+    "kib": 10,
+    "kb": 10,
+    "m": 20,
+    "mib": 20,
+    "mb": 20,
+    "g": 30,
+    "gib": 30,
+    "gb": 30,
+    "t": 40,
+    "tib": 40,
+    "tb": 40,
+}
+"""Powers of two, as ballonet reads sizes."""
+LIBVIRT_UNITS = {"b": 1, "bytes": 1, "kb": 10**3, "mb": 10**6, "gb": 10**9, "tb": 10**12}
+"""libvirt's of ten (docs/formatdomain); its others are powers of two."""
 LIBVIRT = {"prepare", "start", "started", "stopped", "release", "migrate", "restore", "reconnect", "attach"}
 PHASES = {"pre-start", "post-start", "pre-stop", "post-stop"}
 READY = {"ready", "taken", "settled"}
+OPEN = {"asked", "queued", "gathering"}
+NO_REFUSAL = {"room-mode", "room-watched", "room-peer", "room-others", "room-runs"}
+"""A host that keeps no rooms, or has this VM already, is in nobody's way."""
 
 
 class Down(Exception):  # noqa: N818 no error of this program
@@ -44,24 +64,39 @@ class Down(Exception):  # noqa: N818 no error of this program
 def main(words: list[str]) -> int:
     """Does what the call is for. Gives the exit code: 0 lets the VM start."""
     settings = read_settings()
-    # Longer than this nobody waits, whatever hangs; a hook that is killed refuses the start, so this one ends by itself.
-    signal.signal(signal.SIGALRM, lambda *_: os._exit(0 if settings["when_down"] == "start" else refused("it did not answer")))
     operation = words[1] if len(words) > 1 else ""
-    if operation in LIBVIRT:
-        return of_libvirt(words[0], operation, words[2] if len(words) > 2 else "", settings)
-    if operation in PHASES:
-        return of_proxmox(words[0], operation, settings)
-    if len(words) not in (2, 3):
+    is_unit = operation not in LIBVIRT | PHASES
+    if is_unit and len(words) not in (2, 3):
         sys.stderr.write("usage: room-hook NAME SIZE [SECONDS]\n")
         return 2
-    settings["hook_wait_s"] = float(words[2]) if len(words) == 3 else 60.0
-    return ask(words[0], words[0], size_of(words[1]), settings)
+    if is_unit:
+        settings["hook_wait_s"] = float(words[2]) if len(words) == 3 else 60.0
+    # Longer than this nobody waits, whatever hangs; a hook that is killed refuses the start, so this one ends by itself.
+    signal.signal(signal.SIGALRM, lambda *_: os._exit(down("ballonet did not answer in time", settings)))
+    signal.setitimer(signal.ITIMER_REAL, settings["hook_wait_s"] + 1.0)
+    try:
+        if operation in LIBVIRT:
+            return of_libvirt(words[0], operation, words[2] if len(words) > 2 else "", settings)
+        if operation in PHASES:
+            return of_proxmox(words[0], operation, settings)
+        return ask(words[0], words[0], size_of(words[1]), settings)
+    except Exception as error:  # noqa: BLE001 whatever it is, it counts as no answer
+        if (operation, *words[2:3]) in {("prepare", "begin"), ("pre-start",)} or is_unit:
+            return down(f"the hook of ballonet failed: {error!r}", settings)
+        return 0
+
+
+def down(why: str, settings: dict[str, Any]) -> int:
+    """The exit code where nothing has been heard of a room."""
+    return 0 if settings["when_down"] == "start" else refused(why)
 
 
 def of_libvirt(name: str, operation: str, sub: str, settings: dict[str, Any]) -> int:
     """`prepare` comes before each start, restore and incoming migration, `release` after each that failed or ended."""
     if (operation, sub) not in {("prepare", "begin"), ("release", "end")}:
         return 0
+    import xml.etree.ElementTree as ET  # noqa: PLC0415 most calls do without
+
     domain = ET.fromstring(sys.stdin.buffer.read())  # noqa: S314 libvirt's own text
     key = domain.findtext("uuid") or name
     if operation == "release":
@@ -69,7 +104,10 @@ def of_libvirt(name: str, operation: str, sub: str, settings: dict[str, Any]) ->
     memory = domain.find("memory")
     if memory is None or not memory.text:
         return 0
-    return ask(key, name, int(memory.text) * UNITS[memory.get("unit", "KiB").lower()], settings)
+    unit = memory.get("unit", "KiB").lower()
+    size = int(memory.text) * (LIBVIRT_UNITS[unit] if unit in LIBVIRT_UNITS else 1 << UNITS[unit])
+    # Huge pages come from a pool of their own: only QEMU itself takes ordinary memory then.
+    return ask(key, name, 0 if domain.find("memoryBacking/hugepages") is not None else size, settings)
 
 
 def of_proxmox(vmid: str, phase: str, settings: dict[str, Any]) -> int:
@@ -85,31 +123,28 @@ def of_proxmox(vmid: str, phase: str, settings: dict[str, Any]) -> int:
     if phase == "post-stop":
         return cancel(key, settings)
     memory = re.search(r"\d+", keys.get("memory", "512"))
-    return ask(key, name, int(memory[0] if memory else 512) << 20, settings)
+    return ask(key, name, 0 if "hugepages" in keys else int(memory[0] if memory else 512) << 20, settings)
 
 
 def ask(key: str, name: str, size: int, settings: dict[str, Any]) -> int:
-    """Asks for a room, and waits for it. Gives the exit code."""
-    wait_s = settings["hook_wait_s"]
-    signal.setitimer(signal.ITIMER_REAL, wait_s + 1.0)
-    order = {"bytes": size + settings["overhead"], "least_bytes": size, "name": name, "wait_s": wait_s}
-    try:
-        room = call("PUT", key, order, settings)
-    except Down as error:
-        return 0 if settings["when_down"] == "start" else refused(f"no room for {name}: {error}")
-    # A host that only watches keeps no rooms, and is in nobody's way.
-    if (
-        room["state"] in READY
-        or settings["when_refused"] == "start"
-        or room["reason"] in {"room-mode", "room-peer", "room-others"}
-    ):
+    """Asks for a room, and goes on asking while it is to wait: one answer comes within half a minute. Gives the exit code."""
+    end = time.monotonic() + settings["hook_wait_s"]
+    while True:
+        left = max(0.0, end - time.monotonic())
+        order = {"bytes": size + settings["overhead"], "least_bytes": size or settings["overhead"], "name": name, "wait_s": round(left, 1)}
+        try:
+            room = call("PUT", key, order, settings)
+        except Down as error:
+            return down(f"no room for {name}: {error}", settings)
+        if room["state"] not in OPEN or time.monotonic() >= end:
+            break
+    if room["state"] in READY or settings["when_refused"] == "start" or room["reason"] in NO_REFUSAL:
         return 0
     return refused("\n".join([room["sentence"], *(f"- {one}" for one in room["helps"])]))
 
 
 def cancel(key: str, settings: dict[str, Any]) -> int:
     """Takes it back, where it was not taken."""
-    signal.setitimer(signal.ITIMER_REAL, 2.0)
     with contextlib.suppress(Down):
         call("DELETE", key, None, settings)
     return 0
@@ -148,6 +183,8 @@ def read_settings() -> dict[str, Any]:
     """Of the daemon's configuration; what cannot be read there is as it is without one."""
     found: dict[str, Any] = dict(DEFAULTS)
     try:
+        import tomllib  # noqa: PLC0415 Python 3.11; an older one goes by what is above
+
         with open(CONFIG, "rb") as file:
             said = tomllib.load(file)
         found["socket"] = said.get("control", {}).get("socket", found["socket"])
@@ -156,7 +193,7 @@ def read_settings() -> dict[str, Any]:
         found["when_down"] = room.get("when_down", found["when_down"])
         found["hook_wait_s"] = float(room.get("hook_wait_s", found["hook_wait_s"]))
         found["overhead"] = size_of(room["overhead"]) if "overhead" in room else found["overhead"]
-    except (OSError, ValueError, AttributeError, TypeError):
+    except (ImportError, OSError, ValueError, AttributeError, TypeError):
         pass
     return found
 
@@ -166,13 +203,8 @@ def size_of(text: str) -> int:
     match = re.fullmatch(r"\s*([0-9.]+)\s*([A-Za-z]+)\s*", text)
     if match is None or match[2].lower() not in UNITS:
         raise ValueError(f"{text!r} is not a size; write it like 16GiB")
-    return int(float(match[1]) * UNITS[match[2].lower()])
+    return int(float(match[1]) * (1 << UNITS[match[2].lower()]))
 
 
 if __name__ == "__main__":
-    try:
-        code = main(sys.argv[1:])
-    except Exception as error:  # noqa: BLE001 whatever it is, it is no reason for a VM not to start
-        sys.stderr.write(f"ballonet: {error}; the VM starts without a room\n")
-        code = 0
-    sys.exit(code)
+    sys.exit(main(sys.argv[1:]))

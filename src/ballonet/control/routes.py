@@ -19,7 +19,8 @@ LIMIT: Final = 1000
 MOST: Final = 100_000
 TIMES: Final = {"type": "number", "minimum": 0, "maximum": 1e11}
 """Seconds since 1970: three thousand years are enough."""
-NAME: Final = {"type": "string", "minLength": 1, "maxLength": 255}
+LONGEST_NAME: Final = 255
+NAME: Final = {"type": "string", "minLength": 1, "maxLength": LONGEST_NAME}
 
 
 class Asked(NamedTuple):
@@ -98,7 +99,7 @@ async def _ask_room(asked: Asked) -> RoomStatus:
 
 
 async def _cancel_room(asked: Asked) -> RoomStatus:
-    return await asked.service.cancel_room(asked.values["name"])
+    return await asked.service.cancel_room(asked.values["name"], asked.by)
 
 
 async def _changes(asked: Asked) -> msgspec.Raw:

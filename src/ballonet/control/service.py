@@ -62,7 +62,7 @@ class ControlService(Protocol):
         """Asks for one, and waits for it as the order says."""
         ...
 
-    async def cancel_room(self, key: str) -> RoomStatus:
+    async def cancel_room(self, key: str, by: str) -> RoomStatus:
         """Takes it back."""
         ...
 

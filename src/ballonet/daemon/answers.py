@@ -25,7 +25,7 @@ from ballonet.model.snapshot import Guest, Mode
 from ballonet.model.tick import Tick
 from ballonet.sense import contradictions
 from ballonet.sense.doctor import HostDoctor, guest_findings, limit_findings
-from ballonet.status.errors import NotYetError
+from ballonet.status.errors import NoSuchGuestError, NotYetError
 from ballonet.status.explain import explain
 from ballonet.status.metrics import Counters, exposition
 from ballonet.status.tell import change_of, moved_change, status_of
@@ -204,7 +204,12 @@ class DaemonAnswers:
         """As the protocol says."""
         if at is None:
             tick = self._last()
-            return explain(tick, name, at=tick.at, mode=self.mode)
+            try:
+                return explain(tick, name, at=tick.at, mode=self.mode)
+            except NoSuchGuestError as error:
+                if (room := self.rooming.of(name)) is None:
+                    raise
+                raise NoSuchGuestError(f"{name} does not run; its room is {room.state.value}: {room.sentence}") from error
         return await self._past.ask(Question(what="explanation", name=name, since=at))
 
     def orders(self) -> Orders:
@@ -239,9 +244,9 @@ class DaemonAnswers:
         """As the protocol says."""
         return await self.rooming.ask(key, order, by)
 
-    async def cancel_room(self, key: str) -> RoomStatus:
+    async def cancel_room(self, key: str, by: str) -> RoomStatus:
         """As the protocol says."""
-        return await self.rooming.cancel(key)
+        return await self.rooming.cancel(key, by)
 
     async def changes(self, name: str, since: float, until: float, limit: int) -> msgspec.Raw:
         """As the protocol says."""

@@ -48,6 +48,7 @@ def laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: 
         is_pressed=seen in states.ALARMING,
         now=now,
         is_meeting=state.ran_s(now) < MEET_S and any(map(_is_unmet, seats)),
+        is_new=state.ran_s(now) < MEET_S,
         options=snapshot.options,
         past=dict(state.past),
         budgets=_budgets(host, seats) if limits.has("R4") else [],

@@ -28,6 +28,7 @@ def planned(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
         for one in table.seats
         if one.wish_bytes > one.held_bytes and one.is_movable and not one.guest.knobs
     )
+    made = rooms.told(table)
     return Plan(
         policy=policy,
         guests=decisions,
@@ -38,9 +39,9 @@ def planned(table: Table, decisions: tuple[Decision, ...], policy: str) -> Plan:
         reserve=table.reserve,
         host_state=table.state,
         is_alarming=table.state in ALARMING,
-        promised_bytes=table.memory_bytes - table.slack_bytes + gains,
+        promised_bytes=table.memory_bytes - table.slack_bytes + gains + sum(one.gathered_bytes for one in made),
         fixed={one.guest.name: one.held_bytes for one in table.seats if not one.is_movable},
-        rooms=rooms.told(table),
+        rooms=made,
         budgets=tuple(
             PlanBudget(
                 one.name, one.memory_bytes, tuple(seat.guest.name for seat in one.seats), one.memory_bytes - one.slack_bytes

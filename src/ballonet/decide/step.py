@@ -41,7 +41,7 @@ def step(state: State, snapshot: Snapshot, limits: Limits, now: float, policy: s
     shown = chosen.learn(state.shown, table.seats, now)
     table.reserve = reserve.reserve(table.total_bytes, shown.spike, table.limits)
     if limits.has("R18"):
-        rooms.admit(table, snapshot.rooms, keeps_rooms=chosen.keeps_rooms, policy=policy)
+        rooms.admit(table, snapshot.rooms, state.guests, keeps_rooms=chosen.keeps_rooms, policy=policy)
     after = divided(chosen, table, state)
     decisions, turned = _asked(table, state, now)
     memories = {one.guest.name: _remembered(one, decision, now) for one, decision in zip(table.seats, decisions, strict=True)}

@@ -54,6 +54,8 @@ class Table:
     now: float = 0.0
     is_meeting: bool = False
     """The daemon has just started, and has not met all guests: nobody gives for those (R16)."""
+    is_new: bool = False
+    """The same, whether anybody has been met or not: nothing is judged of rooms."""
     options: Mapping[str, float] = field(default_factory=dict)
     """The policy's own settings."""
     past: dict[str, Any] = field(default_factory=dict)

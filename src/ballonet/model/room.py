@@ -1,6 +1,8 @@
 """Room: memory for a VM that is about to start (R18). What was asked for, what became of it, and the sentence for that."""
 
 import enum
+import re
+from collections.abc import Sequence
 from typing import Any, Final
 
 from msgspec import Struct
@@ -39,6 +41,25 @@ class RoomState(enum.Enum):
         return self in _OVER
 
 
+PEACE_S: Final = 60.0
+"""How long a guest that has just started is not asked to give: it has not read in yet what it works on. Qubes OS squeezed one to
+138 MiB right after its boot (qubes-issues 4887)."""
+NAMED: Final = 3
+"""This many names are told."""
+_UUID: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
+
+
+def is_uuid(key: str) -> bool:
+    """Whether a key is a UUID, as libvirt, QEMU and Proxmox VE write them."""
+    return _UUID.fullmatch(key) is not None
+
+
+def some(names: Sequence[str]) -> str:
+    """The first of them, and how many more there are."""
+    rest = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
+    return ", ".join(names[:NAMED]) + rest
+
+
 _PENDING: Final = frozenset({RoomState.ASKED, RoomState.QUEUED, RoomState.GATHERING, RoomState.READY})
 _OVER: Final = frozenset({RoomState.REFUSED, RoomState.CANCELLED, RoomState.EXPIRED})
 COUNTED: Final = frozenset({RoomState.GATHERING, RoomState.READY})
@@ -52,6 +73,8 @@ class Room(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """UUID of the VM, else its name."""
     name: str
     """Of the VM, for people."""
+    asked_at: float = 0.0
+    """When; tells it from an earlier one of the same key."""
     asked_bytes: int
     least_bytes: int
     """With less than this it is of no use."""
@@ -63,6 +86,10 @@ class Room(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_d
     """What of it the host had available after the last tick."""
     was_ready: bool = False
     """It was there once, and guests have needed some of it since."""
+    stalled_s: float = 0.0
+    """For how long it could not be had any more, though it was granted."""
+    taken_s: float = 0.0
+    """How long ago its VM appeared."""
     settled_s: float = 0.0
     """How long ago it settled."""
 
@@ -72,29 +99,36 @@ class RoomReason(enum.Enum):
 
     QUEUED = "room-queued"
     GATHERING = "room-gathering"
+    STALLED = "room-stalled"
     AGAIN = "room-again"
     READY = "room-ready"
     TAKEN = "room-taken"
+    EARLY = "room-early"
     SETTLED = "room-settled"
+    GONE = "room-gone"
     SHORT = "room-short"
     OTHERS = "room-others"
     PEER = "room-peer"
     RUNS = "room-runs"
-    ENDED = "room-ended"
+    WATCHED = "room-watched"
 
 
 ROOM_SENTENCES: Final = {
-    RoomReason.QUEUED: "{name} waits: it is to have {asked_bytes}, and {can_bytes} can be had now{ahead}",
+    RoomReason.QUEUED: "{name} waits: {asked} asked, and {can_bytes} can be had now{ahead}",
     RoomReason.GATHERING: "{granted_bytes} are gathered for {name}: {gathered_bytes} are there{from_}",
+    RoomReason.STALLED: "{granted_bytes} are to be gathered for {name}, and {can_bytes} can be had now: guests have come to need"
+    " more, or may not be moved",
     RoomReason.AGAIN: "{granted_bytes} are gathered for {name} anew: guests needed some of it, and {gathered_bytes} are there",
     RoomReason.READY: "{granted_bytes} are kept free for {name}: it can start now",
-    RoomReason.TAKEN: "{name} has started and may take the {granted_bytes} that were kept for it",
+    RoomReason.TAKEN: "{name} has started and counts at the {granted_bytes} that it was to have; {gathered_bytes} were there",
+    RoomReason.EARLY: "{name} has started before any memory was gathered for it",
+    RoomReason.GONE: "{name} had started, and is not seen any more",
     RoomReason.SETTLED: "{name} runs, and is not asked to give memory for {peace_s}",
-    RoomReason.SHORT: "no room for {name}: {asked_bytes} asked, {can_bytes} can be had{held}",
+    RoomReason.SHORT: "no room for {name}: {asked} asked, {can_bytes} can be had{held}",
     RoomReason.OTHERS: "no room for {name}: its host's hypervisor divides memory by a loop of its own, and takes no such order",
     RoomReason.PEER: "no room for {name}: the policy {policy} keeps none; `adaptive` does",
     RoomReason.RUNS: "no room for {name}: a VM of that name runs already",
-    RoomReason.ENDED: "{name} ended before its balloon driver had spoken; what was kept for it is free again",
+    RoomReason.WATCHED: "no room for {name}: no guest here is in mode act, so nothing is moved; {can_bytes} could be had",
 }
 
 
@@ -103,6 +137,7 @@ class RoomPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     key: str
     name: str
+    asked_at: float = 0.0
     state: RoomState
     reason: RoomReason
     numbers: dict[str, Any] = {}
@@ -111,6 +146,8 @@ class RoomPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
     gathered_bytes: int = 0
     can_bytes: int = 0
     """What could be had for it."""
+    is_stalled: bool = False
+    """It was granted, and cannot be had any more."""
     eta_s: float | None = None
     """Until it is there, at the speed at which balloons take; None = nobody gives."""
     givers: dict[str, int] = {}
@@ -124,7 +161,9 @@ class RoomPlan(Struct, frozen=True, kw_only=True, omit_defaults=True):
         told = {"name": self.name, "granted_bytes": self.granted_bytes, "gathered_bytes": self.gathered_bytes}
         told |= {"can_bytes": self.can_bytes, **self.numbers}
         words = {key: _in_words(key, value) for key, value in told.items()}
-        return ROOM_SENTENCES[self.reason].format_map({"from_": _from(self.givers), "ahead": "", "held": "", **words})
+        return ROOM_SENTENCES[self.reason].format_map(
+            {"from_": _from(self.givers), "asked": "", "ahead": "", "held": "", **words}
+        )
 
 
 def _in_words(key: str, value: Any) -> str:
@@ -137,5 +176,4 @@ def _from(givers: dict[str, int]) -> str:
     if not givers:
         return ""
     most = sorted(givers.items(), key=lambda one: -one[1])
-    told = ", ".join(f"{name} {format_size(size)}" for name, size in most[:3])
-    return f"; just now give {told}" + (f", and {len(most) - 3} more" if len(most) > 3 else "")  # noqa: PLR2004 three are told
+    return f"; just now give {some([f'{name} {format_size(size)}' for name, size in most])}"

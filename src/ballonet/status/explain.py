@@ -1,10 +1,12 @@
 """Why a guest keeps what it keeps, for people: the numbers, how the host stands, and what would change it."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from typing import Final, NamedTuple
 
 from ballonet.decide.floor import floor_bytes
 from ballonet.model.plan import Decision, Plan, Reason, Shortage, limit_of
+from ballonet.model.room import NAMED, RoomState
 from ballonet.model.snapshot import Guest, GuestStats, Host, Mode, Voice
 from ballonet.model.text import typed
 from ballonet.model.tick import Tick
@@ -474,6 +476,13 @@ def _policy(case: Case) -> Iterator[str]:
     yield f"The policy {case.plan.policy} decides so; `loop.policy` of the configuration names another."
 
 
+def _gives_for_rooms(case: Case) -> Iterator[str]:
+    waiting = [one for one in case.plan.rooms if one.state is RoomState.GATHERING]
+    for one in waiting[:NAMED]:
+        yield f"{one.sentence}; to take that back: `{typed('room', '', f'--cancel {shlex.quote(one.name)}')}`."
+    yield from _donor(case)
+
+
 CHANGES: Final[dict[Reason, Callable[[Case], Iterator[str]]]] = {
     Reason.CALM: _calm,
     Reason.NEEDS: _growing,
@@ -481,6 +490,7 @@ CHANGES: Final[dict[Reason, Callable[[Case], Iterator[str]]]] = {
     Reason.SPARE: _calm,
     Reason.FEEDBACK: _distressed,
     Reason.DONOR: _donor,
+    Reason.ROOM: _gives_for_rooms,
     Reason.SHORT: _short,
     Reason.PART: _over_its_part,
     Reason.LEAK: _leak,

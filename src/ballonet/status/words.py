@@ -2,9 +2,9 @@
 unknown = null.
 """
 
-from typing import Final
+from typing import Annotated, Final
 
-from msgspec import Struct
+from msgspec import Meta, Struct
 
 from ballonet.model.room import RoomState
 from ballonet.model.snapshot import Mode
@@ -95,6 +95,9 @@ class LimitStatus(Struct, frozen=True, kw_only=True):
     guests: tuple[str, ...]
 
 
+Bytes = Annotated[int, Meta(ge=0, le=1 << 50)]
+
+
 class RoomStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`ballonet.room/1`: memory that is gathered and kept for a VM that is about to start."""
 
@@ -103,25 +106,30 @@ class RoomStatus(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Its UUID, else its name."""
     name: str
     state: RoomState
-    asked_bytes: int
-    least_bytes: int
+    asked_bytes: Bytes
+    least_bytes: Bytes
     """With less than this it is of no use."""
-    granted_bytes: int = 0
+    granted_bytes: Bytes = 0
     """What it is to have: all that was asked for, or what can be had of it."""
-    gathered_bytes: int = 0
+    gathered_bytes: Bytes = 0
     """What of that the host has available."""
-    can_bytes: int = 0
+    can_bytes: Bytes = 0
     """What could be had for it when it was judged."""
     eta_s: float | None = None
     """In how many seconds it will be there, at the speed at which balloons take; null = nobody knows."""
     waits: bool = False
     """It may queue."""
     asked_at: float
-    expires_s: float
+    expires_s: Annotated[float, Meta(gt=0, le=86_400)]
     """How long it is kept once it is ready, or nobody waits for it any more."""
     expires_at: float
     ready_at: float | None = None
+    taken_at: float | None = None
     settled_at: float | None = None
+    stalled_at: float | None = None
+    """Since when it cannot be had any more, though it was granted."""
+    gone_at: float | None = None
+    """Since when its VM, which had started, is not seen."""
     over_at: float | None = None
     reason: str
     sentence: str

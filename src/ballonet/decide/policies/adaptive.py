@@ -23,7 +23,7 @@ from ballonet.decide.seat import Seat
 from ballonet.decide.states import SCARCE
 from ballonet.decide.table import Table
 from ballonet.model.plan import Reason, ReserveReason, Shortage, limit_of
-from ballonet.model.room import RoomState
+from ballonet.model.room import RoomState, some
 from ballonet.model.units import MIB
 
 SPARE_BAND_SHARE: Final = 0.06
@@ -286,8 +286,8 @@ def _ask(table: Table, seat: Seat, taken: int, gap: int) -> None:
     """Asks a donor for this amount, and says what for."""
     wish = seat.wish_bytes - taken
     if table.is_gathering and not seat.is_over:
-        names = ", ".join(place.room.name for place in table.places if place.state is RoomState.GATHERING)
-        _set(seat, wish, Reason.ROOM, deficit_bytes=gap, names=names)
+        names = [place.room.name for place in table.places if place.state is RoomState.GATHERING]
+        _set(seat, wish, Reason.ROOM, deficit_bytes=gap, names=some(names))
     else:
         _set(seat, wish, Reason.PART if seat.is_over else Reason.DONOR, deficit_bytes=gap)
 

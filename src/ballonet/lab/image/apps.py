@@ -23,10 +23,10 @@ USER = 1000
 PATIENCE_S = 0.5
 SAY_S = 0.5
 READY_S = 120.0
-RUN_S = 5
-"""Of one run of sysbench, which says how late its requests were when it ends."""
-SURE_SHARE = 0.9
-"""Of the rate: what is wanted at least, were a client to say nothing at all."""
+RUN_S = 20
+"""Of one run of sysbench, which says how late its requests were when it ends. A shorter one would begin often, and read itself in."""
+QUIET_S = 45.0
+"""A client that has said nothing for this long is asked for its rate all the same: its server hangs."""
 BUCKETS_S = (
     *(0.001, 0.0015, 0.002, 0.003, 0.005, 0.007, 0.01, 0.015, 0.02, 0.03, 0.05, 0.07),
     *(0.1, 0.15, 0.2, 0.3, 0.5, 1.0, 2.0, 5.0, 1e9),
@@ -52,18 +52,19 @@ class Counts:
     def begin(self):
         self.done = self.wanted = 0
         self.latencies = [0] * len(BUCKETS_S)
-        self.since = time.monotonic()
+        self.heard = time.monotonic()
 
     def add(self, late_s, count=1):
         """This number of requests was answered after this time."""
         self.wanted += count
+        self.heard = time.monotonic()
         self.latencies[next(i for i, limit in enumerate(BUCKETS_S) if late_s <= limit)] += count
         if late_s <= PATIENCE_S:
             self.done += count
 
     def line(self):
-        sure = int(SURE_SHARE * self.rate * (time.monotonic() - self.since))
-        words = ("app", self.done, max(self.wanted, sure), ",".join(map(str, self.latencies)))
+        lost = int(self.rate * max(0.0, time.monotonic() - self.heard - QUIET_S))
+        words = ("app", self.done, self.wanted + lost, ",".join(map(str, self.latencies)))
         return " ".join(map(str, words)) + "\n"
 
 
