@@ -131,7 +131,8 @@ def ask(key: str, name: str, size: int, settings: dict[str, Any]) -> int:
     end = time.monotonic() + settings["hook_wait_s"]
     while True:
         left = max(0.0, end - time.monotonic())
-        order = {"bytes": size + settings["overhead"], "least_bytes": size or settings["overhead"], "name": name, "wait_s": round(left, 1)}
+        least = size or settings["overhead"]
+        order = {"bytes": size + settings["overhead"], "least_bytes": least, "name": name, "wait_s": round(left, 1)}
         try:
             room = call("PUT", key, order, settings)
         except Down as error:

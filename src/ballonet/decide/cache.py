@@ -75,6 +75,9 @@ TRY_S: Final = 40.0
 """A try lasts this long: until the guest has read that much, and its reads have been counted twice."""
 ALL_SHARE: Final = 0.8
 """Of its cache: more is all."""
+SMALL_BYTES: Final = 32 << 10
+"""A read of no more than this is one of a database or of small files: what is read from end to end is read ahead, 128 KiB at a
+time (Linux's default read_ahead_kb)."""
 FULL_SHARE: Final = 0.03
 """Of the ceiling: with less than this free its cache has no room."""
 OLD_S: Final = 3.0
@@ -101,7 +104,7 @@ def follow(memory: GuestMemory, guest: Guest, now: float, old_s: float = OLD_S) 
     if at - old.counts.at < LEAST_SAMPLE_S:
         return memory
     told = [-1 if one is None else one for one in (swapped_in, refaults, activations)]
-    counts = Counts(at, reads, wait_ns, told[0], told[1], told[2], guest.disk_reads is not None)
+    counts = Counts(at, reads, wait_ns, told[0], told[1], told[2], guest.disk_reads is not None, guest.disk_read_bytes or 0)
     one = replace(old, counts=counts, cache_bytes=_cache_bytes(guest, stats), free_bytes=stats.free_bytes)
     if old.counts.at >= 0 and counts.is_by_host and _fell(counts, old.counts):
         one = replace(one, since=counts, since_bytes=one.cache_bytes, settles_at=at)  # its own word: only this count is lost
@@ -168,6 +171,8 @@ class _Seen(NamedTuple):
     wait_s: float
     """Of one of them."""
     lasted: float
+    each_bytes: float = 0.0
+    """What one of them read; 0 = nobody counts that."""
     activated_per_s: float = 0.0
     """Pages that would have been there if its cache had all of its memory."""
 
@@ -188,6 +193,7 @@ class _Seen(NamedTuple):
 
 def _seen(one: Reread, since: Counts) -> _Seen:
     lasted, reads = max(LEAST_SAMPLE_S, one.counts.at - since.at), max(0, one.counts.reads - since.reads)
+    each_bytes = max(0.0, one.counts.bytes - since.bytes) / reads if reads else 0.0
     if one.counts.swapped_in >= 0 and since.swapped_in >= 0:
         reads = max(0, reads - max(0, one.counts.swapped_in - since.swapped_in))
     waited_s = (one.counts.wait_ns - since.wait_ns) / 1e9
@@ -197,7 +203,7 @@ def _seen(one: Reread, since: Counts) -> _Seen:
     activated = 0
     if one.counts.activations >= 0 and since.activations >= 0:
         activated = min(reads, max(0, one.counts.activations - since.activations))
-    return _Seen(reads / lasted, min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s)), lasted, activated / lasted)
+    return _Seen(reads / lasted, min(MOST_WAIT_S, max(LEAST_WAIT_S, wait_s)), lasted, each_bytes, activated / lasted)
 
 
 def _at_level(one: Reread, seen: _Seen, ceiling: int) -> Reread:
@@ -290,7 +296,8 @@ def _larger(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
 
 def _explored(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
     """A guest that waits for what more cache would hold and has no room is given a step more for a while: where all needs fit,
-    since what is tried has no price. An agent says so, or that all that it has is worth something, and it goes on reading.
+    since what is tried has no price. An agent says so; or all that it has is worth something, and it goes on reading; or nobody
+    has seen yet what it is worth, and it reads small pieces, as nothing does that reads a file once from end to end.
     """
     if one.tries_bytes:
         if now < one.tries_until:
@@ -299,7 +306,8 @@ def _explored(one: Reread, seen: _Seen, ceiling: int, now: float) -> Reread:
         return replace(one, tries_bytes=0, tries_s=again_s, tries_until=now + again_s)
     has_room = one.free_bytes > FULL_SHARE * ceiling
     is_all_worth = one.worth_bytes > ALL_SHARE * one.cache_bytes and seen.per_s * seen.wait_s > GROW
-    if has_room or not (seen.would_gain or is_all_worth) or now < one.tries_until:
+    is_unjudged = not one.worth_bytes and seen.per_s * seen.wait_s > GROW and 0 < seen.each_bytes <= SMALL_BYTES
+    if has_room or not (seen.would_gain or is_all_worth or is_unjudged) or now < one.tries_until:
         return one
     more = int(2 * STEP_SHARE * ceiling)
     return replace(one, tries_bytes=one.cache_bytes + more, tries_until=now + TRY_S)

@@ -157,6 +157,8 @@ class Counts(Struct, frozen=True, gc=False):
     """The same."""
     is_by_host: bool = True
     """Whether the host counts them; else they are its refaults."""
+    bytes: int = 0
+    """What they read, together; 0 = nobody counts that."""
 
 
 class Reread(Struct, frozen=True, gc=False, omit_defaults=True):
