@@ -20,7 +20,7 @@ check: setup ## style, types, layers, and the words that operators read
 	$(bin)/python tools/words
 test: setup ## all tests; those on real guests where QEMU can be had
 	@tools/setup jdk libvirt prometheus vsphere hyperv
-	$(bin)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder tests/field tests/control tests/hyperv tests/vsphere tests/domains tests/guest tests/unit tests/contract
+	$(bin)/python -m pytest -n 4 --dist loadfile --no-loadscope-reorder tests/field tests/control tests/hyperv tests/vsphere tests/domains tests/guest tests/unit tests/contract
 	$(bin)/python -m pytest tests/lab
 demo: setup ## the main job on real guests: ten of them on three quarters of their memory
 	$(bin)/ballonet demo

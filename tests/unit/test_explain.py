@@ -19,6 +19,7 @@ NUMBERS = {
     "swap_out_bytes": MIB,
     "wait_s": 30.0,
     "deficit_bytes": GIB,
+    "names": "web-3",
     "peer": "Proxmox VE",
     "what": "its goal is",
     "goal_bytes": GIB,

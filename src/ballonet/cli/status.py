@@ -19,6 +19,7 @@ from ballonet.control.orders import OrderBook, is_over
 from ballonet.control.orders import held as in_words
 from ballonet.control.routes import STATUS
 from ballonet.daemon.config import PATH, read_config
+from ballonet.model.room import some
 from ballonet.model.settings import SettingsError
 from ballonet.model.units import format_size
 from ballonet.status.explain import STATES, begun, theirs_text
@@ -128,6 +129,8 @@ def summary(found: Status) -> str:
     sizes = [format_size(size) for size in (host.promised_bytes, host.guests_bytes, host.available_bytes)]
     hold = f" All guests are {host.hold}." if host.hold else ""
     hold += f" Its own loop says: {host.theirs}." if host.theirs else ""
+    if pending := [f"{one.name} ({one.state.value})" for one in found.rooms if one.state.is_pending]:
+        hold += f" Room is asked for: {some(pending)}."
     state = f"host {host.state} ({STATES[host.state]})"
     return (
         f"Mode {host.mode.value}, policy {host.policy}, {state}: it has {sizes[1]} for its guests, of which they may take"

@@ -29,6 +29,9 @@ SILENT_S: Final = 120.0
 """A VM that has taken its room and whose balloon driver has not spoken for this long has none, and counts as any such guest."""
 STALLED_S: Final = 20.0
 """What can no longer be had for this long is given up: guests have come to need it, or nobody may be moved any more."""
+UNSEEN_S: Final = 5.0
+"""When memory of a room that was ready is gone, its VM may have begun to take it before its adapter has seen it: this long
+nothing is gathered anew."""
 HELPS: Final = 3
 """The number of them that are told."""
 _LET_GO: Final = re.compile(r"to let it go: (.*)$")
@@ -100,7 +103,8 @@ def _place(room: Room, seat: Seat | None, known: Mapping[str, object]) -> Place:
     if room.state is RoomState.ASKED and seat is not None and seat.guest.name in known:
         return Place(room, RoomState.REFUSED, RoomReason.RUNS)
     if room.state.is_pending and seat is None:
-        return Place(room, room.state, _as_it_was(room), room.granted_bytes)
+        is_stalled = room.state is RoomState.READY and room.stalled_s > 0
+        return Place(room, room.state, _as_it_was(room), room.granted_bytes, is_stalled=is_stalled)
     if seat is None:
         return Place(room, room.state, RoomReason.GONE, room.granted_bytes)
     guest = seat.guest
@@ -327,8 +331,10 @@ def _free_bytes(memory: int, seats: Sequence[Seat]) -> int:
 def _judge(place: Place, *, was_ready: bool) -> None:
     if place.gathered_bytes >= place.granted_bytes:
         place.state, place.reason, place.is_stalled = RoomState.READY, RoomReason.READY, False
+    elif was_ready and place.room.stalled_s < UNSEEN_S:
+        place.is_stalled = True
     elif was_ready:
-        place.state, place.reason = RoomState.GATHERING, RoomReason.AGAIN
+        place.state, place.reason, place.is_stalled = RoomState.GATHERING, RoomReason.AGAIN, False
 
 
 def _plan(place: Place, givers: dict[str, int], speed: float) -> RoomPlan:
