@@ -403,3 +403,30 @@ def test_what_nobody_counts_has_no_price() -> None:
     one.guest = replace(one.guest, disk_reads=None)
     cache_needs.add(one, 120 * MIB, 120 * MIB, Limits())
     assert [layer.price for layer in one.cache_layers] == [cache_needs.TRIED]
+
+
+@pytest.mark.parametrize(("part", "tries"), [("uniform", True), ("stream", False)])
+def test_a_reader_that_begins_without_room_is_given_a_step_to_try(part: str, tries: bool) -> None:
+    """It never loses any cache, so nothing is seen of it otherwise; what is read from end to end is read in large pieces."""
+    world = World({**HOT, **COLD}[part], cache_mib=150.0)
+    world.available_mib = 150.0
+    tried = False
+    for _ in range(60):
+        world.second()
+        tried = tried or world.memory.reread.tries_bytes > 0
+    assert tried is tries
+
+
+def test_a_guest_that_pages_is_given_none_for_that() -> None:
+    """What it brings back from swap comes in small pieces too, and is no cache."""
+    world = World(HOT["uniform"], cache_mib=150.0)
+    world.available_mib = 150.0
+    memory, tried = GuestMemory(), False
+    for second in range(60):
+        world.second()
+        one = world.guest()
+        assert one.stats is not None
+        stats = replace(one.stats, swap_in_bytes=second << 20, swap_out_bytes=0)
+        memory = cache.follow(memory, replace(one, stats=stats), world.at)
+        tried = tried or memory.reread.tries_bytes > 0
+    assert not tried

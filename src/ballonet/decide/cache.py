@@ -172,7 +172,7 @@ class _Seen(NamedTuple):
     """Of one of them."""
     lasted: float
     each_bytes: float = 0.0
-    """What one of them read; 0 = nobody counts that."""
+    """What one of them read; 0 = nobody counts that, or some of them brought back what had been paged out."""
     activated_per_s: float = 0.0
     """Pages that would have been there if its cache had all of its memory."""
 
@@ -193,7 +193,8 @@ class _Seen(NamedTuple):
 
 def _seen(one: Reread, since: Counts) -> _Seen:
     lasted, reads = max(LEAST_SAMPLE_S, one.counts.at - since.at), max(0, one.counts.reads - since.reads)
-    each_bytes = max(0.0, one.counts.bytes - since.bytes) / reads if reads else 0.0
+    is_paging = one.counts.swapped_in > since.swapped_in
+    each_bytes = max(0.0, one.counts.bytes - since.bytes) / reads if reads and not is_paging else 0.0
     if one.counts.swapped_in >= 0 and since.swapped_in >= 0:
         reads = max(0, reads - max(0, one.counts.swapped_in - since.swapped_in))
     waited_s = (one.counts.wait_ns - since.wait_ns) / 1e9
