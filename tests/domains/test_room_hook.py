@@ -102,7 +102,7 @@ def test_a_domain_starts_when_its_room_is_there(host: Field, guests: Guests) -> 
 
 def test_whoever_starts_a_domain_reads_why_there_is_no_room(host: Field, guests: Guests) -> None:
     """Where the operator wants it refused."""
-    with_room(host, hook_wait_s=2, when_refused="refuse")
+    with_room(host, hook_wait_s=30, when_refused="refuse")
     xml = DOMAIN.format(name="big", folder=guests.daemon.folder, balloon="virtio").replace(">512<", ">4096<")
     with pytest.raises(libvirt.libvirtError, match=r"big waits: it is to have 4 GiB|no room for big"):
         guests.connection.createXML(xml)

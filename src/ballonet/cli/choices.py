@@ -12,7 +12,8 @@ from ballonet.model.settings import SettingsError
 
 PolicyNames = Annotated[list[str] | None, typer.Option("--policy", help=f"{', '.join(POLICIES)}; repeat to compare.")]
 Without = Annotated[
-    list[str] | None, typer.Option(help="Switch a safety off (R1 to R16) to see what it is for; docs/reference/rules.md.")
+    list[str] | None,
+    typer.Option(help=f"Switch a safety off ({RULES[0]} to {RULES[-1]}) to see what it is for; docs/reference/rules.md."),
 ]
 Unguarded = Annotated[bool, typer.Option("--unguarded", help="Without floors and budget on top: as a peer alone would decide.")]
 
@@ -32,5 +33,5 @@ def checked_arms(names: Sequence[str]) -> list[str]:
 def limits(without: Sequence[str] | None = None, *, unguarded: bool = False) -> Limits:
     """Limits with these rules switched off. Raises SettingsError."""
     if unknown := sorted(set(without or ()) - set(RULES)):
-        raise SettingsError(f"no rule {unknown[0]!r}; there are R1 to R16, see docs/reference/rules.md")
+        raise SettingsError(f"no rule {unknown[0]!r}; there are {RULES[0]} to {RULES[-1]}, see docs/reference/rules.md")
     return Limits(without=frozenset(without or ()) | (frozenset({"R4", "R6"}) if unguarded else frozenset()))

@@ -154,10 +154,7 @@ class RoomBook:
             stalled_at=(room.stalled_at or now) if plan.is_stalled else None,
         )
         new = _dated(room, new, now)
-        is_news = (new.state, new.reason) != (room.state, room.reason) and not (
-            plan.state.is_pending and plan.state is not RoomState.READY and room.state is plan.state and room.reason == new.reason
-        )
-        if is_news:
+        if (new.state, new.reason) != (room.state, room.reason):
             self._set(new)
         else:
             self.rooms[room.key] = new

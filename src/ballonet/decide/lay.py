@@ -25,7 +25,7 @@ _NOBODY = GuestMemory()
 
 def laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: float) -> Table:
     """The table of this tick: who sits at it with which needs, and what there is."""
-    host = lent(snapshot)
+    host, is_new = lent(snapshot), state.ran_s(now) < MEET_S
     kept = still.valid(state.seats, state.limits, limits)
     limits = replace(limits, without=limits.without | policy.without) if policy.without else limits
     rise = state.shown.rise_share_per_s
@@ -47,8 +47,8 @@ def laid(policy: Policy, state: State, snapshot: Snapshot, limits: Limits, now: 
         state=states.lasting(state.host_state, seen, now - min(now, state.better_at)),
         is_pressed=seen in states.ALARMING,
         now=now,
-        is_meeting=state.ran_s(now) < MEET_S and any(map(_is_unmet, seats)),
-        is_new=state.ran_s(now) < MEET_S,
+        is_meeting=is_new and any(map(_is_unmet, seats)),
+        is_new=is_new,
         options=snapshot.options,
         past=dict(state.past),
         budgets=_budgets(host, seats) if limits.has("R4") else [],

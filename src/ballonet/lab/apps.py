@@ -5,7 +5,6 @@ service of it is touched. A guest mounts the disk and runs one of them (image/ap
 """
 
 import contextlib
-import hashlib
 import json
 import os
 import random
@@ -13,13 +12,13 @@ import shutil
 import subprocess
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from ballonet.lab import package
+from ballonet.lab.disk import cached_disk, run
 from ballonet.lab.errors import LabUnavailableError
-from ballonet.lab.image import cache_folder
-from ballonet.lab.mortal import mortal_folder
 
 PACKAGES: Final = ("dash", "postgresql", "mariadb-server-core", "sysbench", "redis-server", "nginx-light")
 _USER: Final = 1000
@@ -101,12 +100,7 @@ def apps_disk() -> Path:
         raise LabUnavailableError("no mke2fs; as root: apt-get install --no-install-recommends e2fsprogs")
     packages = package.closure(PACKAGES)
     parts = [json.dumps(packages, sort_keys=True).encode(), Path(__file__).read_bytes()]
-    disk = cache_folder() / f"apps-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.ext4"
-    if not disk.exists():
-        disk.parent.mkdir(parents=True, exist_ok=True)
-        with mortal_folder("building-", disk.parent) as work:
-            _build(packages, work).rename(disk)
-    return disk
+    return cached_disk("apps", parts, partial(_build, packages))
 
 
 def _build(packages: dict[str, str], work: Path) -> Path:
@@ -122,7 +116,7 @@ def _build(packages: dict[str, str], work: Path) -> Path:
         (root / name).mkdir()
     (root / "tmp").chmod(0o1777)
     size = sum(path.lstat().st_size for path in root.rglob("*")) + _SPARE_BYTES
-    _run("mke2fs", "-q", "-t", "ext4", "-m", "0", "-d", str(root), str(disk), f"{size * 11 // 10 // 1024}k")
+    run("mke2fs", "-q", "-t", "ext4", "-m", "0", "-d", str(root), str(disk), f"{size * 11 // 10 // 1024}k")
     shutil.rmtree(root)
     return disk
 
@@ -131,7 +125,7 @@ def _merge(root: Path) -> None:
     for name in _MERGED:
         (root / "usr" / name).mkdir(exist_ok=True)
         if (root / name).is_dir() and not (root / name).is_symlink():
-            _run("cp", "-a", f"{root / name}/.", str(root / "usr" / name))
+            run("cp", "-a", f"{root / name}/.", str(root / "usr" / name))
             shutil.rmtree(root / name)
         if not (root / name).is_symlink():
             (root / name).symlink_to(f"usr/{name}")
@@ -202,7 +196,7 @@ def _fill_nginx(root: Path) -> None:
     source = random.Random(0)  # noqa: S311 what nobody can compress, no secret
     for number in range(NGINX_FILES):
         (root / "data/nginx" / f"{number}").write_bytes(source.randbytes(NGINX_BYTES))
-    _run("chown", "-R", f"{_USER}:{_USER}", str(root / "data/nginx"))
+    run("chown", "-R", f"{_USER}:{_USER}", str(root / "data/nginx"))
 
 
 @contextlib.contextmanager
@@ -248,9 +242,3 @@ class _enter:  # noqa: N801 called in the child as if it were a function
         os.setgroups([])
         os.setgid(_USER)
         os.setuid(_USER)
-
-
-def _run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LabUnavailableError(f"`{words[0]}` failed: {(done.stderr or done.stdout).strip()[-300:]}")

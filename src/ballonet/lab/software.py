@@ -4,17 +4,16 @@ Apart from the image: an initramfs is memory that a guest never gets back, and a
 checksum of its recipe, like the image.
 """
 
-import hashlib
 import json
 import shutil
 import subprocess
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from ballonet.lab import package
+from ballonet.lab.disk import cached_disk, run
 from ballonet.lab.errors import LabUnavailableError
-from ballonet.lab.image import cache_folder
-from ballonet.lab.mortal import mortal_folder
 
 PACKAGES: Final = (
     *("qemu-guest-agent", "libglib2.0-0", "libpcre2-8-0", "libudev1", "libnuma1", "liburing2"),
@@ -37,12 +36,7 @@ def software_disk() -> Path:
     packages = package.versions(PACKAGES)
     version = subprocess.run(["javac", "-version"], capture_output=True, check=True).stdout
     parts = [json.dumps(packages).encode(), version, Path(__file__).read_bytes(), *map(Path.read_bytes, sorted(_JAVA.iterdir()))]
-    disk = cache_folder() / f"software-{hashlib.sha256(b'|'.join(parts)).hexdigest()[:16]}.ext4"
-    if not disk.exists():
-        disk.parent.mkdir(parents=True, exist_ok=True)
-        with mortal_folder("building-", disk.parent) as work:
-            _build(packages, work).rename(disk)
-    return disk
+    return cached_disk("software", parts, partial(_build, packages))
 
 
 def _build(packages: dict[str, str], work: Path) -> Path:
@@ -53,14 +47,8 @@ def _build(packages: dict[str, str], work: Path) -> Path:
         if not library.is_dir() and library.parent.name == "x86_64-linux-gnu":
             shutil.copy(library, root / "lib", follow_symlinks=True)
     shutil.copy(unpacked / "usr/sbin/qemu-ga", root)
-    _run(*_JLINK, "--output", str(root / "jre"))
-    _run("javac", "-d", str(root / "classes"), *map(str, sorted(_JAVA.iterdir())))
+    run(*_JLINK, "--output", str(root / "jre"))
+    run("javac", "-d", str(root / "classes"), *map(str, sorted(_JAVA.iterdir())))
     size = sum(path.stat().st_size for path in root.rglob("*")) + _SPARE_BYTES
-    _run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(root), str(disk), f"{size * 11 // 10 // 1024}k")
+    run("mke2fs", "-q", "-t", "ext4", "-O", "^has_journal", "-d", str(root), str(disk), f"{size * 11 // 10 // 1024}k")
     return disk
-
-
-def _run(*words: str) -> None:
-    done = subprocess.run(words, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise LabUnavailableError(f"`{words[0]}` failed: {(done.stderr or done.stdout).strip()[-300:]}")
